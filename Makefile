@@ -1,0 +1,60 @@
+# What there is to do here; `make` alone lists it. Everything is installed into .venv, nothing outside.
+
+BIN := .venv/bin
+UV := $(BIN)/uv
+LOCK := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all check bench lock clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+setup: .venv/.ready ## Install all that the other targets need into .venv
+	@echo "setup: .venv is ready"
+
+demo: setup ## Encode the standard library's docstrings, run again, answer three searches
+	@sh examples/demo.sh
+
+test: setup ## Run the tests, without the long ones
+	$(BIN)/pytest -m "not slow"
+
+test-all: setup ## Run all tests
+	$(BIN)/pytest
+
+check: setup ## Check style, types and who imports whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: setup ## Measure speed and memory, side by side with what users do today
+	$(BIN)/python -m benchmarks.run
+
+lock: .venv/.uv ## Write the locks anew after a change of dependencies in pyproject.toml
+	echo uv | $(LOCK) - -o requirements-uv.lock
+	$(LOCK) pyproject.toml --all-extras -o requirements.lock
+
+clean: ## Remove what the other targets made: .venv, build/, caches
+	rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+
+# uv itself comes from a lock of its own, since pip takes hashes for all of a file or for none.
+.venv/.uv: requirements-uv.lock
+	@echo "setup: making .venv"
+	@for python in python3.11 python3.12 python3.13 python3; do \
+	    if $$python -c 'import ensurepip, ssl, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	    then exec $$python -m venv --clear .venv; fi; \
+	done; \
+	echo "setup: needs Python 3.11 or newer with its venv module (Debian: python3-venv)" >&2; exit 1
+	@echo "setup: installing uv, by hash"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	    -r requirements-uv.lock
+	@touch $@
+
+.venv/.ready: pyproject.toml requirements.lock .venv/.uv
+	@echo "setup: installing the packages of requirements.lock, by hash (7 GB; a minute or more)"
+	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock requirements-uv.lock
+	@echo "setup: installing vectorline itself, editable"
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --offline -e .
+	@touch $@

@@ -1,0 +1,84 @@
+"""All benchmarks, as a table of ratios; `make bench` calls it.
+
+It takes about twenty minutes on two cores.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks import memory, speed
+
+HERE = Path(__file__).parent.parent
+CORPUS = HERE / "build" / "demo" / "stdlib.parquet"
+STARTS = 11
+
+
+def help_seconds() -> float:
+    """The median time of `vectorline --help`."""
+    program = Path(sys.executable).parent / "vectorline"
+    times = []
+    for _ in range(STARTS):
+        started = time.perf_counter()
+        subprocess.run([program, "--help"], check=True, capture_output=True)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def main() -> None:
+    """Runs what was asked for, prints tables, and writes build/bench.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--records", type=int, default=6_000, help="texts of the speed comparison")
+    parser.add_argument("--only", choices=["speed", "memory", "help"])
+    args = parser.parse_args()
+    found: dict[str, object] = {}
+    if args.only in (None, "help"):
+        found["help_s"] = help_seconds()
+        print(f"vectorline --help: {found['help_s']:.3f} s", flush=True)
+    if args.only in (None, "speed"):
+        found["speed"] = _speed(args.records)
+    if args.only in (None, "memory"):
+        found["memory"] = _memory()
+    out = HERE / "build" / "bench.json"
+    out.write_text(json.dumps(found, indent=1))
+    print(f"all figures: {out.relative_to(HERE)}")
+
+
+def _speed(n_records: int) -> dict[str, object]:
+    if not CORPUS.exists():
+        script = HERE / "examples" / "stdlib_docstrings.py"
+        subprocess.run([sys.executable, script, "--out", CORPUS], check=True)
+    precisions = list(dict.fromkeys(["float32", "auto"]))
+    found = speed.measure(CORPUS, n_records, precisions)
+    print(f"\nencode stage, {n_records:,} docstrings, all-MiniLM-L6-v2, rows a second")
+    print(f"  SentenceTransformer.encode into LanceDB, defaults  {found['plain']:8.0f}")
+    for precision in precisions:
+        one = found[precision]
+        print(
+            f"  vectorline, {precision:<10} {one['rows_s']:8.0f}   x {one['ratio']:.2f}"
+            f"   (loading included: {one['all_in']:.0f})"
+        )
+    return found
+
+
+def _memory() -> list[dict[str, object]]:
+    found = memory.measure()
+    print(
+        f"\n{'memory, hashing encoder':<34}{'file MiB':>10}{'worker MiB':>12}"
+        f"{'driver MiB':>12}{'+ bytes/record':>16}{'seconds':>9}"
+    )
+    for one in found:
+        print(
+            f"  {one['case']:<32}{one['file_mib']:>10.0f}{one['worker_mib']:>12.0f}"
+            f"{one['driver_base_mib']:>12.0f}{one['driver_bytes_a_record']:>16.0f}{one['seconds']:>9.0f}",
+            flush=True,
+        )
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+#!/bin/sh
+# The main job on a real corpus: look at the plan, encode, run again, search. `make demo` calls it.
+set -eu
+cd "$(dirname "$0")/.."
+PATH="$PWD/.venv/bin:$PATH"
+export VECTORLINE_STORE=build/demo/vectors
+
+step() {
+    printf '\n$ %s\n' "$*"
+    "$@"
+}
+
+step python examples/stdlib_docstrings.py --out build/demo/stdlib.parquet
+step vectorline plan examples/stdlib.yaml
+step vectorline run examples/stdlib.yaml
+step vectorline run examples/stdlib.yaml
+step vectorline search stdlib "turn a date written as text into an object" -k 3
+step vectorline search stdlib "run another program and read what it prints" -k 3
+step vectorline search stdlib "keep only the most recent results of a slow function" -k 3

@@ -1,0 +1,154 @@
+"""The command line. Nothing heavy is imported before a command is known."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+DEFAULT_STORE = "./vectors"
+USAGE, INTERRUPTED = 2, 130
+
+EPILOG = """exit codes: 0 done, 1 failed, 2 bad usage or config, 3 a gate said no, 130 interrupted
+A version V is a number, a tag, `serving`, `latest` or a time such as 2026-05-01T12:00."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    parser = argparse.ArgumentParser(
+        prog="vectorline",
+        description="Keep corpora of text encoded as vectors: planned, versioned, searchable.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", dest="about", help="print the version")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="one JSON value on standard output")
+    common.add_argument("--debug", action="store_true", help="show tracebacks")
+    common.add_argument(
+        "--store",
+        default=os.environ.get("VECTORLINE_STORE", DEFAULT_STORE),
+        metavar="URI",
+        help="where vectors are kept (default: VECTORLINE_STORE or ./vectors)",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=text, parents=[common])
+
+    init = command("init", "write a commented config and a small corpus to start from")
+    init.add_argument("folder", nargs="?", default=".", metavar="DIR")
+    command("doctor", "say what is installed, which devices there are, and what is wrong")
+    plan = command("plan", "say what a run would do, and write nothing")
+    run = command("run", "bring a space up to date with its sources")
+    for parser_ in (plan, run):
+        parser_.add_argument("config", metavar="CONFIG", help="the space's YAML")
+        parser_.add_argument(
+            "--limit", type=_positive, metavar="N", help="the first N records, into SPACE.try"
+        )
+        parser_.add_argument(
+            "--rehash", action="store_true", help="read files that look unchanged too"
+        )
+    run.add_argument(
+        "--promote", choices=["auto", "yes", "no"], default="auto", help="let the version serve"
+    )
+    run.add_argument(
+        "--wait", type=_duration, default=0.0, metavar="10m", help="for another writer to end"
+    )
+    run.add_argument(
+        "--allow-removals", action="store_true", help="remove however many records are gone"
+    )
+    run.add_argument(
+        "--precision", choices=["float32", "bfloat16", "float16"], help="change the table's"
+    )
+    _space_commands(command)
+    return parser
+
+
+def _space_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    search = command("search", "find the records nearest to a text or to a record")
+    search.add_argument("space", metavar="SPACE")
+    search.add_argument("text", nargs="?", metavar="TEXT")
+    search.add_argument("--id", help="the record whose neighbours are wanted")
+    search.add_argument("-k", type=_positive, default=10, help="how many hits (default: 10)")
+    search.add_argument("--where", metavar="EXPR", help='a filter in SQL, such as "year > 2020"')
+    search.add_argument("--modality", metavar="M", help="records of one modality only")
+    search.add_argument(
+        "--chunks", action="store_true", help="each chunk for itself, not the best of each record"
+    )
+    search.add_argument(
+        "--version", default="serving", metavar="V", help="which version (default: serving)"
+    )
+    command("spaces", "list the spaces of a store")
+    versions = command("versions", "list the versions of a space")
+    show = command("show", "show a version and some of its rows")
+    promote = command("promote", "let a version serve")
+    rollback = command("rollback", "let the version serve that served before")
+    quarantine = command("quarantine", "list the records that could not be encoded, and why")
+    for parser in (versions, show, promote, rollback, quarantine):
+        parser.add_argument("space", metavar="SPACE")
+    show.add_argument("version", nargs="?", default="serving", metavar="V")
+    promote.add_argument("version", metavar="V")
+    quarantine.add_argument("--replay", action="store_true", help="try them all again, by a run")
+    quarantine.add_argument(
+        "--config", metavar="CONFIG", help="for --replay: instead of the last committed config"
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text) if text.isdigit() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected an integer of 1 or more")
+    return value
+
+
+def _duration(text: str) -> float:
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = (text[:-1], text[-1:]) if text[-1:] in units else (text, "s")
+    try:
+        value = float(number) * units[unit]
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a time such as 90s, 10m or 2h")
+    return value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; gives its exit code."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.about:
+        from importlib.metadata import version
+
+        print(f"vectorline {version('vectorline')}")
+        return 0
+    if args.command is None:
+        parser.print_help()
+        return USAGE
+    from flows.shadow import shadowed
+
+    if (complaint := shadowed()) is not None:
+        print(f"vectorline: {complaint}", file=sys.stderr)
+        return USAGE
+    return _execute(args)
+
+
+def _execute(args: argparse.Namespace) -> int:
+    from flows import commands, display
+    from tasks.errors import VectorlineError
+
+    try:
+        result = commands.execute(args)
+        display.show(args, result)
+    except VectorlineError as error:
+        if args.debug:
+            raise
+        display.show_error(args, error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("vectorline: stopped", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0

@@ -1,0 +1,251 @@
+"""What each command does: from parsed arguments to plain data, the JSON that `--json` prints."""
+
+import argparse
+import contextlib
+import getpass
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from schemas.config import Config
+from tasks.config import from_dict, read_config
+from tasks.errors import ConfigError
+from tasks.run import Options, Run, open_run, waiting
+from tasks.store.catalog import Catalog
+from tasks.store.space import open_space
+
+
+def execute(args: argparse.Namespace) -> object:
+    """Runs the command that was asked for."""
+    return COMMANDS[args.command](args)
+
+
+def _init(args: argparse.Namespace) -> dict[str, Any]:
+    from tasks.starter import init
+
+    return {"written": [str(path) for path in init(Path(args.folder))]}
+
+
+def _doctor(args: argparse.Namespace) -> dict[str, Any]:
+    from tasks.doctor import doctor
+
+    checks = [asdict(check) for check in doctor(args.store)]
+    return {"ok": all(check["ok"] for check in checks), "checks": checks}
+
+
+def _plan(args: argparse.Namespace) -> dict[str, Any]:
+    from flows.terminal import quiet
+    from tasks.estimate import estimate
+    from tasks.plan import plan
+
+    config = read_config(Path(args.config))
+    options = Options(limit=args.limit, rehash=args.rehash)
+    with quiet(), open_run(Run(config, args.store, options), write=False) as run:
+        return estimate(run, plan.fn(run))
+
+
+def _run(args: argparse.Namespace) -> dict[str, Any]:
+    options = Options(
+        promote=args.promote,
+        wait_s=args.wait,
+        limit=args.limit,
+        allow_removals=args.allow_removals,
+        precision=args.precision,
+        rehash=args.rehash,
+    )
+    return refresh(read_config(Path(args.config)), args.store, options)
+
+
+def refresh(config: Config, store_uri: str, options: Options) -> dict[str, Any]:
+    """One run under Prefect, on the server that PREFECT_API_URL names or on one of its own."""
+    from flows.server import client_environment, embedded_server, quiet_environment
+    from flows.terminal import quiet
+
+    arguments = (config.space, config.model_dump(mode="json"), store_uri, asdict(options))
+    os.environ.update(quiet_environment())
+    with quiet():
+        if "PREFECT_API_URL" in os.environ:
+            from flows.refresh import refresh as flow
+
+            return flow(*arguments)
+        with embedded_server() as server, _early(Run(config, store_uri, options)):
+            os.environ.update(client_environment(server))
+            from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+            from flows.refresh import refresh as flow
+
+            server.wait_ready()
+            # Nobody watches our own server for crashed flows, and heartbeats end up to 1 s late.
+            with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+                return flow(*arguments)
+
+
+@contextlib.contextmanager
+def _early(run: Run) -> Iterator[None]:
+    """Ray and the weights start beside the server."""
+    try:
+        run.start_early()
+        waiting.set(run)
+        yield
+    finally:
+        waiting.set(None)
+        run.close()
+
+
+def _search(args: argparse.Namespace) -> list[dict[str, Any]]:
+    from tasks.search import Query, search
+
+    space = open_space(args.space, args.store, args.version)
+    query = Query(args.text, args.id, args.k, args.where, args.modality, args.chunks)
+    hits = []
+    for hit in search(space, query):
+        metadata = dict(hit.columns)
+        text = metadata.pop("text", None)
+        hits.append(
+            {
+                "id": hit.id,
+                "record_id": hit.record_id,
+                "chunk": hit.chunk,
+                "score": hit.score,
+                "text": text,
+                "metadata": metadata,
+            }
+        )
+    return hits
+
+
+def _spaces(args: argparse.Namespace) -> list[dict[str, Any]]:
+    catalog = Catalog(args.store)
+    spaces = []
+    for name in catalog.spaces():
+        serving = catalog.serving(name)
+        entry = serving or catalog.latest(name)
+        if entry is None:
+            continue
+        spaces.append(
+            {
+                "space": name,
+                "table": entry.table,
+                "version": entry.version,
+                "rows": entry.rows,
+                "dim": open_space(name, args.store, entry.version).settings.dim,
+                "fingerprint": entry.fingerprint,
+                "serving": serving is not None,
+            }
+        )
+    return spaces
+
+
+def _versions(args: argparse.Namespace) -> list[dict[str, Any]]:
+    catalog = Catalog(args.store)
+    versions = catalog.versions(args.space)
+    if not versions:
+        raise ConfigError(_no_space(args.space, catalog))
+    serving = catalog.serving(args.space)
+    return [
+        {
+            "version": entry.version,
+            "table": entry.table,
+            "fingerprint": entry.fingerprint,
+            "lance_version": entry.lance_version,
+            "run_id": entry.run_id,
+            "tags": catalog.tags(entry),
+            "rows": entry.rows,
+            "created_at": entry.created_at.isoformat(timespec="seconds"),
+            "serving": serving is not None and serving.version == entry.version,
+        }
+        for entry in versions
+    ]
+
+
+def _no_space(space: str, catalog: Catalog) -> str:
+    known = ", ".join(catalog.spaces()) or "none yet"
+    return (
+        f"no space {space!r} in this store: it has {known}; "
+        "--store or VECTORLINE_STORE names another"
+    )
+
+
+def _show(args: argparse.Namespace) -> dict[str, Any]:
+    from schemas.manifest import Manifest
+    from tasks.store import manifests
+
+    space = open_space(args.space, args.store, args.version)
+    entry = space.entry
+    manifest = manifests.read(args.store, entry.table, entry.run_id, Manifest)
+    return {
+        **entry.model_dump(mode="json", exclude={"format", "kind"}),
+        "settings": space.settings.model_dump(mode="json", exclude={"format"}),
+        "columns": {field.name: str(field.type) for field in space.dataset.schema},
+        "manifest": None if manifest is None else manifest.model_dump(mode="json"),
+        "sample": space.sample(3),
+    }
+
+
+def _promote(args: argparse.Namespace) -> dict[str, Any]:
+    catalog = Catalog(args.store)
+    version = catalog.resolve(args.space, args.version).version
+    serving = catalog.serving(args.space)
+    before = None if serving is None else serving.version
+    moved = catalog.promote(
+        args.space, version, who=getpass.getuser(), why="vectorline promote", expected_from=before
+    )
+    return moved.model_dump(mode="json", exclude={"format", "kind"})
+
+
+def _rollback(args: argparse.Namespace) -> dict[str, Any]:
+    moved = Catalog(args.store).rollback(
+        args.space, who=getpass.getuser(), why="vectorline rollback"
+    )
+    return moved.model_dump(mode="json", exclude={"format", "kind"})
+
+
+def _quarantine(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any]]:
+    from tasks.store import quarantine
+
+    catalog = Catalog(args.store)
+    if args.replay:
+        return refresh(_config_of(args, catalog), args.store, Options(replay=True))
+    tables = catalog.tables(args.space)
+    if not tables:
+        raise ConfigError(_no_space(args.space, catalog))
+    replay = f"vectorline quarantine {args.space} --replay"
+    return [
+        {
+            "id": entry.id,
+            "reason": entry.reason.value,
+            "detail": entry.detail,
+            "source": entry.source_uri,
+            "replay": replay,
+            "transient": entry.transient,
+        }
+        for table in tables
+        for entry in quarantine.read(args.store, table)
+    ]
+
+
+def _config_of(args: argparse.Namespace, catalog: Catalog) -> Config:
+    """The config that is given, else the last one that a version was committed with."""
+    if args.config is not None:
+        return read_config(Path(args.config))
+    entry = catalog.config(args.space)
+    if entry is None:
+        raise ConfigError(_no_space(args.space, catalog))
+    return from_dict(entry.config, f"the config of {args.space} in the catalog")
+
+
+COMMANDS = {
+    "init": _init,
+    "doctor": _doctor,
+    "plan": _plan,
+    "run": _run,
+    "search": _search,
+    "spaces": _spaces,
+    "versions": _versions,
+    "show": _show,
+    "promote": _promote,
+    "rollback": _rollback,
+    "quarantine": _quarantine,
+}

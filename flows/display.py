@@ -1,0 +1,201 @@
+"""What people see of a command's result; with `--json` scripts get it as it is."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tasks.errors import VectorlineError
+
+TEXT_CHARACTERS = 160
+
+
+def show(args: argparse.Namespace, result: object) -> None:
+    """Prints a result on standard output."""
+    if args.json:
+        print(json.dumps(result, ensure_ascii=False, default=str))
+        return
+    replayed = args.command == "quarantine" and args.replay
+    RENDER["run" if replayed else args.command](args, result)
+
+
+def show_error(args: argparse.Namespace, error: VectorlineError) -> None:
+    """Prints an error on standard error, and for scripts as JSON too."""
+    print(f"vectorline: {error}", file=sys.stderr)
+    if args.json:
+        print(json.dumps({"error": {"kind": type(error).__name__, "message": str(error)}}))
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Rows under their columns' names, numbers to the right; plain text without borders."""
+    cells = [[_cell(row[name]) for name in columns] for row in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    numeric = [all(isinstance(row[name], int | float) for row in rows) for name in columns]
+    for line in [columns, *cells]:
+        padded = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        ]
+        print("  ".join(padded).rstrip())
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
+        size /= 1024
+    return f"{size:,.1f} TiB"
+
+
+def _books(records: Mapping[str, int]) -> str:
+    parts = [
+        f"{count:,} {name.replace('_', ' ')}"
+        for name, count in records.items()
+        if count and name != "read"
+    ]
+    return f"{records['read']:,} read: {', '.join(parts) or 'nothing'}"
+
+
+def _plan(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    print(f"space      {result['space']}  (table {result['table']})")
+    print(f"records    {_books(result['records'])}")
+    print(
+        f"to encode  {result['to_encode']:,} distinct contents, about {result['tokens']:,} tokens"
+    )
+    print(
+        f"time       about {result['seconds_estimate']:,.0f} s of encoding "
+        "with this machine's workers"
+    )
+    print(
+        f"disk       about {_bytes(result['bytes'])} to write, {_bytes(result['free_bytes'])} free"
+    )
+
+
+def _run(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    made = result["new_version"]
+    if result["version"] is None:
+        print(f"space {result['space']}: nothing to encode, no version yet")
+    elif made:
+        print(f"space {result['space']}: version {result['version']}, {result['rows']:,} rows")
+    else:
+        print(f"space {result['space']}: nothing to do, version {result['version']} is up to date")
+    print(f"records    {_books(result['records'])}")
+    chunks = result["chunks"]
+    if made:
+        print(f"rows       {chunks['written']:,} written, {chunks['removed']:,} removed")
+        if chunks["truncated"]:
+            print(
+                f"truncated  {chunks['truncated']:,} contents are longer than the encoder reads; "
+                "see `chunk:`"
+            )
+        print(
+            f"encoded    {result['encoded']:,} distinct contents, "
+            f"{result['tokens']:,} tokens, {result['precision']}"
+        )
+    seconds = result["seconds"]
+    parts = ", ".join(
+        f"{name} {seconds[name]:.1f}" for name in ("start", "plan", "encode", "commit")
+    )
+    print(f"seconds    {seconds['total']:.1f} ({parts})")
+    if result["promoted"]:
+        print(f"serving    version {result['version']}")
+    if result["records"]["quarantined"]:
+        print(f"quarantine `vectorline quarantine {result['space']}` says why")
+    for note in result["notes"]:
+        print(f"note       {note}")
+
+
+def _search(args: argparse.Namespace, result: list[dict[str, Any]]) -> None:
+    if not result:
+        print("no hits")
+    for hit in result:
+        metadata = "  ".join(
+            f"{name}={value}" for name, value in hit["metadata"].items() if value is not None
+        )
+        print(f"{hit['score']:.3f}  {hit['id']}  {metadata}".rstrip())
+        if hit["text"]:
+            text = " ".join(hit["text"].split())
+            print(f"       {text[:TEXT_CHARACTERS]}{'...' if len(text) > TEXT_CHARACTERS else ''}")
+
+
+def _spaces(args: argparse.Namespace, result: list[dict[str, Any]]) -> None:
+    if not result:
+        print(f"no spaces in {args.store}: `vectorline init` writes a config to start from")
+        return
+    rows = [{**row, "fingerprint": row["fingerprint"][:12]} for row in result]
+    table(rows, ["space", "version", "rows", "dim", "fingerprint", "serving"])
+
+
+def _versions(args: argparse.Namespace, result: list[dict[str, Any]]) -> None:
+    rows = [{**row, "fingerprint": row["fingerprint"][:12]} for row in result]
+    table(rows, ["version", "rows", "created_at", "fingerprint", "tags", "serving"])
+
+
+def _show(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    for name in ("space", "version", "table", "lance_version", "rows", "created_at", "run_id"):
+        print(f"{name:<14}{result[name]}")
+    settings = result["settings"]
+    print(
+        f"{'encoder':<14}{settings['encoder']['use']}, "
+        f"{settings['dim']} dimensions, {settings['precision']}"
+    )
+    print(f"{'columns':<14}{', '.join(result['columns'])}")
+    if result["manifest"]:
+        print(f"{'records':<14}{_books(result['manifest']['records'])}")
+    for row in result["sample"]:
+        text = " ".join(str(row.get("text") or "").split())
+        print(f"\n{row['id']}\n  {text[:TEXT_CHARACTERS]}")
+
+
+def _moved(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    before = result["from_version"]
+    print(
+        f"space {result['space']}: version {result['to_version']} serves "
+        f"(before: {before or 'none'})"
+    )
+    if result["hold"]:
+        print("runs leave it there until someone runs `vectorline promote`")
+
+
+def _quarantine(args: argparse.Namespace, result: list[dict[str, Any]]) -> None:
+    if not result:
+        print(f"nothing of {args.space} is in quarantine")
+        return
+    table(result, ["id", "reason", "detail", "source"])
+    print(f"\nto try them all again: {result[0]['replay']}")
+
+
+def _doctor(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    for check in result["checks"]:
+        print(f"{'ok ' if check['ok'] else 'BAD'}  {check['name']:<24}{check['detail']}")
+
+
+def _init(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    for path in result["written"]:
+        print(f"wrote {path}")
+    config = next(path for path in result["written"] if path.endswith(".yaml"))
+    print(f"next: vectorline run {config}")
+
+
+RENDER: dict[str, Callable[[argparse.Namespace, Any], None]] = {
+    "init": _init,
+    "doctor": _doctor,
+    "plan": _plan,
+    "run": _run,
+    "search": _search,
+    "spaces": _spaces,
+    "versions": _versions,
+    "show": _show,
+    "promote": _moved,
+    "rollback": _moved,
+    "quarantine": _quarantine,
+}

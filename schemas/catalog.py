@@ -1,0 +1,64 @@
+"""What the catalog says: versions, what serves, and the configs that made them."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class VersionEntry(BaseModel):
+    """A version of a space: a Lance version of one of its tables, made by one run.
+
+    A later entry with the same number replaces an earlier one (maintenance moves `lance_version`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    kind: Literal["version"] = "version"
+    space: str
+    version: int
+    table: str
+    fingerprint: str
+    lance_version: int
+    run_id: str
+    rows: int
+    data_digest: str
+    created_at: datetime
+
+
+class ServingEntry(BaseModel):
+    """The serving version moved; with `hold`, no run moves it again before someone promotes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    kind: Literal["serving"] = "serving"
+    space: str
+    from_version: int | None
+    to_version: int
+    who: str
+    when: datetime
+    why: str
+    hold: bool = False
+
+
+class ConfigEntry(BaseModel):
+    """A config of a space, secrets as references.
+
+    It is in force once the run that it names has a version, at once with an empty `run_id`: the
+    config of a run that had nothing to do.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    kind: Literal["config"] = "config"
+    space: str
+    fingerprint: str
+    run_id: str
+    config: dict[str, object]
+
+
+Entry = Annotated[VersionEntry | ServingEntry | ConfigEntry, Field(discriminator="kind")]
+"""One row of the catalog's log."""

@@ -1,0 +1,174 @@
+"""The config that a user writes as YAML: one file for one space.
+
+Values of the wrong type are refused, never converted. `tasks/config.py` reads it: there a single
+source becomes a list, and what a plugin takes beyond the keys named here is checked against its
+constructor.
+"""
+
+import re
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic.config import JsonDict
+
+MEBIBYTE = 1024 * 1024
+
+
+class Mode(StrEnum):
+    """What absence from a source means."""
+
+    SNAPSHOT = "snapshot"
+    APPEND = "append"
+
+
+class OnUnreadable(StrEnum):
+    """What happens when a file cannot be read at all."""
+
+    FAIL = "fail"
+    QUARANTINE = "quarantine"
+
+
+class Device(StrEnum):
+    """Where the encoder runs."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+
+class PrecisionChoice(StrEnum):
+    """How the encoder computes."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
+def _check_space(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+        raise ValueError("1 to 64 letters, digits, - or _")
+    return name
+
+
+def _allow_one(schema: JsonDict) -> None:
+    several = {key: schema.pop(key) for key in ("type", "items", "minItems")}
+    schema["anyOf"] = [several["items"], several]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class _PluginPart(BaseModel):
+    """A plugin by name, with its arguments beside the keys that are ours."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+    __pydantic_extra__: dict[str, JsonValue]
+
+    use: str
+
+    @property
+    def arguments(self) -> dict[str, JsonValue]:
+        """The plugin's own arguments as they were written, secrets as references."""
+        return dict(self.__pydantic_extra__)
+
+
+class SourceConfig(_PluginPart):
+    """Where records come from."""
+
+    use: str = Field(description="A built-in source, or package.module:Attribute.")
+    mode: Mode = Field(
+        Mode.SNAPSHOT, description="snapshot removes records that are gone; append keeps them."
+    )
+    on_unreadable: OnUnreadable = Field(
+        OnUnreadable.FAIL,
+        description="A file that cannot be read: fail before any work, or put it into quarantine.",
+    )
+
+
+class ChunkConfig(_Part):
+    """How long text is cut into chunks."""
+
+    use: str = Field("text", description="A built-in chunker, or package.module:Attribute.")
+    tokens: int = Field(ge=1, description="Most tokens of a chunk, counted by the encoder.")
+    overlap: int = Field(0, ge=0, description="Most tokens that neighbouring chunks share.")
+
+    @field_validator("overlap")
+    @classmethod
+    def _check_overlap(cls, overlap: int, others: ValidationInfo) -> int:
+        tokens = others.data.get("tokens")
+        if tokens is not None and overlap >= tokens:
+            raise ValueError(f"less than tokens ({tokens})")
+        return overlap
+
+
+class EncoderConfig(_PluginPart):
+    """What turns contents into vectors."""
+
+    use: str = Field(
+        "sentence-transformers", description="A built-in encoder, or package.module:Attribute."
+    )
+
+
+class ComputeConfig(_Part):
+    """Which workers encode."""
+
+    use: str = Field("ray", description="ray, serial, or package.module:Attribute.")
+    workers: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto", description="Number of workers; auto counts GPUs, else cores."
+    )
+    device: Device = Field(Device.AUTO, description="Where the encoder runs; auto takes the best.")
+    stall_s: float = Field(
+        300.0, gt=0, description="A worker without progress for so many seconds is ended."
+    )
+    address: str | None = Field(
+        None, description="A Ray cluster to use; else RAY_ADDRESS, else this machine."
+    )
+
+
+class Limits(_Part):
+    """What stops a run before its commit, and what is too large to be encoded."""
+
+    max_removed: float = Field(
+        0.2, ge=0, le=1, description="Largest share of a source's records that may vanish."
+    )
+    max_quarantined: float = Field(
+        0.2, ge=0, le=1, description="Largest share of records that may be in quarantine."
+    )
+    max_content_bytes: int = Field(
+        64 * MEBIBYTE, ge=1, description="Longer contents go to quarantine."
+    )
+
+
+class Config(_Part):
+    """All that decides what a space holds and how it is made."""
+
+    space: Annotated[str, AfterValidator(_check_space)] = Field(
+        description="Name of the space: 1 to 64 letters, digits, - or _."
+    )
+    source: tuple[SourceConfig, ...] = Field(
+        min_length=1,
+        description="Where records come from: one source, or a list.",
+        json_schema_extra=_allow_one,
+    )
+    chunk: ChunkConfig | None = Field(
+        None, description="How long text is cut; without it a record is one row."
+    )
+    encoder: EncoderConfig = Field(EncoderConfig(), description="What turns contents into vectors.")
+    compute: ComputeConfig = Field(ComputeConfig(), description="Which workers encode.")
+    limits: Limits = Field(Limits(), description="What stops a run before its commit.")
+    store_content: bool = Field(True, description="Whether rows keep the text of their record.")
+    precision: PrecisionChoice = Field(
+        PrecisionChoice.AUTO, description="How the encoder computes; auto takes what is fast here."
+    )

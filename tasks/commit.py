@@ -1,0 +1,291 @@
+"""Commit: all receipts there, the books balanced, then one transaction and one version."""
+
+import importlib.metadata
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from schemas.catalog import VersionEntry
+from schemas.manifest import ChunkBook, Manifest, RecordBook, Seconds
+from schemas.quarantine import QuarantineEntry
+from tasks import ledger
+from tasks.digests import digest_json, digest_text, to_array
+from tasks.encode import Encoded
+from tasks.errors import SourceError, StoreError
+from tasks.estimate import check_disk
+from tasks.plan import Plan, Work
+from tasks.run import Run
+from tasks.store import manifests, quarantine, receipts
+from tasks.store.commit import Change
+from tasks.store.commit import commit as commit_change
+from tasks.store.diff import Outcome, find
+
+LIBRARIES = (
+    "lancedb",
+    "pylance",
+    "pyarrow",
+    "numpy",
+    "ray",
+    "prefect",
+    "torch",
+    "sentence-transformers",
+)
+
+
+@dataclass(frozen=True)
+class Committed:
+    """The manifest of a run and the version that now stands for its config.
+
+    `version` is None if nothing was ever committed for that config.
+    """
+
+    manifest: Manifest
+    version: VersionEntry | None
+
+    def summary(self, promoted: bool) -> dict[str, object]:
+        """What scripts may rely on, plain data."""
+        manifest, version = self.manifest, self.version
+        return {
+            "run_id": manifest.run_id,
+            "space": manifest.space,
+            "table": manifest.table,
+            "version": None if version is None else version.version,
+            "new_version": manifest.version is not None,
+            "fingerprint": manifest.fingerprint,
+            "rows": manifest.rows_after,
+            "promoted": promoted,
+            "gate": None,
+            "records": manifest.records.model_dump(),
+            "chunks": manifest.chunks.model_dump(),
+            "seconds": manifest.seconds.model_dump(),
+            "encoder_loads": manifest.encoder_loads,
+            "encoded": manifest.encoded,
+            "tokens": manifest.tokens,
+            "precision": manifest.precision,
+            "notes": list(manifest.notes),
+        }
+
+
+@task(name="check", persist_result=False, cache_policy=NO_CACHE)
+def check(run: Run, plan: Plan) -> None:
+    """What must hold before the work: not too much removed or quarantined, and room on the disk.
+
+    The quarantine is written first, so that it can be looked at when this raises SourceError.
+    """
+    if plan.work is not None and run.table.exists():
+        quarantine.write(run.store_uri, run.table.name, plan.quarantined)
+    _check_quarantined(run, plan.books, plan.quarantined)
+    if plan.work is not None:
+        check_disk(run, plan.work)
+    if plan.work is None or run.options.allow_removals or run.options.limit:
+        return
+    head, found = plan.work.head, plan.work.compared.diff
+    firsts = head.rows.chunks == 0
+    for source in np.unique(head.owners).tolist():
+        mine = firsts & (head.owners == source)
+        lost, had = int(np.count_nonzero(found.absent & mine)), int(np.count_nonzero(mine))
+        if lost > run.config.limits.max_removed * had:
+            what = (
+                "a source that is not in the config any more"
+                if source < 0
+                else f"source {source + 1}"
+            )
+            raise SourceError(
+                f"{what} lost {lost} of {had} records, limits.max_removed is "
+                f"{run.config.limits.max_removed}: nothing was written; look at the source, "
+                "or run again with --allow-removals"
+            )
+
+
+def _check_quarantined(run: Run, books: RecordBook, entries: Sequence[QuarantineEntry]) -> None:
+    if books.quarantined > run.config.limits.max_quarantined * books.read:
+        worst = sorted({entry.reason for entry in entries})
+        examples = "; ".join(
+            f"{entry.id}: {entry.reason} ({entry.detail})" for entry in entries[:3]
+        )
+        raise SourceError(
+            f"{books.quarantined} of {books.read} records would go to quarantine "
+            f"({', '.join(worst)}), limits.max_quarantined is {run.config.limits.max_quarantined}: "
+            f"nothing was committed. First: {examples}"
+        )
+
+
+@task(name="commit", persist_result=False, cache_policy=NO_CACHE)
+def commit(run: Run, plan: Plan, encoded: Encoded | None) -> Committed:
+    """Makes the version of a run, or notes that there was nothing to do.
+
+    Raises StoreError if the books do not balance, CommitConflict if another writer came first.
+    """
+    started = time.monotonic()
+    run.report("commit")
+    if encoded is None or plan.work is None:
+        return _nothing(run, plan, started)
+    books, removed = _final_books(plan, plan.work, encoded)
+    bad = [*plan.quarantined, *encoded.quarantined]
+    quarantine.write(run.store_uri, run.table.name, bad)
+    _check_quarantined(run, books, bad)
+    manifest = _manifest(run, plan, encoded, books, len(removed))
+    if not manifest.balanced:
+        raise StoreError(
+            f"the books of run {manifest.run_id} do not balance, nothing was committed: "
+            f"{manifest.records} {manifest.chunks} "
+            f"rows {manifest.rows_before} -> {manifest.rows_after}"
+        )
+    manifests.write(run.store_uri, run.table.name, manifest.run_id, manifest)
+    config = run.config.model_dump(mode="json")
+    run.catalog.put_config(run.space, run.fingerprint, config, manifest.run_id)
+    lance_version = commit_change(
+        run.table,
+        Change(
+            run_id=manifest.run_id,
+            base_version=encoded.base_version,
+            fragments=[one for receipt in encoded.receipts for one in receipt.fragments],
+            removed=removed,
+            rows_before=manifest.rows_before,
+            rows_written=manifest.chunks.written,
+            rows_after=manifest.rows_after,
+            token=run.token,
+            properties={"data_digest": manifest.data_digest},
+        ),
+    )
+    version = run.catalog.add_version(run.table, lance_version)
+    _write_ledger(run, plan, encoded, lance_version)
+    seconds = manifest.seconds.model_copy(
+        update={"commit": time.monotonic() - started, "total": time.monotonic() - run.started}
+    )
+    manifest = manifest.model_copy(
+        update={"lance_version": lance_version, "version": version.version, "seconds": seconds}
+    )
+    manifests.write(run.store_uri, run.table.name, manifest.run_id, manifest)
+    receipts.drop(run.store_uri, encoded.receipts)
+    return Committed(manifest, version)
+
+
+def _nothing(run: Run, plan: Plan, started: float) -> Committed:
+    """No new version, since the table is what the sources hold.
+
+    The quarantine and the ledger are kept up to date.
+    """
+    versions = [one for one in run.catalog.versions(run.space) if one.table == run.table.name]
+    version = versions[-1] if versions else None
+    if version is not None and plan.work is not None:
+        quarantine.write(run.store_uri, run.table.name, plan.quarantined)
+        _write_ledger(run, plan, None, plan.base_version)
+    if version is not None and (entry := run.catalog.config(run.space)) is not None:
+        config = run.config.model_dump(mode="json")
+        if entry.config != config:
+            run.catalog.put_config(run.space, run.fingerprint, config)
+    nothing = Encoded(
+        digest_json([run.table.name, plan.base_version, "nothing"]).hex(), plan.base_version
+    )
+    manifest = _manifest(run, plan, nothing, plan.books, 0, version)
+    seconds = manifest.seconds.model_copy(
+        update={"commit": time.monotonic() - started, "total": time.monotonic() - run.started}
+    )
+    return Committed(manifest.model_copy(update={"seconds": seconds}), version)
+
+
+def _final_books(
+    plan: Plan, work: Work, encoded: Encoded
+) -> tuple[RecordBook, npt.NDArray[np.uint64]]:
+    """The books and the removed rows' addresses, with what encoding put into quarantine.
+
+    A record that failed for a passing reason keeps the rows that it had.
+    """
+    found = work.compared.diff
+    late = encoded.quarantined
+    books, removed = plan.books, found.removed
+    if late:
+        ids = to_array([digest_text(entry.id) for entry in late])
+        winners = np.flatnonzero(found.outcomes <= Outcome.METADATA_CHANGED)
+        records = winners[find(ids, work.compared.present.ids[winners])]
+        counts = {
+            name: getattr(books, name.lower())
+            - int(np.count_nonzero(found.outcomes[records] == Outcome[name]))
+            for name in ("NEW", "CHANGED", "METADATA_CHANGED")
+        }
+        update = {name.lower(): value for name, value in counts.items()}
+        books = books.model_copy(update={**update, "quarantined": books.quarantined + len(late)})
+        passing = records[np.array([entry.transient for entry in late])]
+        removed = removed.copy()
+        removed[found.rows_of(passing)] = False
+    return books, work.head.rows.addresses[removed]
+
+
+def _manifest(
+    run: Run,
+    plan: Plan,
+    encoded: Encoded,
+    books: RecordBook,
+    n_removed: int,
+    version: VersionEntry | None = None,
+) -> Manifest:
+    written = sum(receipt.rows for receipt in encoded.receipts)
+    digest = (
+        plan.work.compared.diff.data_digest
+        if plan.work
+        else (version.data_digest if version else "")
+    )
+    return Manifest(
+        run_id=encoded.run_id,
+        space=run.space,
+        table=run.table.name,
+        fingerprint=run.fingerprint,
+        base_lance_version=encoded.base_version,
+        data_digest=digest,
+        records=books,
+        chunks=ChunkBook(
+            written=written,
+            removed=n_removed,
+            truncated=sum(receipt.truncated for receipt in encoded.receipts),
+        ),
+        rows_before=plan.rows_before,
+        rows_after=plan.rows_before + written - n_removed,
+        encoder_loads=encoded.encoder_loads,
+        encoded=sum(receipt.encoded for receipt in encoded.receipts),
+        tokens=sum(receipt.tokens for receipt in encoded.receipts),
+        precision=encoded.precision,
+        seconds=Seconds(start=run.seconds_to_plan, plan=plan.seconds, encode=encoded.seconds),
+        started_at=run.started_at,
+        host=platform.node(),
+        libraries=_libraries(),
+        notes=tuple(run.notes),
+    )
+
+
+def _libraries() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _write_ledger(run: Run, plan: Plan, encoded: Encoded | None, lance_version: int) -> None:
+    """What encoding put into quarantine is told to the files that it came from."""
+    late: dict[str, list[QuarantineEntry]] = {}
+    for entry in encoded.quarantined if encoded else ():
+        late.setdefault(entry.source_uri, []).append(entry)
+    files = [
+        replace(
+            one,
+            quarantined=one.quarantined + len(late.get(one.uri, ())),
+            stamp="" if any(entry.transient for entry in late.get(one.uri, ())) else one.stamp,
+        )
+        for one in plan.files
+    ]
+    ledger.write(
+        run.store_uri,
+        run.table.name,
+        files,
+        lance_version=lance_version,
+        sources_digest=run.sources_digest,
+    )

@@ -1,0 +1,259 @@
+"""A fixed pool of Ray actors, each of which builds its worker once.
+
+Neither Ray Data (it starts GPU actors one by one, holds several times the data in memory and notes
+rows before they are committed) nor one Ray task for each shard (a model load for each). Results are
+small: vectors are written by the workers and never pass through the driver.
+"""
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from tasks.compute.base import BuildWorker, Finished, J, Job, OnProgress, Progress, Worker
+from tasks.errors import Interrupted, VectorlineError, WorkerLost
+
+logger = logging.getLogger(__name__)
+
+IN_FLIGHT = 2  # one job is read and tokenised while another is encoded
+TICK_S = 0.5
+OBJECT_STORE_BYTES = (
+    256 * 2**20
+)  # plans pass through it, a few dozen bytes a record; vectors never do
+STOP_S = 60.0
+RAY_ENVIRONMENT = {
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # on by default; installs everything anew for each actor
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+Actor = Any  # Ray makes the handle's methods at run time: no type of its own knows them
+
+
+class _Host:
+    """The actor: holds the worker, answers for it while it works."""
+
+    def __init__(self, build_worker: BuildWorker) -> None:
+        self._worker: Worker = build_worker()
+
+    def ready(self) -> int:
+        return os.getpid()
+
+    def do(self, job: Job) -> object:
+        return self._worker.do(job)
+
+    def progress(self) -> Progress:
+        return self._worker.progress()
+
+    def stop(self) -> None:
+        self._worker.stop()
+
+
+@dataclass(slots=True)
+class _Seat:
+    """One place in the pool: the actor that holds it now and what that actor has in hand."""
+
+    actor: Actor
+    jobs: dict[Any, Job] = field(default_factory=dict)
+    asked: Any = None
+    progress: Progress = field(default_factory=Progress)
+    moved_at: float = field(default_factory=time.monotonic)
+
+    def free_for(self, job: Job) -> bool:
+        """A job that failed before goes alone, so that the next failure names the guilty one."""
+        alone = job.attempt > 0 or any(other.attempt > 0 for other in self.jobs.values())
+        return len(self.jobs) < (1 if alone else IN_FLIGHT)
+
+
+class RayPool:
+    """Ray actors on this machine, or on the cluster that `address` or RAY_ADDRESS names."""
+
+    def __init__(
+        self,
+        build_worker: BuildWorker,
+        *,
+        stop: threading.Event,
+        on_progress: OnProgress,
+        n_workers: int,
+        threads: int = 1,
+        n_gpus: float = 0,
+        stall_s: float = 300.0,
+        address: str | None = None,
+    ) -> None:
+        """Starts Ray and the actors in the background.
+
+        `threads` CPU cores and `n_gpus` GPUs are asked for each worker; a worker without progress
+        for `stall_s` seconds is ended. Without an address a Ray of our own is started and ended.
+        """
+        self.n_workers = n_workers
+        self._build_worker = build_worker
+        self._stop = stop
+        self._on_progress = on_progress
+        self._resources = {"num_cpus": threads, "num_gpus": n_gpus}
+        self._stall_s = stall_s
+        self._address = address or os.environ.get("RAY_ADDRESS")
+        self._ended = Progress()
+        self._closed = self._owns_ray = False
+        # Ray's processes end with the thread that started them (Linux's parent death signal), so
+        # this thread stays until the pool is closed.
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="ray-start")
+        self._seats: Future[list[_Seat]] = self._starter.submit(self._start)
+
+    def _start(self) -> list[_Seat]:
+        os.environ.update(RAY_ENVIRONMENT)
+        import ray
+
+        self._owns_ray = not ray.is_initialized()
+        if self._owns_ray:
+            # "local" unless told otherwise: ray.init() alone attaches to any cluster that it finds.
+            ray.init(
+                address=self._address or "local",
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                include_dashboard=None if self._address else False,
+                object_store_memory=None if self._address else OBJECT_STORE_BYTES,
+            )
+        seats = [_Seat(self._hire()) for _ in range(self.n_workers)]
+        try:
+            ray.get([seat.actor.ready.remote() for seat in seats])
+        except ray.exceptions.RayError as error:
+            raise WorkerLost(f"workers cannot be started: {_cause(error)}") from error
+        return seats
+
+    def _hire(self) -> Actor:
+        import ray
+
+        options: dict[str, Any] = {
+            "max_restarts": 0,
+            "max_concurrency": IN_FLIGHT,
+            "concurrency_groups": {"status": 1},
+            **self._resources,
+        }
+        return ray.remote(**options)(_Host).remote(self._build_worker)
+
+    def map(self, jobs: deque[J]) -> Iterator[Finished[J]]:
+        """Does the jobs; each worker holds two, so that reading overlaps with encoding."""
+        import ray
+
+        seats = self._seats.result()
+        now = time.monotonic()
+        for seat in seats:
+            seat.moved_at = now
+        while jobs or any(seat.jobs for seat in seats):
+            if self._stop.is_set():
+                self._wind_up(seats)
+            self._hand_out(jobs, seats)
+            pending = [ref for seat in seats for ref in seat.jobs]
+            done, _ = ray.wait(pending, num_returns=1, timeout=TICK_S)
+            for seat in seats:
+                yield from self._collect(seat, [ref for ref in done if ref in seat.jobs])
+            self._watch(seats)
+
+    def _hand_out(self, jobs: deque[J], seats: list[_Seat]) -> None:
+        while jobs:
+            free = [seat for seat in seats if seat.free_for(jobs[0])]
+            if not free:
+                return
+            seat = min(free, key=lambda seat: len(seat.jobs))
+            if not seat.jobs:
+                seat.moved_at = time.monotonic()
+            job = jobs.popleft()
+            seat.jobs[seat.actor.do.remote(job)] = job
+
+    def _collect(self, seat: _Seat, done: list[Any]) -> Iterator[Finished[Any]]:
+        import ray
+
+        for ref in done:
+            if ref not in seat.jobs:
+                continue
+            try:
+                result = ray.get(ref)
+            except (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError) as error:
+                yield from self._replace(seat, f"its worker died: {_cause(error)}")
+            except ray.exceptions.RayTaskError as error:
+                job = seat.jobs.pop(ref)
+                cause = error.cause
+                if not isinstance(cause, VectorlineError):
+                    raise WorkerLost(f"a worker failed: {_cause(error)}") from error
+                yield Finished(job, error=cause)
+            else:
+                yield Finished(seat.jobs.pop(ref), result=result)
+                seat.moved_at = time.monotonic()
+
+    def _replace(self, seat: _Seat, why: str) -> Iterator[Finished[Any]]:
+        """Everything that the worker had in hand is lost with it."""
+        import ray
+
+        lost = list(seat.jobs.values())
+        seat.jobs.clear()
+        self._ended += seat.progress
+        seat.progress, seat.asked = Progress(), None
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.kill(seat.actor)
+        seat.actor = self._hire()
+        try:
+            ray.get(seat.actor.ready.remote())
+        except ray.exceptions.RayError as error:
+            raise WorkerLost(
+                f"a worker died and no other can be started: {_cause(error)}"
+            ) from error
+        seat.moved_at = time.monotonic()
+        for job in lost:
+            yield Finished(job, error=WorkerLost(why))
+
+    def _watch(self, seats: list[_Seat]) -> None:
+        """Asks each worker how far it is; one that does not move for `stall_s` is ended."""
+        import ray
+
+        for seat in seats:
+            if seat.asked is None:
+                seat.asked = seat.actor.progress.options(concurrency_group="status").remote()
+            answered, _ = ray.wait([seat.asked], timeout=0)
+            if answered:
+                with contextlib.suppress(ray.exceptions.RayError):
+                    progress = ray.get(seat.asked)
+                    if progress != seat.progress:
+                        seat.progress, seat.moved_at = progress, time.monotonic()
+                seat.asked = None
+            if seat.jobs and time.monotonic() - seat.moved_at > self._stall_s:
+                logger.warning("a worker made no progress for %.0f s and is ended", self._stall_s)
+                ray.kill(seat.actor)  # its jobs come back as lost
+                seat.moved_at = time.monotonic()
+        self._on_progress(sum((seat.progress for seat in seats), self._ended))
+
+    def _wind_up(self, seats: list[_Seat]) -> None:
+        """Lets the batch in hand end, then says that the user asked to stop."""
+        import ray
+
+        for seat in seats:
+            seat.actor.stop.options(concurrency_group="status").remote()
+        pending = [ref for seat in seats for ref in seat.jobs]
+        if pending:
+            ray.wait(pending, num_returns=len(pending), timeout=min(STOP_S, self._stall_s))
+        raise Interrupted("stopped after the batch in hand; finished shards are kept")
+
+    def close(self) -> None:
+        """Ends the actors, and Ray too if it was started here."""
+        if self._closed:
+            return
+        self._closed = True
+        import ray
+
+        with contextlib.suppress(VectorlineError):
+            for seat in self._seats.result():
+                ray.kill(seat.actor)
+        if self._owns_ray:
+            ray.shutdown()
+        self._starter.shutdown()
+
+
+def _cause(error: BaseException) -> str:
+    """The last line that says something, without the actor's traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:500] if lines else type(error).__name__

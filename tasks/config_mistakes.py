@@ -1,0 +1,88 @@
+"""What is wrong with a config: with its own keys, with its plugins' arguments, a literal secret.
+
+Configs here are JSON data in which `source` is a list.
+"""
+
+from collections.abc import Iterator
+from typing import TypeAlias, cast
+
+from pydantic import BaseModel, JsonValue
+
+from schemas.config import ChunkConfig, ComputeConfig, Config, EncoderConfig, SourceConfig
+from tasks import mistakes, plugins
+from tasks.errors import ConfigError
+from tasks.mistakes import Mistake, Path
+from tasks.secrets import find_secrets, is_reference, resolve_secrets
+
+Data: TypeAlias = dict[str, JsonValue]
+
+
+def find_mistakes(data: Data) -> list[Mistake]:
+    """All mistakes that can be found by looking at the config alone."""
+    found: dict[Path, Mistake] = {}
+    for path, kind, model, part in _plugin_parts(data):
+        for mistake in _find_in_part(kind, model, part):
+            found.setdefault((*path, *mistake.path), mistake.under(*path))
+    for mistake in mistakes.find_mistakes(Config, data):
+        found.setdefault(mistake.path, mistake)
+    return list(found.values())
+
+
+def find_refusals(data: Data) -> Iterator[Mistake]:
+    """What the constructors of sources and encoder refuse, where nothing else is wrong."""
+    for path, kind, model, part in _plugin_parts(data):
+        if kind in ("sources", "encoders"):
+            arguments = {key: value for key, value in part.items() if key not in model.model_fields}
+            try:
+                plugins.load(kind, _use(model, part))(**resolve_secrets(arguments))
+            except ConfigError as error:
+                yield Mistake(path, f": {str(error).removeprefix(f'{path[0]}.')}")
+
+
+def _plugin_parts(data: Data) -> Iterator[tuple[Path, plugins.Kind, type[BaseModel], Data]]:
+    """Each plugin: where it stands, its kind, the model of the keys that are ours, all its keys."""
+    source = data.get("source")
+    for number, part in enumerate(source if isinstance(source, list) else []):
+        if isinstance(part, dict):
+            yield ("source", number), "sources", SourceConfig, part
+    kinds: tuple[tuple[str, plugins.Kind, type[BaseModel]], ...] = (
+        ("chunk", "chunking", ChunkConfig),
+        ("encoder", "encoders", EncoderConfig),
+        ("compute", "compute", ComputeConfig),
+    )
+    for key, kind, model in kinds:
+        part = data.get(key, {})
+        if isinstance(part, dict):
+            yield (key,), kind, model, part
+
+
+def _find_in_part(kind: plugins.Kind, model: type[BaseModel], part: Data) -> Iterator[Mistake]:
+    yield from find_secrets(part)
+    use = _use(model, part)
+    if not isinstance(use, str):
+        return
+    try:
+        plugins.load(kind, use)
+    except ConfigError as error:
+        yield Mistake(("use",), f": {error}")
+        return
+    if model.model_config["extra"] == "allow":
+        for mistake in plugins.check_arguments(kind, use, part, beside=model):
+            if not _in_reference(part, mistake.path):
+                yield mistake
+
+
+def _use(model: type[BaseModel], part: Data) -> str:
+    return cast("str", part.get("use", model.model_fields["use"].default))
+
+
+def _in_reference(value: JsonValue, path: Path) -> bool:
+    """Whether a secret stands at `path`, whose type is not known yet."""
+    for step in path:
+        if is_reference(value):
+            return True
+        if isinstance(value, dict):
+            value = value.get(str(step))
+        elif isinstance(value, list) and isinstance(step, int):
+            value = value[step]
+    return is_reference(value)

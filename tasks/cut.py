@@ -1,0 +1,134 @@
+"""From a plan to jobs: who encodes what, and which vectors are copied from where."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+
+import numpy as np
+
+from schemas.receipt import Receipt
+from tasks.jobs import Donors, Target, WriteJob
+from tasks.plan import Work
+from tasks.store.diff import Indices, Outcome, find, first_of_each
+
+MAX_RECORDS = 16_384  # what one lost worker costs: half a minute of a small model on one core
+MIN_RECORDS = 256
+MAX_BYTES = 32 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """The records of a plan that must be written, by where their vectors come from.
+
+    `encode` are new contents, each once; `copy` have a content that the head holds already;
+    `repeat` have the content of a record in `encode`, `leader[i]` for `repeat[i]`. All are numbers
+    of records of the comparison, ascending.
+    """
+
+    encode: Indices
+    copy: Indices
+    repeat: Indices
+    leader: Indices
+
+
+def share(work: Work) -> Shares:
+    """Splits the records that must be written."""
+    present, outcomes = work.compared.present, work.compared.diff.outcomes
+    fresh = np.flatnonzero(outcomes <= Outcome.CHANGED)
+    held = find(present.contents[fresh], work.head.rows.contents) >= 0
+    copy = np.sort(
+        np.concatenate([np.flatnonzero(outcomes == Outcome.METADATA_CHANGED), fresh[held]])
+    )
+    fresh = fresh[~held]
+    first = fresh[first_of_each(present.contents[fresh])]
+    leads = first == fresh
+    return Shares(fresh[leads], copy, fresh[~leads], first[~leads])
+
+
+class Cutter:
+    """Cuts shares into jobs of bounded size, each within one shard; numbers them."""
+
+    def __init__(self, work: Work, target: Target, base_version: int, n_shares: int) -> None:
+        """`n_shares` is how many jobs of even size the records to encode should make at least."""
+        self._work = work
+        self._target = target
+        self._base_version = base_version
+        self._n_shares = n_shares
+        self._numbers = count()
+        self._records: dict[int, Indices] = {}
+
+    def halve(self, job: WriteJob) -> tuple[WriteJob, WriteJob]:
+        """Two jobs with half of the records each, neither with the number of the whole one."""
+        records = self._records.pop(job.number)
+        middle = len(job.offsets) // 2
+        halves = []
+        for part in (slice(None, middle), slice(middle, None)):
+            number = next(self._numbers)
+            self._records[number] = records[part]
+            halves.append(
+                replace(job, number=number, offsets=job.offsets[part], contents=job.contents[part])
+            )
+        return halves[0], halves[1]
+
+    def encoding(self, records: Indices) -> Iterator[WriteJob]:
+        """Jobs for workers with an encoder."""
+        for job, _ in self._cut(records):
+            yield job
+
+    def copying(self, records: Indices) -> Iterator[WriteJob]:
+        """Jobs that take vectors from the rows of the head that have the same content."""
+        head = self._work.head.rows
+        contents = self._work.compared.present.contents[records]
+        order = np.lexsort((head.contents[:, 1], head.contents[:, 0]))
+        held = head.contents[order]
+        first = find(contents, held)
+        last = len(held) - 1 - find(contents, held[::-1])
+        for job, part in self._cut(records):
+            places = np.searchsorted(records, part)
+            rows = [order[a : b + 1] for a, b in zip(first[places], last[places], strict=True)]
+            addresses = np.unique(head.addresses[np.concatenate(rows)])
+            yield replace(job, donors=Donors(self._base_version, addresses))
+
+    def repeating(self, shares: Shares, receipts: Sequence[Receipt]) -> Iterator[WriteJob]:
+        """Jobs that take vectors from what this run wrote for `encode`.
+
+        `receipts` name the fragments that it wrote.
+        """
+        fragments = {receipt.job: receipt.fragments for receipt in receipts}
+        numbers = np.full(len(shares.encode), -1, np.int64)
+        for number in fragments:
+            numbers[np.searchsorted(shares.encode, self._records[number])] = number
+        leaders = numbers[np.searchsorted(shares.encode, shares.leader)]
+        for job, part in self._cut(shares.repeat):
+            needed = np.unique(leaders[np.searchsorted(shares.repeat, part)]).tolist()
+            donors = Donors(fragments=tuple(one for number in needed for one in fragments[number]))
+            yield replace(job, donors=donors)
+
+    def _cut(self, records: Indices) -> Iterator[tuple[WriteJob, Indices]]:
+        """Each job with its records."""
+        scanned, compared = self._work.scanned, self._work.compared
+        most = min(MAX_RECORDS, max(MIN_RECORDS, -(-len(records) // self._n_shares)))
+        places = compared.origin[records]
+        for planned, offsets, part in scanned.places(places):
+            mine = records[np.searchsorted(places, part)]
+            size = np.cumsum(scanned.sizes[part], dtype=np.int64)
+            start = 0
+            while start < len(part):
+                full = int(
+                    np.searchsorted(
+                        size, MAX_BYTES + (size[start - 1] if start else 0), side="right"
+                    )
+                )
+                end = min(len(part), start + most, max(start + 1, full))
+                number = next(self._numbers)
+                self._records[number] = mine[start:end]
+                job = WriteJob(
+                    number=number,
+                    source=planned.source,
+                    shard=planned.shard,
+                    offsets=offsets[start:end],
+                    contents=scanned.contents[part[start:end]],
+                    target=self._target,
+                )
+                yield job, mine[start:end]
+                start = end

@@ -1,0 +1,199 @@
+"""Encode: turn what the plan wants into fragments with receipts, and not one record more."""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from schemas.quarantine import QuarantineEntry, Reason
+from schemas.receipt import Receipt
+from schemas.table import TableSettings
+from tasks.cut import Cutter, share
+from tasks.digests import digest_json
+from tasks.errors import ConfigError, EncoderError, Transient, WorkerLost
+from tasks.jobs import CanaryJob, NameJob, Target, WriteJob
+from tasks.plan import Plan, Work
+from tasks.run import Run
+from tasks.store import snapshots
+from tasks.store.rows import merge_metadata, metadata_schema, row_schema
+from tasks.worker import Canaries
+
+logger = logging.getLogger(__name__)
+
+TRIES = 3
+JOBS_PER_WORKER = 4  # so that all workers end at about the same time
+
+
+@dataclass
+class Encoded:
+    """What was written, and what went to quarantine on the way.
+
+    `poison` are records that killed each worker that they were given to, alone.
+    """
+
+    run_id: str
+    base_version: int
+    receipts: list[Receipt] = field(default_factory=list)
+    poison: list[QuarantineEntry] = field(default_factory=list)
+    encoder_loads: int = 0
+    precision: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def quarantined(self) -> list[QuarantineEntry]:
+        """All records that turned out bad while they were encoded."""
+        return [entry for receipt in self.receipts for entry in receipt.quarantined] + self.poison
+
+
+@task(name="encode", persist_result=False, cache_policy=NO_CACHE)
+def encode(run: Run, plan: Plan) -> Encoded:
+    """Drives the pool through all jobs of a plan that has changes.
+
+    Raises EncoderError before the table is made if the encoder gives nonsense, WorkerLost if
+    workers die without a record that is to blame, Interrupted when the user asked to stop.
+    """
+    started = time.monotonic()
+    if plan.work is None:
+        raise ValueError("nothing to encode: the plan has no changes")
+    shares = share(plan.work)
+    encoded = _prepare_table(run, plan, plan.work)
+    target = Target(
+        store_uri=run.store_uri,
+        table=run.table.name,
+        run_id=encoded.run_id,
+        precision=encoded.precision or "",
+        schema=run.table.open(encoded.base_version).schema,
+    )
+    total = len(shares.encode) + len(shares.copy) + len(shares.repeat)
+    cutter = Cutter(plan.work, target, encoded.base_version, run.pool.n_workers * JOBS_PER_WORKER)
+    _drive(
+        run, encoded, cutter, [*cutter.encoding(shares.encode), *cutter.copying(shares.copy)], total
+    )
+    if len(shares.repeat):
+        _drive(run, encoded, cutter, list(cutter.repeating(shares, encoded.receipts)), total)
+    encoded.encoder_loads += sum(receipt.encoder_loads for receipt in encoded.receipts)
+    encoded.seconds = time.monotonic() - started
+    return encoded
+
+
+def _prepare_table(run: Run, plan: Plan, work: Work) -> Encoded:
+    """Makes the table with its canaries, or gives it the metadata columns that it lacks."""
+    table, name = run.table, run.table.name
+    precision, loads = run.options.precision or run.config.precision, 0
+    if not table.exists():
+        made = _canaries(run, precision)
+        settings = TableSettings(
+            space=run.space,
+            fingerprint=run.fingerprint,
+            encoder=run.config.encoder.model_dump(mode="json"),
+            precision=made.precision,
+            dim=run.encoder.dim,
+            normalized=run.encoder.normalized,
+            store_content=run.config.store_content,
+        )
+        vectors = pa.FixedSizeListArray.from_arrays(made.vectors.reshape(-1), made.vectors.shape[1])
+        snapshots.write(
+            run.store_uri, name, "canaries", pa.table({"vector": vectors}), {"format": "1"}
+        )
+        metadata = merge_metadata(pa.schema([]), work.metadata).schema
+        table.create(row_schema(run.encoder.dim, metadata, settings.store_content), settings)
+        base, precision, loads = table.open().version, made.precision, made.encoder_loads
+    else:
+        base, precision = _evolve_table(run, plan, work, precision)
+    key = [
+        name,
+        plan.base_version,
+        work.compared.diff.data_digest,
+        table.open(base).schema.to_string(),
+    ]
+    return Encoded(digest_json(key).hex(), base, encoder_loads=loads, precision=precision)
+
+
+def _evolve_table(run: Run, plan: Plan, work: Work, wanted: str) -> tuple[int, str]:
+    """The version to commit on, and the precision that the table keeps to."""
+    settings = run.table.settings()
+    if settings.store_content != run.config.store_content:
+        raise ConfigError(
+            f"store_content = {run.config.store_content}: table {run.table.name!r} was made with "
+            f"{settings.store_content}, which cannot be changed; set it back, or use another space"
+        )
+    if run.options.precision and run.options.precision != settings.precision:
+        run.notes.append(f"numerics changed: {settings.precision} -> {wanted}")
+        precision = run.options.precision
+    else:
+        precision = settings.precision
+    schema = run.table.open(plan.base_version).schema
+    change = merge_metadata(metadata_schema(schema), work.metadata)
+    return (
+        run.table.evolve(change) if change.added or change.widened else plan.base_version
+    ), precision
+
+
+def _canaries(run: Run, precision: str) -> Canaries:
+    run.report("load the encoder")
+    for finished in run.pool.map(deque([CanaryJob(precision)])):
+        if finished.error is not None:
+            raise finished.error
+        if isinstance(finished.result, Canaries):
+            return finished.result
+    raise EncoderError("no worker gave canaries")
+
+
+def _drive(
+    run: Run, encoded: Encoded, cutter: Cutter, jobs: Iterable[WriteJob], total: int
+) -> None:
+    """Does the jobs; one that failed is tried elsewhere, then halved until its poison is alone."""
+    todo = deque(jobs)
+    poison: list[WriteJob] = []
+    done = sum(receipt.records for receipt in encoded.receipts)
+    run.report("encode", done, total)
+    for finished in run.pool.map(todo):
+        job, error = finished.job, finished.error
+        if isinstance(finished.result, Receipt):
+            encoded.receipts.append(finished.result)
+            done += finished.result.records
+            run.report("encode", done, total)
+        elif isinstance(error, Transient) and job.attempt == 0:
+            todo.append(job.again())
+        elif isinstance(error, WorkerLost) and len(job.offsets) > 1:
+            logger.warning(
+                "a shard of %d records lost its worker twice and is halved", len(job.offsets)
+            )
+            todo.extend(cutter.halve(job))
+        elif isinstance(error, WorkerLost):
+            poison.append(job)
+        elif isinstance(error, Transient) and job.attempt + 1 < TRIES:
+            todo.append(job.again())
+        elif error is not None:
+            raise error
+    encoded.poison += _name(run, poison)
+
+
+def _name(run: Run, poison: Iterable[WriteJob]) -> list[QuarantineEntry]:
+    """The quarantine entries of records that kill their workers."""
+    by_number = {job.number: job for job in poison}
+    jobs = deque(
+        NameJob(job.number, job.source, job.shard, job.offsets) for job in by_number.values()
+    )
+    entries = []
+    for finished in run.pool.map(jobs) if jobs else ():
+        if finished.error is not None:
+            raise finished.error
+        names: list[tuple[str, str]] = finished.result  # type: ignore[assignment]
+        name, uri = names[0]
+        entries.append(
+            QuarantineEntry(
+                id=name,
+                reason=Reason.KILLED_WORKER,
+                detail="each worker that got this record alone died",
+                source_uri=uri,
+                content_hash=by_number[finished.job.number].contents.tobytes().hex(),
+                transient=Reason.KILLED_WORKER.transient,
+            )
+        )
+    return entries

@@ -1,0 +1,166 @@
+"""Any text model of sentence-transformers: by name on the hub, by folder, or the packaged default.
+
+`import sentence_transformers` takes 5 to 10 s (torch 2, transformers and scikit-learn the rest),
+once per process and only in `load`. No lighter part can be had alone: importing one imports all.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tasks.encoders import model_settings as settings
+from tasks.encoders.base import Precision, Prepared, Tokenizer, Vectors
+from tasks.encoders.devices import best_device, choose_precision, good_batch
+from tasks.encoders.hub import DEFAULT_MODEL, Model, find_model
+from tasks.encoders.model_tokenizer import load_tokenizer
+from tasks.encoders.text_model import TextModel, limit_threads
+from tasks.encoders.text_readers import Role
+from tasks.errors import ConfigError, EncoderError
+
+
+class SentenceTransformersEncoder:
+    """Vectors of a sentence-transformers model, through all of its modules."""
+
+    modalities: tuple[str, ...] = ("text",)
+
+    def __init__(
+        self,
+        model: str = DEFAULT_MODEL,
+        revision: str | None = None,
+        dim: int | None = None,
+        normalize: bool = True,
+        prompt: str | None = None,
+        query_prompt: str | None = None,
+        max_tokens: int | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        """Loads nothing.
+
+        Args:
+            model: Name on the hub, or a folder.
+            revision: Commit, tag or branch; by default what the hub's cache or main branch has.
+            dim: First so many components, of a model trained for it (Kusupati et al. 2022,
+                Matryoshka representation learning, arXiv:2205.13147).
+            normalize: Unit norm, also after `dim` has cut.
+            prompt: Put before each text: the name of one of the model's prompts, or literal text.
+                By default the model's own for documents, if it has one; "" for none.
+            query_prompt: The same for queries.
+            max_tokens: Longest text that the model reads, special tokens included.
+            trust_remote_code: Runs Python code that comes with the model.
+        """
+        for name, value in (("dim", dim), ("max_tokens", max_tokens)):
+            if value is not None and value < 1:
+                raise ConfigError(f"encoder.{name} is {value}, but must be 1 or more")
+        self.normalized = normalize
+        self._name = model
+        self._revision = revision
+        self._dim = dim
+        self._prompt = prompt
+        self._query_prompt = query_prompt
+        self._max_tokens = max_tokens
+        self._trust_remote_code = trust_remote_code
+        self._model: Model | None = None
+        self._loaded: TextModel | None = None
+
+    def __repr__(self) -> str:
+        """The model's name and revision."""
+        revision = f", revision={self._revision!r}" if self._revision else ""
+        return f"SentenceTransformersEncoder({self._name!r}{revision})"
+
+    @property
+    def dim(self) -> int:
+        """Number of components; the model is loaded if its settings do not say."""
+        model = self._find()
+        own = settings.dimension(model)
+        if own is None:
+            own = (self._loaded or self._load(Precision.FLOAT32, "cpu")).dim
+        if own is None:
+            raise EncoderError(f"model {self._name!r} does not say how many components it gives")
+        if self._dim is not None and self._dim > own:
+            raise ConfigError(f"encoder.dim is {self._dim}, but {self._name!r} gives {own} at most")
+        return self._dim or own
+
+    @property
+    def batch_cost(self) -> int:
+        """Padded tokens of a good batch on the device."""
+        return good_batch(self._loaded.device if self._loaded else best_device())
+
+    def fingerprint(self) -> dict[str, object]:
+        """Digests of all files that decide, and the arguments; a copy by another name is equal."""
+        model = self._find()
+        return {
+            "encoder": "sentence-transformers",
+            "method": 1,
+            "files": model.digests(),
+            "dim": self._dim,
+            "normalize": self.normalized,
+            "prompt": settings.document_prompt(model, self._prompt),
+            "query_prompt": settings.query_prompt(model, self._query_prompt),
+            "max_tokens": self._longest(model),
+        }
+
+    def precision(self, wanted: str) -> Precision:
+        """What `auto` means on the best device here."""
+        return choose_precision(wanted)
+
+    def load(
+        self, precision: Precision, device: str | None = None, threads: int | None = None
+    ) -> None:
+        """Loads the weights, from the hub if they are not here yet."""
+        if threads is not None:
+            limit_threads(threads)
+        self._loaded = self._load(precision, device or best_device())
+
+    def tokenizer(self) -> Tokenizer:
+        """The model's own; its `limit` leaves room for special tokens and the prompt."""
+        model = self._find()
+        prompt = settings.document_prompt(model, self._prompt)
+        return load_tokenizer(model, self._longest(model), prompt)
+
+    def prepare(self, contents: Sequence[str]) -> list[Prepared]:
+        """Tokens with the document prompt."""
+        prompt = settings.document_prompt(self._find(), self._prompt)
+        return self._text_model().prepare(contents, Role("document", prompt))
+
+    def prepare_query(self, contents: Sequence[str]) -> list[Prepared]:
+        """Tokens with the query prompt."""
+        prompt = settings.query_prompt(self._find(), self._query_prompt)
+        return self._text_model().prepare(contents, Role("query", prompt))
+
+    def encode(self, items: Sequence[Prepared]) -> Vectors:
+        """Row i for item i: through all modules, then cut to `dim`, then to unit norm."""
+        if not items:
+            return np.empty((0, self.dim), np.float32)
+        vectors = self._text_model().encode(items)[:, : self._dim]
+        if not self.normalized:
+            return np.ascontiguousarray(vectors)
+        norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+        return (vectors / np.where(norms == 0, 1, norms)).astype(np.float32)
+
+    def _find(self) -> Model:
+        if self._model is None:
+            self._model = find_model(self._name, self._revision, with_code=self._trust_remote_code)
+        return self._model
+
+    def _longest(self, model: Model) -> int | None:
+        most = settings.positions(model)
+        if self._max_tokens is not None and most is not None and self._max_tokens > most:
+            raise ConfigError(
+                f"encoder.max_tokens is {self._max_tokens}, but {self._name!r} reads {most} at most"
+            )
+        return self._max_tokens or settings.longest_text(model)
+
+    def _text_model(self) -> TextModel:
+        if self._loaded is None:
+            raise EncoderError(f"{self!r} was not loaded: call load first")
+        return self._loaded
+
+    def _load(self, precision: Precision, device: str) -> TextModel:
+        model = self._find()
+        return TextModel(
+            model.download(),
+            precision,
+            device,
+            max_tokens=self._longest(model),
+            trust_remote_code=self._trust_remote_code,
+        )

@@ -1,0 +1,71 @@
+"""The tree of exceptions.
+
+    VectorlineError
+      ConfigError                what the user wrote is wrong; exit 2
+      SourceError                a source cannot be listed or read
+        SourceChanged            a file changed while it was read (transient)
+        SourceUnavailable        a time-out or a 5xx of where the source lives (transient)
+      EncoderError               weights, canaries or the encoder itself
+      StoreError                 tables, receipts, catalog, disk
+        LeaseHeld                another writer holds the table
+        CommitConflict           another commit from the same base came first (transient)
+      WorkerLost                 a worker died or was ended without an answer (transient)
+      Interrupted                the user asked to stop; exit 130
+
+Each takes its whole message as the only argument, so that it survives pickling.
+Retries look at nothing but `Transient`.
+"""
+
+
+class VectorlineError(Exception):
+    """Base of all errors that vectorline raises on purpose."""
+
+    exit_code = 1
+
+
+class Transient:
+    """Marks what may work when tried again: a time-out, a lost worker, a lost race."""
+
+
+class ConfigError(VectorlineError):
+    """What the user wrote cannot work; the message names key, value and what is allowed."""
+
+    exit_code = 2
+
+
+class SourceError(VectorlineError):
+    """A source cannot be listed, opened or read."""
+
+
+class SourceChanged(SourceError, Transient):
+    """A file is not the one that was planned."""
+
+
+class SourceUnavailable(SourceError, Transient):
+    """A source did not answer in time or answered with a passing error."""
+
+
+class EncoderError(VectorlineError):
+    """An encoder cannot be loaded or does not give what its table holds."""
+
+
+class StoreError(VectorlineError):
+    """Tables, receipts, catalog or disk are not as they must be."""
+
+
+class LeaseHeld(StoreError):
+    """Another writer holds the table; the message names it."""
+
+
+class CommitConflict(StoreError, Transient):
+    """Another commit from the same base came first: plan anew."""
+
+
+class WorkerLost(VectorlineError, Transient):
+    """A worker died or was ended before it answered."""
+
+
+class Interrupted(VectorlineError):
+    """The user asked to stop; receipts are kept."""
+
+    exit_code = 130

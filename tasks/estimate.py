@@ -1,0 +1,100 @@
+"""What a run would cost: tokens, time, bytes."""
+
+import shutil
+from collections import deque
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.cut import share
+from tasks.errors import StoreError
+from tasks.jobs import RateJob
+from tasks.plan import Plan, Work
+from tasks.run import Run
+from tasks.store.diff import Indices
+from tasks.worker import Rate
+
+SAMPLE_RECORDS = 256
+ROW_BYTES = 160  # ids, hashes and the rest of a row beside vector and text
+FREE_BYTES = 64 * 2**20
+
+
+def write_bytes(run: Run, work: Work) -> int:
+    """About how many bytes the rows of a plan will take."""
+    shares = share(work)
+    records = np.concatenate([shares.encode, shares.copy, shares.repeat])
+    content = int(_sizes(work, records).sum()) if run.config.store_content else 0
+    return content + len(records) * (4 * run.encoder.dim + ROW_BYTES)
+
+
+def check_disk(run: Run, work: Work) -> None:
+    """Raises StoreError, before any work, if the plan's rows do not fit on the store's disk."""
+    needed = write_bytes(run, work) + FREE_BYTES
+    free = _free_bytes(run.store_uri)
+    if needed > free:
+        raise StoreError(
+            f"the store {run.store_uri!r} has {free / 2**20:.0f} MiB free and this run needs about "
+            f"{needed / 2**20:.0f} MiB: nothing was written; free some, or give another --store"
+        )
+
+
+def _free_bytes(store_uri: str) -> int:
+    from tasks.store.layout import root
+
+    folder: Path = root(store_uri)
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _sizes(work: Work, records: Indices) -> np.ndarray[Any, np.dtype[np.uint32]]:
+    return work.scanned.sizes[work.compared.origin[records]]
+
+
+def estimate(run: Run, plan: Plan) -> dict[str, Any]:
+    """The plan as plain data: records by outcome, tokens, bytes, seconds, free disk.
+
+    Tokens and seconds are measured on a sample of what would be encoded, by one worker, times the
+    number of workers: loading is left out.
+    """
+    found: dict[str, Any] = {
+        "space": run.space,
+        "table": run.table.name,
+        "fingerprint": run.fingerprint,
+        "records": plan.books.model_dump(),
+        "to_encode": 0,
+        "chunks_removed": plan.chunks_removed,
+        "tokens": 0,
+        "bytes": 0,
+        "seconds_estimate": 0.0,
+        "free_bytes": _free_bytes(run.store_uri),
+        "seconds": {"plan": plan.seconds},
+    }
+    if plan.work is None or not plan.changes:
+        return found
+    shares = share(plan.work)
+    found |= {"to_encode": len(shares.encode), "bytes": write_bytes(run, plan.work)}
+    if len(shares.encode):
+        rate = _measure(run, plan.work, shares.encode)
+        tokens = int(_sizes(plan.work, shares.encode).sum(dtype=np.int64) * rate.tokens_per_byte)
+        found |= {
+            "tokens": tokens,
+            "seconds_estimate": round(tokens / rate.tokens_per_s / run.pool.n_workers, 3),
+        }
+    return found
+
+
+def _measure(run: Run, work: Work, records: Indices) -> Rate:
+    """What one worker does with some of the records, taken from all over their first shard."""
+    planned, offsets, _ = next(islice(work.scanned.places(work.compared.origin[records]), 1))
+    step = max(1, len(offsets) // SAMPLE_RECORDS)
+    sample = offsets[::step][:SAMPLE_RECORDS]
+    jobs = deque([RateJob(planned.source, planned.shard, sample, run.config.precision)])
+    for finished in run.pool.map(jobs):
+        if finished.error is not None:
+            raise finished.error
+        if isinstance(finished.result, Rate):
+            return finished.result
+    raise StoreError("no worker measured the sample")

@@ -1,0 +1,100 @@
+"""What workers are asked to do: plain data that pickles."""
+
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from schemas.receipt import WrittenFragment
+from tasks.digests import Digests
+from tasks.sources.base import Shard
+
+Offsets: TypeAlias = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class ScanJob:
+    """Read a shard once and tell its records' digests and problems; gives a ShardScan."""
+
+    number: int
+    source: int
+    shard: Shard
+    attempt: int = 0
+
+    def again(self) -> "ScanJob":
+        """The same job once more."""
+        return replace(self, attempt=self.attempt + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class NameJob:
+    """Read the records at these offsets; gives a list of (id, source uri)."""
+
+    number: int
+    source: int
+    shard: Shard
+    offsets: Offsets
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryJob:
+    """Load the encoder and encode the canaries in float32; gives a Canaries."""
+
+    wanted: str
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RateJob:
+    """Encode the records at these offsets and throw the vectors away; gives a Rate."""
+
+    source: int
+    shard: Shard
+    offsets: Offsets
+    wanted: str
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a run writes: the same for all of its jobs."""
+
+    store_uri: str
+    table: str
+    run_id: str
+    precision: str
+    schema: pa.Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Donors:
+    """Where vectors of known contents are: rows of the base, and fragments that this run wrote."""
+
+    lance_version: int | None = None
+    addresses: npt.NDArray[np.uint64] | None = None
+    fragments: tuple[WrittenFragment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WriteJob:
+    """Turn the records at these offsets of one shard into rows; gives the published Receipt.
+
+    `contents` are the digests that the plan saw: a record with another is a sign that the file
+    changed. With `donors` the vectors are copied, and no encoder is needed.
+    """
+
+    number: int
+    source: int
+    shard: Shard
+    offsets: Offsets
+    contents: Digests
+    target: Target
+    donors: Donors | None = None
+    attempt: int = 0
+
+    def again(self) -> "WriteJob":
+        """The same job once more."""
+        return replace(self, attempt=self.attempt + 1)

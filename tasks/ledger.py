@@ -1,0 +1,93 @@
+"""What each file held when a table was last brought up to date.
+
+With it unchanged files are not read. A cache: without it, or when it does not belong to the head of
+the table, files are read and hashed again.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+
+import pyarrow as pa
+
+from tasks.sources.base import File
+from tasks.store import snapshots
+
+NAME = "files"
+SCHEMA = pa.schema(
+    [
+        ("uri", pa.string()),
+        ("source", pa.int32()),
+        ("stamp", pa.string()),
+        ("records", pa.int64()),
+        ("duplicates", pa.int64()),
+        ("quarantined", pa.int64()),
+        ("entangled", pa.bool_()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file's part in the books of the last run.
+
+    `entangled` files are read again whenever any file changed: they hold an id that another record
+    has too, or a record that is tried again by each run.
+    """
+
+    uri: str
+    source: int
+    stamp: str
+    records: int
+    duplicates: int
+    quarantined: int
+    entangled: bool
+
+    def unchanged(self, file: File) -> bool:
+        """Whether the file is the one that was read then; an empty stamp is never the same."""
+        return bool(file.stamp) and self.stamp == file.stamp
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The files of all sources by (source, uri); empty where it does not apply."""
+
+    entries: Mapping[tuple[int, str], FileEntry]
+
+    def known(self, source: int, file: File) -> bool:
+        """Whether this very file was read into the head of the table."""
+        entry = self.entries.get((source, file.uri))
+        return entry is not None and entry.unchanged(file)
+
+
+def read(store_uri: str, table: str, *, lance_version: int, sources_digest: str) -> Ledger:
+    """The ledger if it was written for this Lance version and for sources configured alike."""
+    stored = snapshots.read(store_uri, table, NAME)
+    if stored is None or stored[1].get("sources") != sources_digest:
+        return Ledger({})
+    if stored[1].get("lance_version") != str(lance_version):
+        return Ledger({})
+    entries = (FileEntry(**row) for row in stored[0].to_pylist())
+    return Ledger({(entry.source, entry.uri): entry for entry in entries})
+
+
+def write(
+    store_uri: str,
+    table: str,
+    entries: Iterable[FileEntry],
+    *,
+    lance_version: int,
+    sources_digest: str,
+) -> None:
+    """Replaces the ledger."""
+    columns = list(entries)
+    arrays = {
+        field.name: [getattr(entry, field.name) for entry in columns] for field in fields(FileEntry)
+    }
+    rows = pa.table(arrays, schema=SCHEMA)
+    snapshots.write(
+        store_uri,
+        table,
+        NAME,
+        rows,
+        {"format": "1", "lance_version": str(lance_version), "sources": sources_digest},
+    )

@@ -1,0 +1,224 @@
+"""Plan: what the sources hold now against the head of the table. Nothing is written."""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from schemas.manifest import RecordBook
+from schemas.quarantine import QuarantineEntry, Reason
+from tasks import ledger
+from tasks.compare import Compared, Head, compare, head_of
+from tasks.digests import digest_text
+from tasks.jobs import NameJob
+from tasks.ledger import FileEntry, Ledger
+from tasks.reading import Listing, Reading, list_files, read
+from tasks.run import Run
+from tasks.scanned import Scanned
+from tasks.store import quarantine
+from tasks.store.diff import Indices, Outcome
+
+BAD = (Outcome.QUARANTINED, Outcome.CONFLICT)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What there is to do: the records that were read, the head, and how they compare."""
+
+    scanned: Scanned
+    head: Head
+    compared: Compared
+    metadata: pa.Schema
+
+    @property
+    def changes(self) -> bool:
+        """Whether there is anything to encode, to copy or to remove."""
+        found = self.compared.diff
+        return bool(found.removed.any() or (found.outcomes <= Outcome.METADATA_CHANGED).any())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do; `work` is None where every file is as it was."""
+
+    base_version: int
+    rows_before: int
+    books: RecordBook
+    quarantined: Sequence[QuarantineEntry]
+    files: Sequence[FileEntry]
+    seconds: float
+    work: Work | None = None
+
+    @property
+    def changes(self) -> bool:
+        """Whether a new version would come of it."""
+        return self.work is not None and self.work.changes
+
+    @property
+    def chunks_removed(self) -> int:
+        """Rows of the table that go."""
+        return 0 if self.work is None else int(np.count_nonzero(self.work.compared.diff.removed))
+
+
+@task(name="plan", persist_result=False, cache_policy=NO_CACHE)
+def plan(run: Run) -> Plan:
+    """Compares the sources with the head of the run's table.
+
+    Raises ConfigError and SourceError for what must stop a run before any work.
+    """
+    started = time.monotonic()
+    run.seconds_to_plan = started - run.started
+    run.report("plan")
+    dataset = run.table.open() if run.table.exists() else None
+    # An empty dataset is false.
+    version, rows = (0, 0) if dataset is None else (dataset.version, dataset.count_rows())
+    listing = list_files(run)
+    known = _ledger(run, version)
+    prior = quarantine.read(run.store_uri, run.table.name) if version else []
+    unread = listing.known(known)
+    if run.options.replay:
+        unread -= {n for n in unread if known.entries[listing.files[n].key].quarantined}
+    if len(unread) == len(listing.files) == len(known.entries):
+        entries = list(known.entries.values())
+        return Plan(version, rows, _books(entries), prior, entries, time.monotonic() - started)
+    unread -= {n for n in unread if known.entries[listing.files[n].key].entangled}
+    head = head_of(run, version)
+    while True:
+        reading = read(run, listing, [n for n in range(len(listing.files)) if n not in unread])
+        stay = unread | set(reading.unreadable)
+        compared = compare(run, listing, reading, head, stay, () if run.options.replay else prior)
+        losers = set(head.file_numbers(listing, compared.losing_rows()).tolist()) & unread
+        if not losers:
+            break
+        unread -= losers  # another file claims an id of theirs: they are part of the change
+    work = Work(reading.scanned, head, compared, reading.types)
+    kept = [known.entries[listing.files[n].key] for n in sorted(unread)]
+    uris = {entry.uri for entry in kept}
+    quarantined = [
+        *(entry for entry in prior if entry.source_uri in uris),
+        *_entries(run, work, prior),
+        *reading.unreadable.values(),
+    ]
+    files = [*kept, *_file_entries(listing, reading, compared, unread)]
+    books = _work_books(compared, kept, len(reading.unreadable))
+    return Plan(version, rows, books, quarantined, files, time.monotonic() - started, work)
+
+
+def _ledger(run: Run, version: int) -> Ledger:
+    if run.options.rehash or run.options.limit or not version:
+        return Ledger({})
+    return ledger.read(
+        run.store_uri, run.table.name, lance_version=version, sources_digest=run.sources_digest
+    )
+
+
+def _books(entries: Sequence[FileEntry]) -> RecordBook:
+    """The books of files that were not read: what is neither duplicate nor bad is in the table."""
+    read_, duplicate, bad = (
+        sum(getattr(entry, name) for entry in entries)
+        for name in ("records", "duplicates", "quarantined")
+    )
+    return RecordBook(
+        read=read_, unchanged=read_ - duplicate - bad, duplicate=duplicate, quarantined=bad
+    )
+
+
+def _work_books(compared: Compared, kept: Sequence[FileEntry], unreadable: int) -> RecordBook:
+    found = compared.diff
+    unread = _books(kept)
+    tombstoned = np.isin(found.row_groups, found.record_groups[found.outcomes == Outcome.TOMBSTONE])
+    bad = sum(found.count(outcome) for outcome in BAD) + unread.quarantined + unreadable
+    return RecordBook(
+        read=len(found.outcomes)
+        - found.count(Outcome.TOMBSTONE)
+        + unread.duplicate
+        + unread.quarantined
+        + unreadable,
+        new=found.count(Outcome.NEW),
+        changed=found.count(Outcome.CHANGED),
+        metadata_changed=found.count(Outcome.METADATA_CHANGED),
+        unchanged=found.count(Outcome.UNCHANGED),
+        removed=len(np.unique(found.row_groups[found.absent | tombstoned])),
+        duplicate=found.count(Outcome.DUPLICATE) + unread.duplicate,
+        quarantined=bad,
+    )
+
+
+def _file_entries(
+    listing: Listing, reading: Reading, compared: Compared, unread: set[int]
+) -> list[FileEntry]:
+    """What each file that was read adds to the books."""
+    n = len(listing.files)
+    outcomes = compared.diff.outcomes
+    records = np.bincount(reading.scanned.files[compared.origin[compared.origin >= 0]], minlength=n)
+
+    def counts(*wanted: Outcome) -> Indices:
+        places = compared.origin[np.isin(outcomes, wanted) & (compared.origin >= 0)]
+        return np.bincount(reading.scanned.files[places], minlength=n)
+
+    tombstones, duplicates, bad = counts(Outcome.TOMBSTONE), counts(Outcome.DUPLICATE), counts(*BAD)
+    conflicts = counts(Outcome.CONFLICT)
+    retried = {
+        reading.scanned.files[place] for place, entry in reading.scanned.problems if entry.transient
+    }
+    entries = []
+    for number, one in enumerate(listing.files):
+        if number in unread or number in reading.unreadable:
+            continue
+        shared = duplicates[number] + conflicts[number] + tombstones[number] > 0
+        entries.append(
+            FileEntry(
+                uri=one.file.uri,
+                source=one.source,
+                stamp="" if number in retried else one.file.stamp,
+                records=int(records[number] - tombstones[number]),
+                duplicates=int(duplicates[number]),
+                quarantined=int(bad[number]),
+                entangled=bool(shared),
+            )
+        )
+    return entries
+
+
+def _entries(run: Run, work: Work, prior: Sequence[QuarantineEntry]) -> list[QuarantineEntry]:
+    """The quarantine entries of the records that were read; ids of conflicts are asked for."""
+    compared, present = work.compared, work.compared.present
+    problems = dict(work.scanned.problems)
+    judged = {(digest_text(entry.id), entry.content_hash): entry for entry in prior}
+    entries = []
+    bad = np.flatnonzero((compared.diff.outcomes == Outcome.QUARANTINED) & (compared.origin >= 0))
+    for record in bad.tolist():
+        key = present.ids[record].tobytes(), present.contents[record].tobytes().hex()
+        place = int(compared.origin[record])
+        entries.append(problems[place] if place in problems else judged[key])
+    conflicts = compared.origin[compared.diff.outcomes == Outcome.CONFLICT]
+    return entries + _conflicts(run, work.scanned, np.sort(conflicts))
+
+
+def _conflicts(run: Run, scanned: Scanned, places: Indices) -> list[QuarantineEntry]:
+    parts = list(scanned.places(places))
+    jobs = deque(
+        NameJob(n, part.source, part.shard, offsets) for n, (part, offsets, _) in enumerate(parts)
+    )
+    entries = []
+    for finished in run.pool.map(jobs) if jobs else ():
+        if finished.error is not None:
+            raise finished.error
+        names: list[tuple[str, str]] = finished.result  # type: ignore[assignment]
+        for place, (name, uri) in zip(parts[finished.job.number][2].tolist(), names, strict=True):
+            entries.append(
+                QuarantineEntry(
+                    id=name,
+                    reason=Reason.ID_CONFLICT,
+                    detail="a record before it has the same id and another content",
+                    source_uri=uri,
+                    content_hash=scanned.contents[place].tobytes().hex(),
+                    transient=False,
+                )
+            )
+    return entries

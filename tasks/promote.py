@@ -1,0 +1,35 @@
+"""Promote: let the version of a run serve, unless something says no."""
+
+import getpass
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from schemas.catalog import VersionEntry
+from tasks.run import Run
+
+
+@task(name="promote", persist_result=False, cache_policy=NO_CACHE)
+def promote(run: Run, version: VersionEntry | None) -> bool:
+    """Moves the serving pointer as the options say; gives whether it moved.
+
+    `auto` leaves it alone after a rollback, until someone promotes; a run of the version that
+    serves already moves nothing.
+    """
+    wanted = run.options.promote
+    if version is None or wanted == "no":
+        return False
+    serving = run.catalog.serving(run.space)
+    if serving is not None and serving.version == version.version:
+        return False
+    if wanted == "auto" and run.catalog.hold(run.space):
+        run.notes.append("serving was rolled back by hand: `vectorline promote` lets it move again")
+        return False
+    run.catalog.promote(
+        run.space,
+        version.version,
+        who=getpass.getuser(),
+        why=f"run {version.run_id}",
+        expected_from=None if serving is None else serving.version,
+    )
+    return True

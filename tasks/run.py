@@ -1,0 +1,241 @@
+"""What the verbs of one run share: config, sources, encoder, table, lease and pool."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cached_property, partial
+from pathlib import Path
+
+from schemas.config import Config
+from tasks import config as configs
+from tasks import plugins
+from tasks.compute.base import Pool, Progress
+from tasks.digests import digest_json
+from tasks.encoders.base import Encoder
+from tasks.errors import ConfigError
+from tasks.progress import Report, listener
+from tasks.sources.base import Source
+from tasks.store import heal
+from tasks.store.catalog import Catalog
+from tasks.store.layout import table_name
+from tasks.store.lease import lease
+from tasks.store.table import Table
+from tasks.worker import Worker, WorkerSpec
+
+TRY_SUFFIX = ".try"
+MANY_CORES = 8  # from here on two cores a worker: half of the models in memory, little slower
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says about one run.
+
+    `rehash` reads files that look unchanged too; `replay` tries again what an encoder could not
+    encode.
+    """
+
+    promote: str = "auto"
+    wait_s: float = 0.0
+    limit: int | None = None
+    allow_removals: bool = False
+    precision: str | None = None
+    rehash: bool = False
+    replay: bool = False
+
+
+@dataclass
+class Run:
+    """One execution of a config against one table; make it with `open_run`."""
+
+    config: Config
+    store_uri: str
+    options: Options
+    stop: threading.Event = field(default_factory=threading.Event)
+    token: int = 0
+    notes: list[str] = field(default_factory=list)
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    started: float = field(default_factory=time.monotonic)
+    seconds_to_plan: float = 0.0
+    early: str | None = None
+    stage: Report = field(default_factory=lambda: Report("start"))
+
+    @cached_property
+    def sources(self) -> tuple[Source, ...]:
+        """In the order of the config."""
+        return tuple(configs.build_sources(self.config))
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """For fingerprint, dimension and tokenizer: its weights are loaded in workers only."""
+        encoder: Encoder = configs.build_encoder(self.config)
+        return encoder
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """32 hex digits over all that decides what a vector means."""
+        return digest_json(self.encoder.fingerprint()).hex()
+
+    @property
+    def space(self) -> str:
+        """The space that is written: `<space>.try` where only some records are taken."""
+        return self.config.space + (TRY_SUFFIX if self.options.limit else "")
+
+    @cached_property
+    def table(self) -> Table:
+        """The table of this space and fingerprint."""
+        return Table(self.store_uri, table_name(self.space, self.fingerprint))
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The store's catalog."""
+        return Catalog(self.store_uri)
+
+    @cached_property
+    def salt(self) -> bytes:
+        """What the chunker adds to each content's digest; nothing where records are not chunked."""
+        chunk = self.config.chunk
+        if chunk is None:
+            return b""
+        return digest_json([chunk.model_dump(mode="json"), self.encoder.tokenizer().name])
+
+    @cached_property
+    def sources_digest(self) -> str:
+        """Changes when the same files would give other records."""
+        sources = [source.model_dump(mode="json") for source in self.config.source]
+        return digest_json([sources, self.salt.hex(), self.config.limits.max_content_bytes]).hex()
+
+    @cached_property
+    def pool(self) -> Pool:
+        """The workers; they start in the background at the first look."""
+        compute = self.config.compute
+        arguments: dict[str, object] = {"stop": self.stop, "on_progress": self._on_progress}
+        n_gpus = _gpus() if compute.device in ("auto", "cuda") else 0
+        cores = (
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
+        automatic = n_gpus or (cores if cores <= MANY_CORES else cores // 2)
+        n_workers = automatic if compute.workers == "auto" else compute.workers
+        threads = max(1, cores // n_workers)
+        if compute.use == "ray":
+            arguments |= {
+                "n_workers": n_workers,
+                "threads": threads,
+                "n_gpus": min(1.0, n_gpus / n_workers),
+                "stall_s": compute.stall_s,
+                "address": compute.address,
+            }
+        spec = WorkerSpec(
+            sources=self.sources,
+            encoder=configs.encoder_plugin(self.config),
+            chunker=configs.chunker_plugin(self.config),
+            salt=self.salt,
+            max_content_bytes=self.config.limits.max_content_bytes,
+            device=None if compute.device == "auto" else compute.device,
+            threads=threads,
+            early=self.early,
+        )
+        pool: Pool = plugins.load("compute", compute.use)(partial(Worker, spec), **arguments)
+        return pool
+
+    def check_config(self) -> None:
+        """Raises ConfigError for chunks that the encoder cuts, or a space of another encoder."""
+        chunk = self.config.chunk
+        limit = None if chunk is None else self.encoder.tokenizer().limit
+        if chunk is not None and limit is not None and chunk.tokens > limit:
+            raise ConfigError(
+                f"chunk.tokens = {chunk.tokens}: the encoder reads {limit} tokens of a text "
+                "at most, the rest of each chunk would be lost"
+            )
+        versions = self.catalog.versions(self.space)
+        if not versions or any(entry.fingerprint == self.fingerprint for entry in versions):
+            return
+        raise ConfigError(
+            f"space {self.space!r} is encoded with fingerprint {versions[-1].fingerprint[:12]} "
+            f"(table {versions[-1].table}), and this config's encoder has {self.fingerprint[:12]}: "
+            "`vectorline run` refreshes a space with its own encoder only, `vectorline backfill` "
+            "brings in a new one"
+        )
+
+    def start_early(self) -> None:
+        """Starts Ray and the loading of weights at once, if all records are sure to be encoded."""
+        self.check_config()
+        if not self.table.exists():
+            self.early = str(self.options.precision or self.config.precision)
+            _ = self.pool
+
+    def report(self, stage: str, done: int = 0, total: int = 0) -> None:
+        """Tells the listener how far this run is."""
+        self.stage = replace(self.stage, stage=stage, done=done, total=total)
+        listener.get()(self.stage)
+
+    def _on_progress(self, progress: Progress) -> None:
+        self.stage = replace(self.stage, workers=progress)
+        listener.get()(self.stage)
+
+    def close(self) -> None:
+        """Ends the pool if there is one."""
+        if "pool" in self.__dict__:
+            self.pool.close()
+
+
+waiting: ContextVar[Run | None] = ContextVar("waiting", default=None)
+"""A run that was made, and maybe began to start its workers, before its flow could begin."""
+
+
+@contextmanager
+def open_run(run: Run, *, write: bool = True) -> Iterator[Run]:
+    """A run with its table's lease, healed from what an earlier run left half done.
+
+    Without `write` nothing is locked or healed: for plans. SIGINT and SIGTERM set the run's stop
+    event. Raises LeaseHeld, and ConfigError where the space belongs to another encoder.
+    """
+    with _stopped_by_signals(run.stop):
+        try:
+            run.check_config()
+            if not write:
+                yield run
+                return
+            with lease(run.store_uri, run.table.name, run.options.wait_s) as held:
+                run.token = held.token
+                run.notes += heal.heal(run.table, run.catalog)
+                yield run
+        finally:
+            run.close()
+
+
+@contextmanager
+def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+    """The first signal asks to stop, the second one ends the process as usual."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, frame: object) -> None:
+        del frame
+        stop.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _gpus() -> int:
+    """How many CUDA devices this machine has, without importing torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))

@@ -1,0 +1,100 @@
+"""Search: a question as text, a record's id or a vector, against one version of a space."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from schemas.table import TableSettings
+from tasks import plugins
+from tasks.digests import digest_json
+from tasks.encoders import canaries
+from tasks.encoders.base import Encoder, Precision, Vectors
+from tasks.errors import ConfigError, EncoderError
+from tasks.store import snapshots
+from tasks.store.rows import metadata_schema
+from tasks.store.space import Hit, Space
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked: `text` or the `id` of a record whose neighbours are wanted.
+
+    `where` is a filter in Lance's SQL, applied before the search. `chunks` gives rows, not records.
+    """
+
+    text: str | None = None
+    id: str | None = None
+    k: int = 10
+    where: str | None = None
+    modality: str | None = None
+    chunks: bool = False
+
+
+def search(space: Space, query: Query) -> list[Hit]:
+    """The `k` best hits, best first, ties by id.
+
+    Raises ConfigError for a question that cannot be asked, EncoderError if this machine's encoder
+    is not the one that made the table.
+    """
+    if (query.text is None) == (query.id is None):
+        raise ConfigError("a search takes a text or --id, one of them")
+    if query.k < 1:
+        raise ConfigError(f"-k = {query.k}: expected 1 or more")
+    if query.text is None:
+        vector = _vector_of(space, query.id or "")
+    else:
+        if not query.text.strip():
+            raise ConfigError("the text to search for is empty")
+        vector = embed_queries(space, [query.text])[0]
+    columns = [*metadata_schema(space.dataset.schema).names, "text"]
+    held = [name for name in columns if name in space.dataset.schema.names]
+    where = query.where
+    if query.modality is not None:
+        if not query.modality.isalnum():
+            raise ConfigError(f"--modality = {query.modality!r}: expected a name such as text")
+        same = f"modality = '{query.modality}'"
+        where = same if where is None else f"({where}) AND {same}"
+    return space.nearest(vector, query.k, where=where, columns=held, chunks=query.chunks)
+
+
+def _vector_of(space: Space, record_id: str) -> Vectors:
+    rows = space.rows_of(record_id)
+    if not rows.num_rows:
+        raise ConfigError(
+            f"space {space.entry.space!r} version {space.version} has no record {record_id!r}"
+        )
+    vectors: Vectors = (
+        rows["vector"].combine_chunks().flatten().to_numpy().reshape(rows.num_rows, -1)
+    )
+    mean: Vectors = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return mean
+
+
+def embed_queries(space: Space, texts: list[str]) -> Vectors:
+    """Vectors of queries by the very encoder that made the table, row i for text i."""
+    encoder = _encoder_of(space.settings)
+    stored = snapshots.read(space.store_uri, space.entry.table, "canaries")
+    if stored is None:
+        raise EncoderError(
+            f"the canaries of table {space.entry.table!r} are missing: "
+            "it cannot be searched by text"
+        )
+    encoder.load(Precision(encoder.precision(space.settings.precision)))
+    column = stored[0]["vector"].combine_chunks()
+    canaries.check(encoder, column.flatten().to_numpy().reshape(len(column), -1))
+    return encoder.encode(encoder.prepare_query(texts))
+
+
+def _encoder_of(settings: TableSettings) -> Encoder:
+    """The table's encoder; refused if what this machine has under its name is another one."""
+    written = dict(settings.encoder)
+    use = str(written.pop("use"))
+    encoder: Encoder = plugins.build("encoders", use, written)
+    found = digest_json(encoder.fingerprint()).hex()
+    if found != settings.fingerprint:
+        raise EncoderError(
+            f"the table was made with fingerprint {settings.fingerprint[:12]}, and encoder {use!r} "
+            f"has {found[:12]} here: its weights or settings are others "
+            "than those that made the table"
+        )
+    return encoder

@@ -1,0 +1,9 @@
+"""Where records come from: one file for each source, named here."""
+
+BUILT_IN = {
+    "parquet": "tasks.sources.parquet:ParquetSource",
+    "csv": "tasks.sources.csv:CsvSource",
+    "jsonl": "tasks.sources.jsonl:JsonlSource",
+    "text": "tasks.sources.text:TextSource",
+    "lance": "tasks.sources.lance:LanceSource",
+}

@@ -1,0 +1,106 @@
+"""What a source gives: files to list, shards to plan, records to read.
+
+A source is told apart by what it reads, never by what is done with it. Its constructor takes plain
+keyword arguments, exactly the keys that a user may write under `source:`; it opens nothing.
+Instances are pickled to workers, so what they open they open in `read`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+import pyarrow as pa
+
+from schemas.quarantine import Reason
+
+Value: TypeAlias = object
+"""A metadata value: None, bool, int, float, str, a date or time, or a list of one of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One thing that is listed, and what changes when it changes.
+
+    `stamp` covers size, modification time in nanoseconds and inode of a local file, the ETag of a
+    remote one, the version of a table. An empty stamp never equals another: the file counts as
+    changed (used for files younger than two seconds, whose times cannot be trusted). `state` is
+    what was seen when listing, also of a young file: whoever reads the file compares it.
+    """
+
+    uri: str
+    size_bytes: int
+    stamp: str
+    state: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A part of the source that is read in one go.
+
+    Usually one file; folders of small files put many into one shard. `start` and `end` are the
+    source's own: bytes, a row group's number, fragments. `size_bytes` estimates what reading costs.
+    """
+
+    files: tuple[File, ...]
+    start: int = 0
+    end: int = 0
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a record cannot be used."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(slots=True)
+class Record:
+    """One thing of the corpus as its source gives it.
+
+    `id` is None where the source has none (the planner names such a record `<uri>#row=N`, and it
+    can only go to quarantine). `content` is the rendered text. `tombstone` marks a record that an
+    append-mode source removes.
+    """
+
+    id: str | None
+    content: str
+    source_uri: str
+    metadata: Mapping[str, Value] = field(default_factory=dict)
+    problem: Problem | None = None
+    tombstone: bool = False
+
+
+class Source(Protocol):
+    """Where records come from.
+
+    Errors: `ConfigError` for what the user wrote (no such file, a glob that matches nothing, a
+    column that is missing), `SourceError` for a container that cannot be read, before any work is
+    done. A bad row is no error: it is a `Record` with a `problem`.
+    """
+
+    def files(self) -> list[File]:
+        """What is there now, ordered by uri; cheap: nothing is opened but what listing needs."""
+
+    def shards(self, files: Sequence[File]) -> list[Shard]:
+        """These files cut into shards, ordered by uri and position, each file's shards complete.
+
+        May read footers and headers; raises ConfigError for a missing column.
+        """
+
+    def read(self, shard: Shard) -> Iterator[Record]:
+        """One record for each row of the shard, also for a bad one, in the order of the file.
+
+        Reading the same shard twice gives the same records in the same order; memory is bounded by
+        a batch of rows, not by the shard. Raises SourceChanged if a file is not the planned one.
+        """
+
+    def schema(self, files: Sequence[File]) -> pa.Schema | None:
+        """Arrow types of the metadata columns where the files declare them.
+
+        None where they do not: then types are seen while reading.
+        """
+
+    def owns(self, source_uri: str) -> bool:
+        """Whether a record with this uri came from this source, also if its file is gone by now."""

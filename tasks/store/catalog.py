@@ -1,0 +1,337 @@
+"""What a store knows of its spaces: versions, what serves, configs.
+
+An append-only log, read whole and folded here. Every append is a compare-and-swap: when another
+process was first, the log is read again and what is to be appended is decided anew.
+"""
+
+import random
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import lance
+import pyarrow as pa
+from lance.fragment import FragmentMetadata
+from pydantic import TypeAdapter
+
+from schemas.catalog import ConfigEntry, Entry, ServingEntry, VersionEntry
+from tasks import failpoints
+from tasks.errors import CommitConflict, ConfigError, StoreError
+from tasks.store import fragments, layout
+from tasks.store.formats import parse
+from tasks.store.swap import DATA_DIGEST, RUN_ID, runs, swap
+from tasks.store.table import Table, create, exists
+
+E = TypeVar("E", VersionEntry, ServingEntry, ConfigEntry)
+
+ENTRY: TypeAdapter[Entry] = TypeAdapter(Entry)
+APPEND_ATTEMPTS = 50
+PAUSE_S = 0.1
+LOG = pa.schema(
+    [
+        pa.field("seq", pa.int64(), nullable=False),
+        pa.field("kind", pa.string()),
+        pa.field("space", pa.string()),
+        pa.field("created_at", pa.timestamp("us", "UTC")),
+        pa.field("payload", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The catalog of a store; each call reads the log as it is now."""
+
+    store_uri: str
+
+    def spaces(self) -> list[str]:
+        """Names of all spaces that have a version, sorted."""
+        return sorted({entry.space for entry in self._entries() if entry.kind == "version"})
+
+    def versions(self, space: str) -> list[VersionEntry]:
+        """Versions of a space by number."""
+        return _versions(self._entries(), space)
+
+    def latest(self, space: str) -> VersionEntry | None:
+        """The version with the highest number."""
+        return next(reversed(self.versions(space)), None)
+
+    def tables(self, space: str) -> list[str]:
+        """The tables that versions of a space are in, the first one first."""
+        return list(dict.fromkeys(entry.table for entry in self.versions(space)))
+
+    def tags(self, entry: VersionEntry) -> list[str]:
+        """The tags of a version's table that point at it, in order."""
+        tags = Table(self.store_uri, entry.table).open().tags.list()
+        return sorted(name for name, tag in tags.items() if tag["version"] == entry.lance_version)
+
+    def serving(self, space: str) -> VersionEntry | None:
+        """The version that readers get."""
+        entries = self._entries()
+        moves = _serving(entries, space)
+        return _find(entries, space, moves[-1].to_version) if moves else None
+
+    def serving_history(self, space: str) -> list[ServingEntry]:
+        """All moves of the serving version, oldest first."""
+        return _serving(self._entries(), space)
+
+    def hold(self, space: str) -> bool:
+        """Whether a rollback holds the serving version until someone promotes."""
+        moves = self.serving_history(space)
+        return bool(moves) and moves[-1].hold
+
+    def config(self, space: str) -> ConfigEntry | None:
+        """The last config in force."""
+        entries = self._entries()
+        return next(
+            (entry for entry in reversed(_configs(entries, space)) if _in_force(entry, entries)),
+            None,
+        )
+
+    def put_config(
+        self, space: str, fingerprint: str, config: dict[str, object], run_id: str = ""
+    ) -> None:
+        """Keeps a config: in force with the version of its run, or at once without a run id.
+
+        Called before the commit, so that no kill can separate a version from its config. Nothing is
+        written if the last one says the same.
+        """
+        wanted = ConfigEntry(space=space, fingerprint=fingerprint, run_id=run_id, config=config)
+
+        def decide(entries: Sequence[Entry]) -> ConfigEntry:
+            last = next(reversed(_configs(entries, space)), None)
+            same = last is not None and last.model_copy(update={"run_id": run_id}) == wanted
+            if last is None or not same or not (last.run_id == run_id or _in_force(last, entries)):
+                return wanted
+            return last
+
+        self._append(decide)
+
+    def resolve(self, space: str, version: str) -> VersionEntry:
+        """The version that a number, `serving`, `latest`, a time or a tag means.
+
+        A time means the newest version by then; without a zone it is local. Raises ConfigError,
+        with what there is, if nothing fits.
+        """
+        entries = self._entries()
+        versions = _versions(entries, space)
+        if not versions:
+            known = ", ".join(self.spaces()) or "none"
+            raise ConfigError(f"store {self.store_uri!r} has no space {space!r}; it has: {known}")
+        if version == "latest":
+            return versions[-1]
+        if version == "serving":
+            return self._resolve_serving(space, versions[-1])
+        if version.isdecimal():
+            return _find(entries, space, int(version))
+        try:
+            moment = datetime.fromisoformat(version).astimezone()
+        except ValueError:
+            return _tagged(self.store_uri, versions, version)
+        made = [entry for entry in versions if entry.created_at <= moment]
+        if not made:
+            raise ConfigError(
+                f"space {space!r} had no version at {version}; "
+                f"the first is of {versions[0].created_at.isoformat()}"
+            )
+        return made[-1]
+
+    def add_version(self, table: Table, lance_version: int) -> VersionEntry:
+        """The catalog's row of a run's commit, made unless it is there.
+
+        All that it says stands in the table: in the properties of the commit's transaction and in
+        the settings.
+        """
+        properties = dict(runs(table.uri, lance_version - 1)).get(lance_version)
+        if properties is None:
+            raise StoreError(f"no run made Lance version {lance_version} of table {table.name!r}")
+        settings = table.settings()
+
+        def decide(entries: Sequence[Entry]) -> VersionEntry:
+            versions = _versions(entries, settings.space)
+            for known in versions:
+                if (known.table, known.run_id) == (table.name, properties[RUN_ID]):
+                    return known
+            return VersionEntry(
+                space=settings.space,
+                version=versions[-1].version + 1 if versions else 1,
+                table=table.name,
+                fingerprint=settings.fingerprint,
+                lance_version=lance_version,
+                run_id=properties[RUN_ID],
+                rows=int(properties["rows"]),
+                data_digest=properties.get(DATA_DIGEST, ""),
+                created_at=datetime.fromisoformat(properties["created_at"]),
+            )
+
+        return self._append(decide)
+
+    def promote(
+        self, space: str, to: int, *, who: str, why: str, expected_from: int | None
+    ) -> ServingEntry:
+        """Makes a version the serving one, and ends a hold.
+
+        `expected_from` is the serving version that the decision rests on, None for none. Raises
+        StoreError if another one serves by now.
+        """
+
+        def decide(entries: Sequence[Entry]) -> ServingEntry:
+            last = next(reversed(_serving(entries, space)), None)
+            current = last.to_version if last else None
+            if current != expected_from:
+                raise StoreError(
+                    f"the serving version of {space!r} is {_name(current)} by now, "
+                    f"not {_name(expected_from)}: version {to} was not promoted; "
+                    "look at what serves and promote again"
+                )
+            _find(entries, space, to)
+            if last is not None and current == to and not last.hold:
+                return last
+            return _move(space, current, to, who, why, hold=False)
+
+        failpoints.reach("promote")
+        return self._append(decide)
+
+    def rollback(self, space: str, *, who: str, why: str = "rollback") -> ServingEntry:
+        """Goes back to the version that served before, and holds it until someone promotes.
+
+        Raises ConfigError if no other one served before.
+        """
+
+        def decide(entries: Sequence[Entry]) -> ServingEntry:
+            served = [entry.to_version for entry in _serving(entries, space)]
+            before = [version for version in served if version != served[-1]]
+            if not before:
+                raise ConfigError(f"space {space!r} has no earlier serving version to roll back to")
+            return _move(space, served[-1], before[-1], who, why, hold=True)
+
+        return self._append(decide)
+
+    def _resolve_serving(self, space: str, latest: VersionEntry) -> VersionEntry:
+        entry = self.serving(space)
+        if entry is None:
+            raise ConfigError(
+                f"no version of space {space!r} serves yet: "
+                f"run `vectorline promote {space} {latest.version}`, "
+                "or read the newest with `--version latest`"
+            )
+        return entry
+
+    def _entries(self) -> list[Entry]:
+        path = layout.log_path(self.store_uri)
+        return _read(lance.dataset(str(path))) if exists(path) else []
+
+    def _append(self, decide: Callable[[Sequence[Entry]], E]) -> E:
+        """Appends what `decide` makes of the log; nothing if it gives an entry that is there."""
+        path = _log(self.store_uri)
+        for _ in range(APPEND_ATTEMPTS):
+            log = lance.dataset(str(path))
+            entries = _read(log)
+            entry = decide(entries)
+            if any(entry is known for known in entries):
+                return entry
+            written = fragments.write(log.uri, _row(len(entries), entry))
+            new = [FragmentMetadata.from_json(fragment.metadata) for fragment in written]
+            try:
+                swap(log, new, {RUN_ID: uuid.uuid4().hex})
+            except CommitConflict:
+                time.sleep(random.uniform(0, PAUSE_S))  # noqa: S311 (spreads writers, hides nothing)
+            else:
+                return entry
+        raise CommitConflict(
+            f"the catalog of {self.store_uri!r} is written by too many at once: run again"
+        )
+
+
+def _log(store_uri: str) -> Path:
+    """The folder of the log, which is made if it is not there."""
+    path = layout.log_path(store_uri)
+    if not exists(path):
+        try:
+            create(path, LOG)
+        except StoreError:
+            if not exists(path):  # else another process made it just now
+                raise
+    return path
+
+
+def _read(log: lance.LanceDataset) -> list[Entry]:
+    rows = log.to_table(columns=["seq", "payload"]).sort_by("seq").to_pylist()
+    return [parse(ENTRY, row["payload"], f"row {row['seq']} of the catalog") for row in rows]
+
+
+def _row(seq: int, entry: VersionEntry | ServingEntry | ConfigEntry) -> pa.Table:
+    row = {
+        "seq": seq,
+        "kind": entry.kind,
+        "space": entry.space,
+        "created_at": datetime.now(UTC),
+        "payload": entry.model_dump_json(),
+    }
+    return pa.Table.from_pylist([row], LOG)
+
+
+def _versions(entries: Sequence[Entry], space: str) -> list[VersionEntry]:
+    own = {
+        entry.version: entry
+        for entry in entries
+        if entry.kind == "version" and entry.space == space
+    }
+    return [own[number] for number in sorted(own)]
+
+
+def _serving(entries: Sequence[Entry], space: str) -> list[ServingEntry]:
+    return [entry for entry in entries if entry.kind == "serving" and entry.space == space]
+
+
+def _configs(entries: Sequence[Entry], space: str) -> list[ConfigEntry]:
+    return [entry for entry in entries if entry.kind == "config" and entry.space == space]
+
+
+def _in_force(config: ConfigEntry, entries: Sequence[Entry]) -> bool:
+    versions = _versions(entries, config.space)
+    return not config.run_id or any(entry.run_id == config.run_id for entry in versions)
+
+
+def _find(entries: Sequence[Entry], space: str, version: int) -> VersionEntry:
+    versions = _versions(entries, space)
+    for entry in versions:
+        if entry.version == version:
+            return entry
+    known = ", ".join(str(entry.version) for entry in versions) or "none"
+    raise ConfigError(f"space {space!r} has no version {version}; it has: {known}")
+
+
+def _tagged(store_uri: str, versions: Sequence[VersionEntry], tag: str) -> VersionEntry:
+    for name in sorted({entry.table for entry in versions}):
+        tags = Table(store_uri, name).open().tags.list()
+        for entry in versions:
+            if tag in tags and (entry.table, entry.lance_version) == (name, tags[tag]["version"]):
+                return entry
+    raise ConfigError(
+        f"{tag!r} is no version of space {versions[0].space!r}: "
+        f"give a number up to {versions[-1].version}, `serving`, `latest`, "
+        "a time such as 2025-06-30T12:00, or a tag"
+    )
+
+
+def _move(
+    space: str, current: int | None, to: int, who: str, why: str, *, hold: bool
+) -> ServingEntry:
+    return ServingEntry(
+        space=space,
+        from_version=current,
+        to_version=to,
+        who=who,
+        when=datetime.now(UTC),
+        why=why,
+        hold=hold,
+    )
+
+
+def _name(version: int | None) -> str:
+    return "none" if version is None else str(version)

@@ -1,0 +1,87 @@
+"""What a killed run or a power cut left undone, done by whoever takes the lease next."""
+
+import contextlib
+import uuid
+from pathlib import Path
+
+from tasks.store import layout, receipts
+from tasks.store.catalog import Catalog
+from tasks.store.commit import tag_run
+from tasks.store.durable import sync
+from tasks.store.swap import RUN_ID, runs
+from tasks.store.table import Table
+
+MANIFEST_END = b"LANC"
+
+
+def heal(table: Table, catalog: Catalog) -> list[str]:
+    """Mends what a table lacks and gives a sentence for each thing.
+
+    Called under its lease, before anything is planned. Broken newest manifests of the table, its
+    snapshots and the catalog are moved aside; commits after the last catalog row get their tags and
+    rows; receipts that a commit took are dropped.
+    """
+    states = sorted(
+        layout.state_path(table.store_uri, table.name, "*").parent.glob(f"{table.name}.*.lance")
+    )
+    done = [
+        sentence
+        for path in (layout.log_path(table.store_uri), table.path, *states)
+        for sentence in mend_head(path)
+    ]
+    if not table.exists():
+        return done
+    done += _finish_commits(table, catalog)
+    _drop_taken_receipts(table)
+    return done
+
+
+def mend_head(path: Path) -> list[str]:
+    """Moves newest manifests aside that a power cut left broken: with them nothing opens."""
+    done = []
+    while manifests := sorted(path.glob("_versions/*.manifest")):
+        newest = manifests[0]
+        if newest.read_bytes()[-len(MANIFEST_END) :] == MANIFEST_END:
+            break
+        aside = path / "_broken" / f"{newest.name}.{uuid.uuid4().hex}"
+        aside.parent.mkdir(exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another process mends the catalog just now
+            newest.rename(aside)
+            done.append(
+                f"the newest manifest of {path.name}, {newest.name}, was broken, "
+                f"as a power cut leaves it: it was moved to {aside}, "
+                "and the version before it is the head again"
+            )
+        sync(manifests[1:2])
+    return done
+
+
+def _finish_commits(table: Table, catalog: Catalog) -> list[str]:
+    known = [
+        entry.lance_version
+        for entry in catalog.versions(table.settings().space)
+        if entry.table == table.name
+    ]
+    done = []
+    for version, properties in runs(table.uri, max(known, default=0)):
+        tag_run(table, properties[RUN_ID], version)
+        entry = catalog.add_version(table, version)
+        done.append(
+            f"run {properties[RUN_ID]} of table {table.name} had committed and was cut off "
+            f"before its catalog row: it is version {entry.version} of {entry.space}"
+        )
+    return done
+
+
+def _drop_taken_receipts(table: Table) -> None:
+    taken = {
+        file.path for fragment in table.open().get_fragments() for file in fragment.metadata.files
+    }
+    receipts.drop(
+        table.store_uri,
+        (
+            receipt
+            for receipt in receipts.list(table.store_uri, table.name)[0]
+            if any(file.path in taken for fragment in receipt.fragments for file in fragment.files)
+        ),
+    )

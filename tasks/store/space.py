@@ -1,0 +1,178 @@
+"""Reading a space: a version that stays what it is while you read."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import lance
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.catalog import VersionEntry
+from schemas.table import TableSettings
+from tasks.errors import ConfigError
+from tasks.store import layout
+from tasks.store.catalog import Catalog
+from tasks.store.rows import metadata_schema
+from tasks.store.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SPARE = 16  # hits beyond k in the first try, for ties and further chunks of one record
+HIT_COLUMNS = ("id", "record_id", "chunk")
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A row that is near; `score` is the cosine similarity, `columns` what else was asked for."""
+
+    id: str
+    record_id: str
+    chunk: int
+    score: float
+    columns: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """One version of a space; `dataset` is its Lance dataset, pinned."""
+
+    store_uri: str
+    entry: VersionEntry
+    settings: TableSettings
+    dataset: lance.LanceDataset
+
+    @property
+    def version(self) -> int:
+        """Its number."""
+        return self.entry.version
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has: chunks where the table chunks, else records."""
+        return int(self.dataset.count_rows())
+
+    def to_arrow(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows, with these columns or all."""
+        return self.dataset.to_table(columns=None if columns is None else [*columns])
+
+    def to_pandas(self, columns: Sequence[str] | None = None) -> "pd.DataFrame":
+        """The same as a data frame."""
+        return self.to_arrow(columns).to_pandas()
+
+    def vectors(self) -> tuple[list[str], npt.NDArray[np.float32]]:
+        """Row ids, and vectors of shape (rows, dim): vector i belongs to id i."""
+        ids: list[str] = []
+        vectors = np.empty((self.rows, self.settings.dim), np.float32)
+        for batch in self.dataset.to_batches(columns=["id", "vector"]):
+            rows = slice(len(ids), len(ids) + batch.num_rows)
+            vectors[rows] = batch["vector"].flatten().to_numpy().reshape(-1, self.settings.dim)
+            ids += batch["id"].to_pylist()
+        return ids, vectors
+
+    def sample(self, n: int) -> list[dict[str, object]]:
+        """Some rows without their vectors: the first ones."""
+        columns = [name for name in self.dataset.schema.names if name != "vector"]
+        rows: list[dict[str, object]] = self.dataset.to_table(columns=columns, limit=n).to_pylist()
+        return rows
+
+    def row(self, row_id: str) -> dict[str, object] | None:
+        """The row with this id, all columns; None if there is none."""
+        found = self.dataset.to_table(filter=pc.field("id") == row_id).to_pylist()
+        return found[0] if found else None
+
+    def rows_of(self, record_id: str) -> pa.Table:
+        """The rows of a record, all columns, by chunk."""
+        found = self.dataset.to_table(filter=pc.field("record_id") == record_id)
+        return found.sort_by("chunk")
+
+    def nearest(
+        self,
+        vector: npt.NDArray[np.float32],
+        k: int = 10,
+        *,
+        where: str | None = None,
+        columns: Sequence[str] | None = None,
+        chunks: bool = False,
+    ) -> list[Hit]:
+        """The k nearest by exact cosine, best first, ties by id: one hit a record, unless `chunks`.
+
+        `where` is a filter in SQL, applied first. `columns` None gives the text and all metadata.
+        Raises ConfigError for a filter or a column that the table does not understand, or a vector
+        that does not fit.
+        """
+        self._check_query(vector)
+        if columns is None:
+            text = ["text"] if self.settings.store_content else []
+            columns = [*metadata_schema(self.dataset.schema).names, *text]
+        limit = k + SPARE
+        while True:
+            hits = self._scan(vector, limit, where, columns)
+            best = (hits if chunks else _first_of_each_record(hits))[:k]
+            settled = len(best) == k and hits[-1].score < best[-1].score
+            if settled or len(hits) < limit:  # else an unseen row may tie, with a smaller id
+                return best
+            limit *= 4
+
+    def _check_query(self, vector: npt.NDArray[np.float32]) -> None:
+        if vector.shape != (self.settings.dim,):
+            raise ConfigError(
+                f"the query has shape {vector.shape}; "
+                f"vectors of {self.entry.space!r} have {self.settings.dim} components"
+            )
+        if not np.isfinite(vector).all() or not vector.any():
+            raise ConfigError(
+                "the query vector is zero or not finite: it has no direction to compare"
+            )
+
+    def _scan(
+        self, vector: npt.NDArray[np.float32], limit: int, where: str | None, columns: Sequence[str]
+    ) -> list[Hit]:
+        query = {
+            "column": "vector",
+            "q": vector,
+            "k": limit,
+            "metric": "cosine",
+            "use_index": False,
+        }
+        wanted = [*dict.fromkeys([*HIT_COLUMNS, *columns, "_distance"])]
+        try:
+            found = self.dataset.to_table(wanted, nearest=query, filter=where, prefilter=True)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"space {self.entry.space!r} cannot be searched with filter {where!r} "
+                f"for columns {columns}: {error}"
+            ) from error
+        hits = [
+            Hit(
+                id=row["id"],
+                record_id=row["record_id"],
+                chunk=row["chunk"],
+                score=1.0 - row["_distance"],
+                columns={name: row[name] for name in columns},
+            )
+            for row in found.to_pylist()
+        ]
+        return sorted(hits, key=lambda hit: (-hit.score, hit.id))
+
+
+def open_space(space: str, store: str | None = None, version: str | int = "serving") -> Space:
+    """A version of a space: a number, `serving`, `latest`, a tag or a time.
+
+    `store` None is VECTORLINE_STORE, or ./vectors. Raises ConfigError if there is no such version.
+    """
+    store_uri = store or os.environ.get("VECTORLINE_STORE") or layout.DEFAULT_STORE
+    entry = Catalog(store_uri).resolve(space, str(version))
+    table = Table(store_uri, entry.table)
+    return Space(store_uri, entry, table.settings(), table.open(entry.lance_version))
+
+
+def _first_of_each_record(hits: Sequence[Hit]) -> list[Hit]:
+    first: dict[str, Hit] = {}
+    for hit in hits:
+        first.setdefault(hit.record_id, hit)
+    return list(first.values())

@@ -1,0 +1,117 @@
+"""The compare-and-swap that commits of tables and of the catalog share.
+
+Lance rebases a stale Append or Update instead of refusing it. Naming the lowest fragment of the
+base, unchanged, as an updated one makes any two commits from one base conflict; an empty base,
+which has no fragment to name, is committed by a stale-proof Overwrite. Never by `commit_lock`: it
+takes Lance's own put-if-absent away.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import lance
+from lance import LanceDataset, LanceOperation, Transaction
+from lance.commit import CommitConflictError
+from lance.fragment import FragmentMetadata
+
+from tasks.errors import CommitConflict, StoreError
+from tasks.store.durable import store_error, sync
+
+RUN_ID = "run_id"
+DATA_DIGEST = "data_digest"
+ATTEMPTS = 5
+FIRST_PAUSE_S = 0.1
+REBASES = 20  # over what does not conflict: an index that was built meanwhile
+
+
+def swap(
+    base: LanceDataset,
+    new: Sequence[FragmentMetadata],
+    properties: Mapping[str, str],
+    *,
+    updated: Sequence[FragmentMetadata] = (),
+    removed: Sequence[int] = (),
+) -> int:
+    """Commits one transaction on top of `base`, exactly once, durably; gives its Lance version.
+
+    `properties` hold the run id, by which the transaction is found again: an error from Lance
+    proves nothing, the commit may have landed. Raises CommitConflict if another one came first.
+    """
+    transaction = Transaction(
+        read_version=base.version,
+        operation=_operation(base, new, updated, removed),
+        transaction_properties=dict(properties),
+    )
+    failure: Exception | None = None
+    for attempt in range(ATTEMPTS):
+        time.sleep(FIRST_PAUSE_S * (2**attempt - 1))
+        try:
+            rebases = REBASES if base.get_fragments() else 0
+            version = LanceDataset.commit(base.uri, transaction, max_retries=rebases).version
+        except (OSError, ValueError) as error:
+            landed = find_run(base, properties[RUN_ID])
+            if landed is None and isinstance(error, CommitConflictError):
+                raise CommitConflict(
+                    f"another commit to {base.uri} came first: plan anew"
+                ) from error
+            if landed is None:
+                failure = error
+                continue
+            version = landed
+        settle(base.uri, version)
+        return version
+    raise store_error(failure or StoreError("no answer"), f"committing to {base.uri}") from failure
+
+
+def find_run(base: LanceDataset, run_id: str) -> int | None:
+    """The Lance version that this run made after `base`, if it made one."""
+    found = (version for version, own in runs(base.uri, base.version) if own[RUN_ID] == run_id)
+    return next(found, None)
+
+
+def runs(uri: str, after: int) -> Iterator[tuple[int, dict[str, str]]]:
+    """(Lance version, transaction properties) of each commit of a run after a version, in order."""
+    head = lance.dataset(uri)
+    for version in range(after + 1, head.version + 1):
+        try:
+            transaction = head.read_transaction(version)
+        except (OSError, TypeError, ValueError):
+            continue  # cleaned up, or a compaction that remapped an index: pylance cannot read it
+        properties = transaction.transaction_properties if transaction else None
+        if properties and RUN_ID in properties:
+            yield version, properties
+
+
+def settle(uri: str, version: int) -> None:
+    """Brings a run's Lance version to the disk; its fragments were brought there before."""
+    root = Path(uri)
+    transaction = lance.dataset(uri).read_transaction(version)
+    files = root.glob(f"_transactions/*-{transaction.uuid}.txn") if transaction else ()
+    sync([manifest_path(root, version), *files])
+
+
+def manifest_path(root: Path, version: int) -> Path:
+    """Where Lance keeps the manifest of a version; names sort newest first."""
+    return root / "_versions" / f"{2**64 - 1 - version:020d}.manifest"
+
+
+def _operation(
+    base: LanceDataset,
+    new: Sequence[FragmentMetadata],
+    updated: Sequence[FragmentMetadata],
+    removed: Sequence[int],
+) -> LanceOperation.BaseOperation:
+    present = [fragment.metadata for fragment in base.get_fragments()]
+    if not present:
+        return LanceOperation.Overwrite(base.lance_schema, list(new))
+    lowest = min(present, key=lambda fragment: fragment.id)
+    named = {fragment.id for fragment in updated} | set(removed)
+    return LanceOperation.Update(
+        removed_fragment_ids=list(removed),
+        updated_fragments=[*updated, *([] if lowest.id in named else [lowest])],
+        new_fragments=list(new),
+        update_mode="rewrite_rows",
+        # Left empty, every index would go silently wrong: filters would miss updated rows.
+        fields_for_preserving_frag_bitmap=[field.id() for field in base.lance_schema.fields()],
+    )

@@ -1,0 +1,368 @@
+"""What runs in a worker: source -> chunker -> encoder -> fragment -> receipt.
+
+No Prefect and no Ray here: a pool drives it. A pool gives it two jobs at once in two threads; each
+stage has a lock, so one job is read and tokenised while another is encoded and a third is written.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from schemas.quarantine import QuarantineEntry, Reason
+from schemas.receipt import Receipt
+from tasks import plugins
+from tasks.chunking.base import Chunker
+from tasks.compute.base import Progress
+from tasks.digests import DIGEST_BYTES, digest_text, to_array
+from tasks.encoders import canaries
+from tasks.encoders.base import Encoder, Precision, Prepared, Vectors
+from tasks.encoders.batching import Batcher
+from tasks.errors import EncoderError, Interrupted, SourceChanged, VectorlineError
+from tasks.jobs import CanaryJob, Donors, NameJob, Offsets, RateJob, ScanJob, Target, WriteJob
+from tasks.rows import Row, checksum, to_arrow
+from tasks.scan import at_offsets, examine, scan
+from tasks.sources.base import Record, Shard, Source
+from tasks.store import fragments, receipts, snapshots
+from tasks.store.table import Table
+
+PREPARE_CONTENTS = 512  # tokenised in one call: enough for the tokenizer, little for the memory
+WARM_UP = 16  # the first batches of a process are slow
+NORM_TOLERANCE = 1e-3  # a float32 vector that was normalised in bfloat16 is off by less
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """All that a worker is built from; pickled once for each process."""
+
+    sources: tuple[Source, ...]
+    encoder: tuple[str, dict[str, object]]
+    chunker: tuple[str, dict[str, object]] | None
+    salt: bytes
+    max_content_bytes: int
+    device: str | None = None
+    threads: int | None = None
+    early: str | None = None
+    """The precision to load the encoder in at once, where it is known that it will be needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Canaries:
+    """What the encoder gives for the canaries in float32, and the precision it will work in."""
+
+    vectors: Vectors
+    precision: Precision
+    encoder_loads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How fast this worker is: tokens in each byte of a record's content, tokens a second."""
+
+    tokens_per_byte: float
+    tokens_per_s: float
+
+
+class Worker:
+    """Reads, encodes and writes; loads its encoder when the first job needs it."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        """Builds nothing that is heavy; loading early is done in the background."""
+        self._spec = spec
+        self._encoder: Encoder = plugins.build("encoders", *spec.encoder)
+        self._loaded: Precision | None = None
+        self._batcher: Batcher | None = None
+        self._reading, self._encoding, self._writing = (threading.Lock() for _ in range(3))
+        self._open: tuple[int, Shard, Iterator[Record], int] | None = None
+        self._stopping = threading.Event()
+        self._done = Progress()
+        self._loads = 0
+        if spec.early is not None:
+            threading.Thread(target=self._load_early, args=(spec.early,), daemon=True).start()
+
+    def _load_early(self, wanted: str) -> None:
+        with self._encoding, contextlib.suppress(VectorlineError):  # the first job will meet it too
+            self._load(self._encoder.precision(wanted))
+
+    def do(self, job: object) -> object:
+        """Does one job of `tasks.jobs` and gives what its docstring says."""
+        if isinstance(job, ScanJob):
+            records = self._counted(iter(self._spec.sources[job.source].read(job.shard)))
+            return scan(records, self._spec.salt, self._spec.max_content_bytes)
+        if isinstance(job, NameJob):
+            with self._reading:
+                records = self._records(job.source, job.shard, job.offsets)
+                return [(record.id or "", record.source_uri) for record in records]
+        if isinstance(job, CanaryJob):
+            return self._make_canaries(job.wanted)
+        if isinstance(job, RateJob):
+            return self._measure(job)
+        if isinstance(job, WriteJob):
+            return self._write_rows(job)
+        raise TypeError(f"a worker cannot do {type(job).__name__}")
+
+    def progress(self) -> Progress:
+        """What was done so far."""
+        return self._done
+
+    def stop(self) -> None:
+        """Ends the work under way after the batch in hand."""
+        self._stopping.set()
+
+    def _counted(self, records: Iterator[Record]) -> Iterator[Record]:
+        for number, record in enumerate(records):
+            if number % PREPARE_CONTENTS == 0:
+                self._check_stop()
+                self._done += Progress(steps=1)
+            yield record
+
+    def _check_stop(self) -> None:
+        if self._stopping.is_set():
+            raise Interrupted("stopped after the batch in hand; finished shards are kept")
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def _records(self, source: int, shard: Shard, offsets: Offsets) -> Iterator[Record]:
+        """The records at these offsets.
+
+        The open shard is read on from where it stands, if it can be.
+        """
+        opened, self._open = self._open, None
+        if opened and opened[:2] == (source, shard) and opened[3] <= offsets[0]:
+            records, position = opened[2:]
+        else:
+            records, position = self._counted(iter(self._spec.sources[source].read(shard))), 0
+        found = 0
+        for record in at_offsets(records, offsets, position):
+            found += 1
+            yield record
+        if found < len(offsets):
+            raise SourceChanged(f"{shard.files[0].uri} has fewer records than when it was planned")
+        self._open = (source, shard, records, int(offsets[-1]) + 1)
+
+    def _read(self, job: WriteJob) -> list[Row]:
+        rows = []
+        expected = job.contents.tobytes()
+        for number, record in enumerate(self._records(job.source, job.shard, job.offsets)):
+            found = examine(record, self._spec.salt, self._spec.max_content_bytes)
+            if found.content != expected[DIGEST_BYTES * number : DIGEST_BYTES * (number + 1)]:
+                raise SourceChanged(
+                    f"{record.source_uri}: record {record.id!r} is not the one that was planned; "
+                    "the file changed while it was read"
+                )
+            for chunk, span in enumerate(self._spans(record.content)):
+                key = found.content if span is None else digest_text(record.content[slice(*span)])
+                rows.append(Row(record, found.content, found.metadata, chunk, span, key))
+        return rows
+
+    @cached_property
+    def _chunker(self) -> Chunker:
+        use, arguments = self._spec.chunker or ("", {})
+        tokenizer = self._encoder.tokenizer()
+        chunker: Chunker = plugins.build("chunking", use, {**arguments, "count": tokenizer.count})
+        return chunker
+
+    def _spans(self, content: str) -> Sequence[tuple[int, int] | None]:
+        if self._spec.chunker is None:
+            return [None]
+        return self._chunker.chunks(content) or [(0, len(content))]
+
+    # -- encoding -----------------------------------------------------------------------------
+
+    def _make_canaries(self, wanted: str) -> Canaries:
+        """In float32, whatever the precision of the work: the work is checked against them."""
+        with self._encoding:
+            precision = self._encoder.precision(wanted)
+            self._load(Precision.FLOAT32)
+            vectors = canaries.canary_vectors(self._encoder)
+            try:
+                self._load(precision)
+                canaries.check(self._encoder, vectors)
+            except EncoderError:
+                if wanted != "auto" or precision == Precision.FLOAT32:
+                    raise
+                precision = Precision.FLOAT32
+                self._load(precision)
+            self._batcher = Batcher(self._encoder)
+            return Canaries(vectors, precision, self._take_loads())
+
+    def _load(self, precision: Precision) -> None:
+        """Loads the encoder unless it is there in this precision."""
+        if self._loaded != precision:
+            self._batcher = None
+            self._encoder.load(precision, self._spec.device, self._spec.threads)
+            self._loaded = precision
+            self._loads += 1
+            self._done += Progress(steps=1)
+
+    def _take_loads(self) -> int:
+        """The loads that nobody was told of yet."""
+        loads, self._loads = self._loads, 0
+        return loads
+
+    def _ready(self, target: Target) -> Batcher:
+        """The encoder of a table, checked on the table's canaries."""
+        precision = Precision(target.precision)
+        if self._batcher is None or self._loaded != precision:
+            self._load(precision)
+            canaries.check(self._encoder, _stored_canaries(target))
+            self._batcher = Batcher(self._encoder)
+        return self._batcher
+
+    def _measure(self, job: RateJob) -> Rate:
+        with self._reading, self._encoding:
+            records = [
+                one for one in self._records(job.source, job.shard, job.offsets) if one.content
+            ]
+            self._load(self._encoder.precision(job.wanted))
+            texts = [
+                one.content[slice(*span)] if span else one.content
+                for one in records
+                for span in self._spans(one.content)
+            ]
+            batcher = Batcher(self._encoder)
+            batcher.encode(self._encoder.prepare(texts[:WARM_UP]))
+            started = time.monotonic()
+            prepared = self._encoder.prepare(texts)
+            batcher.encode(prepared)
+            seconds = time.monotonic() - started
+        tokens = sum(item.cost for item in prepared)
+        return Rate(tokens / sum(len(one.content.encode()) for one in records), tokens / seconds)
+
+    def _prepare(self, rows: Sequence[Row]) -> tuple[list[Prepared], Offsets]:
+        """Each distinct content once, and for each row the number of its content."""
+        places: dict[bytes, int] = {}
+        firsts: list[Row] = []
+        of_row = np.empty(len(rows), np.int64)
+        for number, row in enumerate(rows):
+            of_row[number] = places.setdefault(row.hash, len(firsts))
+            if len(places) > len(firsts):
+                firsts.append(row)
+        prepared: list[Prepared] = []
+        for start in range(0, len(firsts), PREPARE_CONTENTS):
+            self._check_stop()
+            texts = [row.text for row in firsts[start : start + PREPARE_CONTENTS]]
+            prepared += self._encoder.prepare(texts)
+            self._done += Progress(steps=1)
+        return prepared, of_row
+
+    def _on_batch(self, contents: int, tokens: int) -> None:
+        self._done += Progress(steps=1, contents=contents, tokens=tokens)
+        self._check_stop()
+
+    def _copy(self, rows: Sequence[Row], donors: Donors, target: Target) -> Vectors:
+        """The vectors that equal contents have already, row i for row i."""
+        table = Table(target.store_uri, target.table)
+        places: dict[tuple[bytes, int], int] = {}
+        parts: list[Vectors] = []
+        for part in _donor_rows(table, donors, rows):
+            keys = zip(part["content_hash"].to_pylist(), part["chunk"].to_pylist(), strict=True)
+            n_before = sum(map(len, parts))
+            places |= {key: place for place, key in enumerate(keys, start=n_before)}
+            parts.append(_matrix(part["vector"]))
+        try:
+            wanted = [places[row.content, row.chunk] for row in rows]
+        except KeyError as error:
+            raise SourceChanged(
+                "a vector that was to be copied is not there any more; plan anew"
+            ) from error
+        vectors: Vectors = np.concatenate(parts)[wanted]
+        return vectors
+
+    # -- writing ------------------------------------------------------------------------------
+
+    def _write_rows(self, job: WriteJob) -> Receipt:
+        started = time.monotonic()
+        prepared: list[Prepared] = []
+        if job.donors is None:
+            with self._encoding:
+                batcher = self._ready(job.target)
+        with self._reading:
+            rows = self._read(job)
+            if job.donors is None:
+                prepared, of_row = self._prepare(rows)
+        read = time.monotonic()
+        if job.donors is None:
+            with self._encoding:
+                vectors = batcher.encode(prepared, self._on_batch)[of_row]
+        else:
+            vectors = self._copy(rows, job.donors, job.target)
+        rows, vectors, quarantined = self._drop_bad(rows, vectors)
+        encoded = time.monotonic()
+        with self._writing:
+            target = job.target
+            table = to_arrow(rows, vectors, target.schema, target.run_id)
+            uri = Table(target.store_uri, target.table).uri
+            receipt = Receipt(
+                table=target.table,
+                run_id=target.run_id,
+                job=job.number,
+                attempt=job.attempt,
+                fragments=tuple(fragments.write(uri, table)) if rows else (),
+                rows=len(rows),
+                records=len(job.offsets),
+                encoded=len(prepared),
+                encoder_loads=self._take_loads(),
+                tokens=sum(item.cost for item in prepared),
+                truncated=sum(item.truncated for item in prepared),
+                checksum=checksum(rows, vectors),
+                quarantined=tuple(quarantined),
+                seconds={"read": read - started, "encode": encoded - read},
+            )
+            receipts.publish(target.store_uri, receipt)
+        self._done += Progress(steps=1, records=len(job.offsets))
+        return receipt
+
+    def _drop_bad(
+        self, rows: list[Row], vectors: Vectors
+    ) -> tuple[list[Row], Vectors, list[QuarantineEntry]]:
+        """Rows and vectors without bad records, and these records' quarantine entries.
+
+        A record with a vector that is not finite or has no length is bad, with all its rows.
+        """
+        norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+        good = np.isfinite(norms) & (norms > 0)
+        if self._encoder.normalized and good.any():
+            worst = norms[good][np.abs(norms[good] - 1).argmax()]
+            if abs(worst - 1) > NORM_TOLERANCE:
+                raise EncoderError(
+                    f"encoder {self._spec.encoder[0]!r} says that it normalises "
+                    f"and gave a norm of {worst:.6f}"
+                )
+        bad: dict[int, QuarantineEntry] = {}
+        for number in np.flatnonzero(~good).tolist():
+            reason = Reason.ZERO_NORM if norms[number] == 0 else Reason.NOT_FINITE
+            entry = rows[number].quarantined(reason, f"norm of the vector: {norms[number]}")
+            bad.setdefault(id(rows[number].record), entry)
+        if not bad:
+            return rows, vectors, []
+        keep = [number for number, row in enumerate(rows) if id(row.record) not in bad]
+        return [rows[number] for number in keep], vectors[keep], list(bad.values())
+
+
+def _matrix(column: pa.ChunkedArray) -> Vectors:
+    whole = column.combine_chunks()
+    vectors: Vectors = whole.flatten().to_numpy().reshape(len(whole), -1)
+    return vectors
+
+
+def _stored_canaries(target: Target) -> Vectors:
+    stored = snapshots.read(target.store_uri, target.table, "canaries")
+    if stored is None:
+        raise EncoderError(
+            f"the canaries of table {target.table!r} are missing; it cannot be written to"
+        )
+    return _matrix(stored[0]["vector"])
+
+
+def _donor_rows(table: Table, donors: Donors, rows: Sequence[Row]) -> Iterator[pa.Table]:
+    if donors.addresses is not None and donors.lance_version is not None:
+        yield table.vectors_at(donors.lance_version, donors.addresses)
+    if donors.fragments:
+        wanted = to_array(sorted({row.content for row in rows}))
+        yield fragments.read_vectors(table.uri, donors.fragments, wanted)

@@ -1,0 +1,63 @@
+"""Encoders that fail in known ways; functions of their input like any other."""
+
+import os
+import time
+from collections.abc import Sequence
+
+from tasks.encoders.base import Prepared, Vectors
+from tasks.encoders.hashing import HashingEncoder
+
+
+class BlindEncoder(HashingEncoder):
+    """Gives nothing for texts that speak of a blind spot."""
+
+    def __init__(self) -> None:
+        super().__init__(dim=32)
+
+    def prepare(self, contents: Sequence[str]) -> list[Prepared]:
+        blind = ["blind" in content for content in contents]
+        prepared = super().prepare(contents)
+        return [Prepared(p.cost, p.truncated, (b, p)) for b, p in zip(blind, prepared, strict=True)]
+
+    def encode(self, items: Sequence[Prepared]) -> Vectors:
+        pairs = [item.payload for item in items]
+        vectors = super().encode([pair[1] for pair in pairs])  # type: ignore[index]
+        vectors[[pair[0] for pair in pairs]] = 0  # type: ignore[index]
+        return vectors
+
+
+class NanEncoder(HashingEncoder):
+    """Weights that were broken on the way."""
+
+    def __init__(self) -> None:
+        super().__init__(dim=32)
+
+    def encode(self, items: Sequence[Prepared]) -> Vectors:
+        return super().encode(items) * float("nan")
+
+
+class DeadlyEncoder(HashingEncoder):
+    """Ends its process at a text that says so, as a crash in native code does."""
+
+    def __init__(self) -> None:
+        super().__init__(dim=32)
+
+    def prepare(self, contents: Sequence[str]) -> list[Prepared]:
+        if any("deadly" in content for content in contents):
+            os._exit(1)
+        return super().prepare(contents)
+
+
+class SlowEncoder(HashingEncoder):
+    """Takes a while over each batch."""
+
+    def __init__(self) -> None:
+        super().__init__(dim=32)
+
+    @property
+    def batch_cost(self) -> int:
+        return 64
+
+    def encode(self, items: Sequence[Prepared]) -> Vectors:
+        time.sleep(0.3)
+        return super().encode(items)

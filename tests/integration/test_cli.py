@@ -1,0 +1,228 @@
+"""The program as users run it: real Prefect, real Ray, a real store, in processes of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.pipeline import config, write_jsonl
+
+pytestmark = [pytest.mark.ray, pytest.mark.prefect]
+
+PROGRAM = Path(sys.executable).parent / "vectorline"
+RAY_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+
+
+def vectorline(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [PROGRAM, *words], cwd=folder, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def answer(folder: Path, *words: str) -> Any:
+    done = vectorline(folder, *words, "--json")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Warning" not in done.stderr
+    return json.loads(done.stdout)
+
+
+def write_config(folder: Path, corpus: Path, **changes: object) -> Path:
+    path = folder / "notes.yaml"
+    path.write_text(json.dumps(config(corpus, compute={"workers": 2}, **changes)))
+    return path
+
+
+def test_a_new_user_gets_from_init_to_a_hit_without_a_network(tmp_path: Path) -> None:
+    assert answer(tmp_path, "init") == {
+        "written": ["vectorline.yaml", "notes.jsonl", "vectorline.schema.json"]
+    }
+    made = answer(tmp_path, "run", "vectorline.yaml")
+    assert (made["version"], made["rows"], made["promoted"]) == (1, 40, True)
+    hits = answer(tmp_path, "search", "notes", "the dough needs time", "-k", "3")
+    assert len(hits) == 3
+    assert hits[0]["metadata"] == {"topic": "kitchen"}
+    assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
+
+
+def test_every_command_answers_in_json(tmp_path: Path) -> None:
+    odd = ("", " odd")
+    rows = [{"id": f"r{n}", "text": f"text {n}{odd[n % 2]}", "year": n % 3} for n in range(600)]
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", rows)
+    write_jsonl(tmp_path / "corpus" / "bad.jsonl", [{"id": "e", "text": " ", "year": 1}])
+    path = str(write_config(tmp_path, tmp_path / "corpus"))
+    plan = answer(tmp_path, "plan", path)
+    assert (plan["records"]["new"], plan["records"]["quarantined"]) == (600, 1)
+    assert plan["to_encode"] == 600
+    assert min(plan["tokens"], plan["seconds_estimate"]) > 0
+    assert not list((tmp_path / "vectors").glob("*.lance"))
+
+    first = answer(tmp_path, "run", path)
+    assert (first["version"], first["rows"], first["promoted"]) == (1, 600, True)
+    assert (first["encoded"], first["encoder_loads"] > 0) == (600, True)
+    again = answer(tmp_path, "run", path)
+    assert (again["version"], again["encoder_loads"], again["encoded"]) == (1, 0, 0)
+    assert (again["records"]["unchanged"], again["new_version"]) == (600, False)
+
+    near = answer(tmp_path, "search", "notes", "--id", "r7", "-k", "1")
+    assert (near[0]["id"], near[0]["text"]) == ("r7", "text 7 odd")
+    assert near[0]["score"] == pytest.approx(1, abs=1e-6)
+    some = answer(tmp_path, "search", "notes", "text 7", "--where", "year = 2")
+    assert {hit["metadata"]["year"] for hit in some} == {2}
+    assert (
+        answer(tmp_path, "spaces")[0].items()
+        >= {
+            "space": "notes",
+            "version": 1,
+            "rows": 600,
+            "dim": 32,
+        }.items()
+    )
+    (version,) = answer(tmp_path, "versions", "notes")
+    assert (version["version"], version["rows"], version["serving"]) == (1, 600, True)
+    assert version["tags"] == [f"run-{first['run_id']}"]
+    assert answer(tmp_path, "show", "notes")["manifest"]["records"] == first["records"]
+    (entry,) = answer(tmp_path, "quarantine", "notes")
+    assert entry.items() >= {"id": "e", "reason": "empty", "transient": False}.items()
+
+
+def test_a_record_that_kills_its_workers_goes_to_quarantine(tmp_path: Path) -> None:
+    rows = [{"id": f"r{n}", "text": f"text {n}", "year": 1} for n in range(600)]
+    rows[333]["text"] = "a deadly text"
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", rows)
+    deadly = {"use": "tests.encoders:DeadlyEncoder"}
+    path = write_config(tmp_path, tmp_path / "corpus", encoder=deadly)
+    made = answer(tmp_path, "run", str(path))
+    assert (made["rows"], made["records"]["quarantined"]) == (599, 1)
+    (entry,) = answer(tmp_path, "quarantine", "notes")
+    assert (entry["id"], entry["reason"]) == ("r333", "killed_worker")
+
+
+def children(pid: int) -> set[int]:
+    """The pids of all descendants of a process."""
+    parents: dict[int, int] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                stat = (folder / "stat").read_text()
+            except OSError:
+                continue
+            parents[int(folder.name)] = int(stat.rsplit(")", 1)[1].split()[1])
+    found, grown = {pid}, 0
+    while len(found) > grown:
+        grown = len(found)
+        found |= {child for child, parent in parents.items() if parent in found}
+    return found - {pid}
+
+
+def title(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def alive(pids: set[int]) -> set[int]:
+    return {
+        pid
+        for pid in pids
+        if Path(f"/proc/{pid}/stat").exists()
+        and Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    }
+
+
+def gone(pids: set[int], timeout_s: float = 30.0) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while alive(pids) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return not alive(pids)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)],
+)
+def test_a_run_that_is_stopped_leaves_nothing_behind(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    rows = [{"id": f"r{n}", "text": f"text {n}", "year": 1} for n in range(2000)]
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", rows)
+    slow = {"use": "tests.encoders:SlowEncoder"}
+    path = write_config(tmp_path, tmp_path / "corpus", encoder=slow)
+    started = subprocess.Popen(
+        [PROGRAM, "run", path],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert started.stderr is not None
+    for line in started.stderr:
+        if line.startswith("encode"):
+            break
+    time.sleep(2)
+    # Two idle agents of Ray notice a kill -9 at once, then wait a fixed minute for the head to take
+    # their report: they are not ours to hurry.
+    family = {pid for pid in children(started.pid) if not title(pid).startswith(RAY_AGENTS)}
+    assert len(family) > 3
+    os.kill(started.pid, number)
+    code = started.wait(60)
+    errors = started.stderr.read()
+    started.stderr.close()
+    assert gone(family)
+    assert "Traceback" not in errors
+    assert answer(tmp_path, "spaces") == []
+    if number != signal.SIGKILL:
+        assert code == 130
+        assert "finished shards are kept" in errors
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["run", "nothing.yaml"], 2, "nothing.yaml"),
+        (["search", "nowhere", "text"], 2, "nowhere"),
+        (["versions", "nowhere"], 2, "no space 'nowhere'"),
+        (["run"], 2, "CONFIG"),
+        (["promote", "nowhere", "3"], 2, "nowhere"),
+    ],
+)
+def test_a_mistake_is_one_clear_line_and_exit_code_2(
+    tmp_path: Path, words: list[str], code: int, message: str
+) -> None:
+    done = vectorline(tmp_path, *words)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_another_package_called_tasks_is_named(tmp_path: Path) -> None:
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "__init__.py").write_text("")
+    done = subprocess.run(
+        [PROGRAM, "spaces"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert str(tmp_path / "tasks") in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from flows import cli; cli.build_parser();"
+        "heavy = {'numpy', 'pyarrow', 'pydantic', 'prefect', 'ray', 'lance', 'torch', 'yaml'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

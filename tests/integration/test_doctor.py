@@ -1,0 +1,55 @@
+"""The doctor on this machine."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks.doctor import Check, doctor
+
+
+@pytest.fixture(scope="module")
+def checks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Check]:
+    store = tmp_path_factory.mktemp("doctor") / "not" / "there"
+    found = doctor(str(store))
+    assert not store.parent.exists()
+    return {check.name: check for check in found}
+
+
+def test_the_doctor_finds_a_test_machine_well(checks: dict[str, Check]) -> None:
+    assert [name for name, check in checks.items() if not check.ok] == []
+    assert list(checks) == [
+        "python",
+        "own packages",
+        "packages",
+        "packages for text",
+        "packages for s3",
+        "device",
+        "default model",
+        "ray",
+        "prefect",
+        "free disk",
+        "locks",
+        "shared memory",
+    ]
+
+
+def test_a_store_that_cannot_be_is_told_with_what_to_do() -> None:
+    bad = [check for check in doctor("s3://bucket/store") if not check.ok]
+    assert [check.name for check in bad] == ["store"]
+    assert "give --store (or VECTORLINE_STORE) a path" in bad[0].detail
+
+
+def test_an_old_and_a_missing_package_are_told_with_the_install_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # Other distributions of the same names come first on the path.
+    for name, version in (("tokenizers", "0.1.0"), ("prefect", "4.0")):
+        info = tmp_path / f"{name}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    bad = {check.name: check.detail for check in doctor(str(tmp_path)) if not check.ok}
+    assert bad == {
+        "packages": "prefect 4.0 (needs <3.9,>=3.8.8): pip install vectorline",
+        "packages for text": "tokenizers 0.1.0 (needs >=0.22): pip install 'vectorline[text]'",
+    }

@@ -1,0 +1,98 @@
+"""The pool of Ray actors: what ends, what dies, what hangs, what is stopped."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tasks.compute.base import Finished, Progress
+from tasks.compute.ray_pool import RayPool
+from tasks.errors import Interrupted, SourceError, WorkerLost
+from tests.workers import Number, Squarer, Stillborn
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
+
+MakePool = Callable[..., RayPool]
+
+
+@pytest.fixture
+def stop() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def make_pool(stop: threading.Event) -> Iterator[MakePool]:
+    made: list[RayPool] = []
+
+    def make(worker: type[Squarer] = Squarer, stall_s: float = 60.0) -> RayPool:
+        pool = RayPool(
+            worker, stop=stop, on_progress=lambda progress: None, n_workers=2, stall_s=stall_s
+        )
+        made.append(pool)
+        return pool
+
+    yield make
+    for pool in made:
+        pool.close()
+
+
+def by_value(finished: list[Finished[Number]]) -> dict[int, object]:
+    return {
+        one.job.value: one.result[0] if isinstance(one.result, tuple) else type(one.error)
+        for one in finished
+    }
+
+
+def test_all_jobs_end_and_each_worker_is_built_once(make_pool: MakePool) -> None:
+    finished = list(make_pool().map(deque(Number(n) for n in range(40))))
+    assert by_value(finished) == {n: n * n for n in range(40)}
+    workers = {one.result[1] for one in finished if isinstance(one.result, tuple)}
+    assert len(workers) == 2
+
+
+def test_a_job_may_be_added_while_results_are_taken(make_pool: MakePool) -> None:
+    jobs = deque([Number(1)])
+    values = []
+    for finished in make_pool().map(jobs):
+        values.append(finished.job.value)
+        if finished.job.value < 5:
+            jobs.append(Number(finished.job.value + 1))
+    assert values == [1, 2, 3, 4, 5]
+
+
+def test_a_job_that_kills_its_worker_is_lost_and_the_others_end(make_pool: MakePool) -> None:
+    jobs = deque([Number(0, way="die"), *(Number(n, attempt=1) for n in range(1, 9))])
+    assert by_value(list(make_pool().map(jobs))) == {
+        0: WorkerLost,
+        **{n: n * n for n in range(1, 9)},
+    }
+
+
+def test_a_worker_without_progress_is_ended(make_pool: MakePool) -> None:
+    jobs = deque([Number(0, attempt=1, way="hang"), *(Number(n, attempt=1) for n in range(1, 5))])
+    found = by_value(list(make_pool(stall_s=2.0).map(jobs)))
+    assert found == {0: WorkerLost, **{n: n * n for n in range(1, 5)}}
+
+
+def test_an_error_of_ours_comes_back_as_it_was_raised(make_pool: MakePool) -> None:
+    (finished,) = make_pool().map(deque([Number(7, way="refuse")]))
+    assert isinstance(finished.error, SourceError)
+    assert str(finished.error) == "7 is refused"
+
+
+def test_the_stop_event_ends_the_work_under_way(make_pool: MakePool, stop: threading.Event) -> None:
+    pool = make_pool()
+    list(pool.map(deque([Number(1)])))
+    threading.Timer(1.0, stop.set).start()
+    with pytest.raises(Interrupted):
+        list(pool.map(deque(Number(n, way="wait") for n in range(4))))
+
+
+def test_a_worker_that_cannot_be_built_is_one_clear_error(make_pool: MakePool) -> None:
+    with pytest.raises(WorkerLost, match="no weights here"):
+        list(make_pool(Stillborn).map(deque([Number(1)])))
+
+
+def test_progress_adds_up() -> None:
+    assert Progress(1, 2, 3, 4) + Progress(1, 1, 1, 1) == Progress(2, 3, 4, 5)

@@ -1,0 +1,324 @@
+"""Whole runs over real files and a real store, in this process: books, versions, quarantine."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tasks.encoders.base import Precision
+from tasks.encoders.batching import encode_all
+from tasks.encoders.hashing import HashingEncoder
+from tasks.errors import ConfigError, EncoderError, SourceError, StoreError
+from tasks.store import quarantine
+from tasks.store.space import open_space
+from tests.pipeline import books, config, refresh, write_jsonl
+
+Row = dict[str, Any]
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    folder = tmp_path / "corpus"
+    write_jsonl(folder / "a.jsonl", notes(300))
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "vectors"
+
+
+def notes(n: int) -> list[Row]:
+    """Every fifth text stands under two ids."""
+    return [
+        {"id": f"r{i}", "text": f"note {i - i % 5 % 2} on it", "year": 2000 + i % 7}
+        for i in range(n)
+    ]
+
+
+def test_every_row_has_the_vector_of_its_own_text(corpus: Path, store: Path) -> None:
+    rows = notes(300)
+    made = refresh(config(corpus), store)
+    assert books(made) == {"read": 300, "new": 300}
+    assert made["encoded"] == len({row["text"] for row in rows})
+    space = open_space("notes", str(store))
+    table = space.to_arrow(["id", "record_id", "text", "year", "vector"])
+    encoder = HashingEncoder(dim=32)
+    encoder.load(Precision.FLOAT32)
+    expected, _ = encode_all(encoder, table["text"].to_pylist())
+    found = table["vector"].combine_chunks().flatten().to_numpy().reshape(-1, 32)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
+    by_id = {row["id"]: row for row in rows}
+    for row in table.select(["id", "text", "year"]).to_pylist():
+        assert row == by_id.pop(row["id"])
+    assert by_id == {}
+
+
+def test_a_second_run_loads_no_encoder_and_makes_no_version(corpus: Path, store: Path) -> None:
+    write_jsonl(corpus / "bad.jsonl", [{"id": "e", "text": " "}, {"id": None, "text": "x"}])
+    first = refresh(config(corpus), store)
+    again = refresh(config(corpus), store)
+    assert (first["version"], first["new_version"], first["promoted"]) == (1, True, True)
+    assert (again["version"], again["new_version"], again["promoted"]) == (1, False, False)
+    assert (again["encoder_loads"], again["encoded"]) == (0, 0)
+    assert books(first) == {"read": 302, "new": 300, "quarantined": 2}
+    assert books(again) == {"read": 302, "unchanged": 300, "quarantined": 2}
+
+
+def test_changes_make_one_version_and_only_new_contents_are_encoded(
+    corpus: Path, store: Path
+) -> None:
+    refresh(config(corpus), store)
+    rows = notes(300)[20:]
+    for row in rows[:100]:
+        row["text"] = f"another note {row['text']}"
+    for row in rows[100:130]:
+        row["year"] = 1999
+    rows += [{"id": f"n{i}", "text": f"a fresh one {i // 2}", "year": 1} for i in range(50)]
+    write_jsonl(corpus / "a.jsonl", rows)
+    made = refresh(config(corpus), store)
+    assert made["version"] == 2
+    assert books(made) == {
+        "read": 330,
+        "new": 50,
+        "changed": 100,
+        "metadata_changed": 30,
+        "unchanged": 150,
+        "removed": 20,
+    }
+    assert made["encoded"] == len({row["text"] for row in rows[:100] + rows[-50:]})
+    assert made["chunks"] == {"written": 180, "removed": 150, "truncated": 0}
+    table = open_space("notes", str(store)).to_arrow(["id", "text", "year"])
+    assert sorted(table.to_pylist(), key=lambda row: row["id"]) == sorted(
+        rows, key=lambda row: row["id"]
+    )
+
+
+def test_a_corpus_that_goes_a_b_a_makes_three_versions_and_ends_in_a(
+    corpus: Path, store: Path
+) -> None:
+    a, b = notes(300), [{**row, "text": row["text"] + " b"} for row in notes(300)]
+    runs = []
+    for rows in (a, b, a):
+        write_jsonl(corpus / "a.jsonl", rows)
+        runs.append(refresh(config(corpus), store))
+    assert [run["version"] for run in runs] == [1, 2, 3]
+    assert len({run["run_id"] for run in runs}) == 3
+    texts = {
+        version: open_space("notes", str(store), str(version)).to_arrow(["id", "text"]).to_pylist()
+        for version in (1, 2, 3)
+    }
+    for version, rows in zip((1, 2, 3), (a, b, a), strict=True):
+        assert {row["id"]: row["text"] for row in texts[version]} == {
+            row["id"]: row["text"] for row in rows
+        }
+
+
+def test_repeated_ids_keep_the_first_record(corpus: Path, store: Path) -> None:
+    same, other = {"id": "r1", "text": notes(2)[1]["text"]}, {"id": "r1", "text": "another text"}
+    write_jsonl(corpus / "b.jsonl", [same, other])
+    made = refresh(config(corpus), store)
+    assert books(made) == {"read": 302, "new": 300, "duplicate": 1, "quarantined": 1}
+    assert [(entry.id, entry.reason) for entry in quarantine.read(str(store), made["table"])] == [
+        ("r1", "id_conflict")
+    ]
+
+
+def test_a_new_file_before_another_takes_over_its_ids(corpus: Path, store: Path) -> None:
+    refresh(config(corpus), store)
+    write_jsonl(corpus / "0.jsonl", [{"id": "r1", "text": "it was here first"}])
+    made = refresh(config(corpus), store)
+    assert books(made) == {"read": 301, "changed": 1, "unchanged": 299, "quarantined": 1}
+    assert row_text(store, "r1") == "it was here first"
+    (corpus / "0.jsonl").unlink()
+    back = refresh(config(corpus), store)
+    assert books(back) == {"read": 300, "changed": 1, "unchanged": 299}
+    assert row_text(store, "r1") == notes(2)[1]["text"]
+
+
+def row_text(store: Path, row_id: str) -> object:
+    row = open_space("notes", str(store)).row(row_id)
+    return None if row is None else row["text"]
+
+
+def test_a_good_record_that_turned_bad_loses_its_row(corpus: Path, store: Path) -> None:
+    refresh(config(corpus), store)
+    rows = notes(300)
+    rows[3]["text"] = "\0"
+    write_jsonl(corpus / "a.jsonl", rows)
+    made = refresh(config(corpus), store)
+    assert books(made) == {"read": 300, "unchanged": 299, "quarantined": 1}
+    assert made["chunks"]["removed"] == 1
+    assert row_text(store, "r3") is None
+
+
+def test_a_source_that_lost_too_much_stops_the_run(corpus: Path, store: Path) -> None:
+    settings = config(corpus, limits={"max_removed": 0.2})
+    refresh(settings, store)
+    write_jsonl(corpus / "a.jsonl", notes(100))
+    with pytest.raises(SourceError, match=r"lost 200 of 300 records.*--allow-removals"):
+        refresh(settings, store)
+    assert open_space("notes", str(store)).rows == 300
+    made = refresh(settings, store, allow_removals=True)
+    assert (made["version"], made["rows"]) == (2, 100)
+
+
+def test_absence_removes_nothing_from_an_append_source(corpus: Path, store: Path) -> None:
+    settings = config(corpus)
+    settings["source"] = {**settings["source"], "mode": "append", "tombstone": "gone"}
+    refresh(settings, store)
+    write_jsonl(
+        corpus / "a.jsonl", [{"id": "x", "text": "one more", "year": 1}, {"id": "r1", "gone": True}]
+    )
+    made = refresh(settings, store)
+    assert books(made) == {"read": 1, "new": 1, "removed": 1}
+    assert made["rows"] == 300
+
+
+def test_too_much_quarantine_stops_the_run_and_can_be_looked_at(corpus: Path, store: Path) -> None:
+    settings = config(corpus, limits={"max_quarantined": 0.1})
+    refresh(settings, store)
+    write_jsonl(corpus / "b.jsonl", [{"id": f"e{i}", "text": ""} for i in range(60)])
+    with pytest.raises(SourceError, match=r"60 of 360 records would go to quarantine \(empty\)"):
+        refresh(settings, store)
+    table = open_space("notes", str(store)).entry.table
+    assert len(quarantine.read(str(store), table)) == 60
+    assert open_space("notes", str(store)).version == 1
+
+
+def test_long_texts_are_cut_and_a_changed_one_replaces_all_its_chunks(
+    corpus: Path, store: Path
+) -> None:
+    sentences = " ".join(f"Sentence number {i} has six words." for i in range(40))
+    write_jsonl(
+        corpus / "a.jsonl", [{"id": "long", "text": sentences}, {"id": "short", "text": "One."}]
+    )
+    settings = config(corpus, chunk={"tokens": 30, "overlap": 6})
+    settings["source"] = {**settings["source"], "metadata": []}
+    refresh(settings, store)
+    table = open_space("notes", str(store)).to_arrow(["id", "record_id", "chunk", "span", "text"])
+    rows = sorted(table.to_pylist(), key=lambda row: (row["record_id"], row["chunk"]))
+    long = [row for row in rows if row["record_id"] == "long"]
+    assert len(long) > 8
+    assert [row["id"] for row in rows] == [f"{row['record_id']}#{row['chunk']}" for row in rows]
+    assert all(sentences[slice(*row["span"])] == row["text"] for row in long)
+    assert rows[-1]["id"] == "short#0"
+    write_jsonl(
+        corpus / "a.jsonl",
+        [{"id": "long", "text": sentences[:100]}, {"id": "short", "text": "One."}],
+    )
+    made = refresh(settings, store)
+    assert made["chunks"]["removed"] == len(long)
+    assert books(made) == {"read": 2, "changed": 1, "unchanged": 1}
+
+
+def test_metadata_columns_come_widen_and_go(corpus: Path, store: Path) -> None:
+    refresh(config(corpus), store)
+    settings = config(corpus)
+    settings["source"] = {**settings["source"], "metadata": ["year", "venue"]}
+    write_jsonl(
+        corpus / "a.jsonl", [{**row, "year": row["year"] + 0.5, "venue": "x"} for row in notes(300)]
+    )
+    wider = refresh(settings, store)
+    assert books(wider) == {"read": 300, "metadata_changed": 300}
+    assert wider["encoded"] == 0
+    row = open_space("notes", str(store)).row("r1")
+    assert row is not None
+    assert (row["year"], row["venue"]) == (2001.5, "x")
+    refresh(config(corpus), store)
+    row = open_space("notes", str(store)).row("r1")
+    assert row is not None
+    assert (row["year"], row["venue"]) == (2001.5, None)
+
+
+def test_a_metadata_column_of_another_type_is_refused(corpus: Path, store: Path) -> None:
+    refresh(config(corpus), store)
+    write_jsonl(corpus / "b.jsonl", [{"id": "b", "text": "b", "year": "last year"}])
+    with pytest.raises(ConfigError, match=r"'year'.*(int64.*string|string.*int64)"):
+        refresh(config(corpus), store)
+    assert open_space("notes", str(store)).version == 1
+
+
+def test_another_encoder_is_refused_by_run(corpus: Path, store: Path) -> None:
+    refresh(config(corpus), store)
+    with pytest.raises(ConfigError, match="vectorline backfill"):
+        refresh(config(corpus, encoder={"use": "hashing", "dim": 64}), store)
+
+
+def test_a_rollback_holds_until_someone_promotes(corpus: Path, store: Path) -> None:
+    from tasks.store.catalog import Catalog
+
+    refresh(config(corpus), store)
+    write_jsonl(corpus / "b.jsonl", [{"id": "b", "text": "b"}])
+    refresh(config(corpus), store)
+    catalog = Catalog(str(store))
+    catalog.rollback("notes", who="me")
+    write_jsonl(corpus / "c.jsonl", [{"id": "c", "text": "c"}])
+    held = refresh(config(corpus), store)
+    assert (held["version"], held["promoted"]) == (3, False)
+    assert open_space("notes", str(store)).version == 1
+    assert refresh(config(corpus), store, promote="yes")["promoted"]
+    assert open_space("notes", str(store)).version == 3
+
+
+def test_a_limit_writes_to_a_space_of_its_own(corpus: Path, store: Path) -> None:
+    made = refresh(config(corpus), store, limit=10)
+    assert (made["space"], made["rows"]) == ("notes.try", 10)
+    assert refresh(config(corpus), store)["rows"] == 300
+
+
+def test_a_record_that_is_encoded_to_nothing_goes_to_quarantine_once(
+    corpus: Path, store: Path
+) -> None:
+    settings = config(corpus, encoder={"use": "tests.encoders:BlindEncoder"})
+    write_jsonl(corpus / "b.jsonl", [{"id": "b", "text": "blind spot"}])
+    made = refresh(settings, store)
+    assert books(made) == {"read": 301, "new": 300, "quarantined": 1}
+    again = refresh(settings, store)
+    assert books(again) == {"read": 301, "unchanged": 300, "quarantined": 1}
+    assert again["encoder_loads"] == 0
+    write_jsonl(corpus / "b.jsonl", [{"id": "b", "text": "blind spot"}, {"id": "c", "text": "c"}])
+    third = refresh(settings, store)
+    assert (third["encoded"], books(third)["quarantined"]) == (1, 1)
+    replayed = refresh(settings, store, replay=True)
+    assert (replayed["encoded"], books(replayed)["quarantined"]) == (1, 1)
+
+
+def test_weights_that_give_nonsense_are_found_before_a_table_is_made(
+    corpus: Path, store: Path
+) -> None:
+    with pytest.raises(EncoderError, match="finite"):
+        refresh(config(corpus, encoder={"use": "tests.encoders:NanEncoder"}), store)
+    assert list(store.glob("*.lance")) == []
+
+
+def test_a_full_disk_is_noticed_before_any_work(
+    corpus: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.estimate._free_bytes", lambda uri: 1_000)
+    with pytest.raises(StoreError, match=r"MiB free.*nothing was written"):
+        refresh(config(corpus), store)
+    assert not store.exists() or list(store.glob("*.lance")) == []
+
+
+def test_an_unreadable_file_stops_the_run_or_stands_aside_as_the_config_says(
+    corpus: Path, store: Path
+) -> None:
+    import gzip
+
+    settings = config(corpus)
+    settings["source"] = {**settings["source"], "path": str(corpus / "*.jsonl*")}
+    with gzip.open(corpus / "z.jsonl.gz", "wt") as file:
+        file.write("".join(json.dumps({"id": f"z{i}", "text": f"z {i}"}) + "\n" for i in range(50)))
+    refresh(settings, store)
+    whole = (corpus / "z.jsonl.gz").read_bytes()
+    (corpus / "z.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(SourceError, match=r"z\.jsonl\.gz"):
+        refresh(settings, store)
+    settings["source"]["on_unreadable"] = "quarantine"
+    made = refresh(settings, store)
+    assert books(made) == {"read": 351, "unchanged": 350, "quarantined": 1}
+    assert made["rows"] == 350

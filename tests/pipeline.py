@@ -1,0 +1,58 @@
+"""The verbs of a run one after the other, without Prefect's engine: what the flow does."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tasks.commit import check, commit
+from tasks.config import from_dict
+from tasks.encode import encode
+from tasks.plan import plan
+from tasks.promote import promote
+from tasks.run import Options, Run, open_run
+
+Rows = Iterable[Mapping[str, Any]]
+
+
+def config(folder: Path, **changes: object) -> dict[str, Any]:
+    """A space `notes` of the JSONL files of a folder, encoded by hashing in this process."""
+    made: dict[str, Any] = {
+        "space": "notes",
+        "source": {
+            "use": "jsonl",
+            "path": str(folder / "*.jsonl"),
+            "id": "id",
+            "text": "text",
+            "metadata": ["year"],
+        },
+        "encoder": {"use": "hashing", "dim": 32},
+        "compute": {"use": "serial"},
+        "limits": {"max_removed": 0.9, "max_quarantined": 0.9},
+    }
+    return {**made, **changes}
+
+
+def write_jsonl(path: Path, rows: Rows) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def refresh(
+    settings: Mapping[str, Any],
+    store: Path,
+    **options: Any,
+) -> dict[str, Any]:
+    """One run; gives its summary."""
+    made = Run(from_dict(dict(settings), "a test"), str(store), Options(**options))
+    with open_run(made) as run:
+        planned = plan.fn(run)
+        check.fn(run, planned)
+        encoded = encode.fn(run, planned) if planned.changes else None
+        committed = commit.fn(run, planned, encoded)
+        return committed.summary(promote.fn(run, committed.version))
+
+
+def books(summary: Mapping[str, Any]) -> dict[str, int]:
+    """The records of a run by outcome, without the outcomes that none had."""
+    return {name: count for name, count in summary["records"].items() if count}

@@ -1,0 +1,346 @@
+"""The config: what is read, and every way in which a user may get it wrong."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+import schemas.config
+from tasks import config as configs
+from tasks.config_schema import config_json_schema
+from tasks.errors import ConfigError
+from tasks.yaml_lines import parse
+
+Write: TypeAlias = Callable[[str | bytes], str]
+
+GOOD = """\
+space: papers
+source:
+  use: jsonl
+  path: data/*.jsonl
+  id: paper
+  text: "{title}. {abstract}"
+encoder: {use: hashing, dim: 8}
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Writes papers.yaml into the working folder, so that messages name it without a folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(text: str | bytes) -> str:
+        Path("papers.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+        return "papers.yaml"
+
+    return write
+
+
+def message(path: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        configs.read_config(path)
+    return str(caught.value)
+
+
+def test_a_config_is_read_whole_with_its_defaults(write: Write, tmp_path: Path) -> None:
+    assert configs.read_config(write(GOOD)).model_dump(mode="json") == {
+        "space": "papers",
+        "source": [
+            {
+                "use": "jsonl",
+                "mode": "snapshot",
+                "on_unreadable": "fail",
+                "path": f"{tmp_path}/data/*.jsonl",
+                "id": "paper",
+                "text": "{title}. {abstract}",
+            }
+        ],
+        "chunk": None,
+        "encoder": {"use": "hashing", "dim": 8},
+        "compute": {
+            "use": "ray",
+            "workers": "auto",
+            "device": "auto",
+            "stall_s": 300.0,
+            "address": None,
+        },
+        "limits": {
+            "max_removed": 0.2,
+            "max_quarantined": 0.2,
+            "max_content_bytes": 64 * 1024 * 1024,
+        },
+        "store_content": True,
+        "precision": "auto",
+    }
+
+
+def test_relative_paths_start_at_the_folder_of_the_config(write: Write, tmp_path: Path) -> None:
+    paths = "[../up.jsonl, /root.jsonl, 's3://bucket/x.jsonl', 'zip::s3://bucket/x', ~/own.jsonl]"
+    (tmp_path / "sub" / "models" / "tiny").mkdir(parents=True)
+    text = GOOD.replace("data/*.jsonl", paths).replace(
+        "{use: hashing, dim: 8}", "{model: models/tiny}"
+    )
+    Path(write(text)).rename(tmp_path / "sub" / "papers.yaml")
+    config = configs.read_config("sub/papers.yaml")
+    assert config.source[0].arguments["path"] == [
+        f"{tmp_path}/up.jsonl",
+        "/root.jsonl",
+        "s3://bucket/x.jsonl",
+        "zip::s3://bucket/x",
+        f"{Path.home()}/own.jsonl",
+    ]
+    assert config.encoder.arguments == {"model": f"{tmp_path}/sub/models/tiny"}
+
+
+def test_a_model_that_is_no_folder_here_stays_a_name(write: Write) -> None:
+    config = configs.read_config(write(GOOD.replace("{use: hashing, dim: 8}", "{model: a/b}")))
+    assert config.encoder.arguments == {"model": "a/b"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("space: papers", "", "line 1: space is missing: expected a string"),
+        (
+            "space: papers",
+            "space: a.b",
+            "line 1: space = 'a.b': expected 1 to 64 letters, digits, - or _",
+        ),
+        (
+            "encoder:",
+            "compute:\n  device: cpu\n  workers: many\nencoder:",
+            "line 9: compute.workers = 'many': expected 'auto' or an integer >= 1",
+        ),
+        (
+            "encoder:",
+            "compute: {workers: 0}\nencoder:",
+            "line 7: compute.workers = 0: expected 'auto' or an integer >= 1",
+        ),
+        (
+            "encoder:",
+            "compute: {device: gpu}\nencoder:",
+            "line 7: compute.device = 'gpu': expected 'auto', 'cpu', 'cuda' or 'mps'",
+        ),
+        (
+            "encoder:",
+            "limits: {max_remove: 1}\nencoder:",
+            "line 7: limits.max_remove: unknown key, did you mean 'max_removed'? "
+            "(allowed: max_content_bytes, max_quarantined, max_removed)",
+        ),
+        (
+            "encoder:",
+            "limits: {max_removed: 20}\nencoder:",
+            "line 7: limits.max_removed = 20: expected a number >= 0 and <= 1",
+        ),
+        (
+            "encoder:",
+            "chunk: {tokens: 8, overlap: 8}\nencoder:",
+            "line 7: chunk.overlap = 8: expected less than tokens (8)",
+        ),
+        ("encoder:", "chunk: 256\nencoder:", "line 7: chunk = 256: expected a mapping or null"),
+        (
+            "encoder:",
+            "store_content: 1\nencoder:",
+            "line 7: store_content = 1: expected true or false",
+        ),
+        ("dim: 8", "dim: wide", "line 7: encoder.dim = 'wide': expected an integer"),
+        ("dim: 8", "dim: true", "line 7: encoder.dim = true: expected an integer"),
+        (
+            "dim: 8",
+            "dims: 8",
+            "line 7: encoder.dims: unknown key, did you mean 'dim'? "
+            "(allowed: dim, ngrams, seed, use)",
+        ),
+        ("dim: 8", "dim: 0", "line 7: encoder: dim is 0, but must be 1 or more"),
+        (
+            "use: hashing",
+            "use: hash",
+            "line 7: encoder.use: 'hash' is none of sentence-transformers, hashing, did you mean "
+            "'hashing'? A plugin of your own is named package.module:Attribute",
+        ),
+        ("  id: paper\n", "", "line 2: source.id is missing: expected a string"),
+        (
+            "id: paper",
+            "id: [paper]",
+            """line 5: source.id = ["paper"]: expected a string""",
+        ),
+        ("id: paper", "id: paper\n  id: doi", "line 6: source.id: stands twice, first in line 5"),
+        ("id: paper", "? [a, b]\n  : c", "line 2: source: a key must be plain text"),
+        ("dim: 8", "dim: &a [*a]", "line 7: encoder.dim[0]: refers to itself"),
+        (
+            "use: hashing",
+            "use: !!python/object:os.system x",
+            "line 7: encoder.use: the tag !!python/object:os.system has no use here",
+        ),
+    ],
+)
+def test_a_mistake_is_told_with_its_line_key_value_and_what_is_allowed(
+    write: Write, old: str, new: str, expected: str
+) -> None:
+    assert old in GOOD
+    found = message(write(GOOD.replace(old, new, 1))).splitlines()
+    assert f"papers.yaml {expected}" in found
+
+
+def test_all_mistakes_are_told_in_the_order_of_their_lines(write: Write) -> None:
+    text = "space: papers\nsource:\n  - {use: jsonl, path: x, id: a, text: b, mode: replace}\n"
+    text += "  - 4\nprecision: half\nencoder: {use: hashing, dim: x, seed: y}\n"
+    assert message(write(text)).splitlines() == [
+        "papers.yaml line 3: source[0].mode = 'replace': expected 'snapshot' or 'append'",
+        "papers.yaml line 4: source[1] = 4: expected a mapping",
+        "papers.yaml line 5: precision = 'half': expected 'auto', 'float32', 'bfloat16' "
+        "or 'float16'",
+        "papers.yaml line 6: encoder.dim = 'x': expected an integer",
+        "papers.yaml line 6: encoder.seed = 'y': expected an integer",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "papers.yaml line 1: it is empty; `vectorline init` writes one to start from"),
+        (
+            b"- a\n",
+            "papers.yaml line 1: it is no mapping of keys to values; `vectorline init` writes one "
+            "to start from",
+        ),
+        (b"a: [1\nb: 2\n", "papers.yaml line 2: not YAML: expected ',' or ']', but got ':'"),
+        (
+            b"a: 1\n\tb: 2\n",
+            "papers.yaml line 2: not YAML: found character '\\t' that cannot start any token",
+        ),
+        (b"a: 1\n---\nb: 2\n", "papers.yaml line 2: not YAML: but found another document"),
+        (b"a: \xff\n", "config papers.yaml: byte 3 is not UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_yaml_mapping_is_one_clear_error(
+    write: Write, content: bytes, expected: str
+) -> None:
+    assert message(write(content)) == expected
+
+
+def test_a_config_that_is_not_there_is_one_clear_error(write: Write) -> None:
+    assert message("gone.yaml") == "config gone.yaml: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("storage_options: {key: AKIA-123}", "source.storage_options.key"),
+        ("storage_options: {secret: AKIA-123}", "source.storage_options.secret"),
+        (
+            "storage_options: {client_kwargs: {aws_session_token: AKIA-123}}",
+            "source.storage_options.client_kwargs.aws_session_token",
+        ),
+        (
+            "storage_options: {endpoint: 'https://me:AKIA-123@s3'}",
+            "source.storage_options.endpoint",
+        ),
+        ("api_key: AKIA-123", "source.api_key"),
+        ("metadata: ['https://me:AKIA-123@s3']", "source.metadata[0]"),
+    ],
+)
+def test_a_literal_secret_is_refused_and_not_repeated(write: Write, line: str, key: str) -> None:
+    found = message(write(GOOD.replace("id: paper", f"id: paper\n  {line}")))
+    assert found.splitlines()[0] == (
+        f"papers.yaml line 6: {key}: a secret must not stand in a config: write {{env: NAME}} and "
+        "keep the secret in the environment variable NAME"
+    )
+    assert "AKIA-123" not in found
+
+
+def test_names_of_columns_and_plain_options_are_no_secrets(write: Write) -> None:
+    line = "rename: {token: tok}\n  metadata: [token, password]\n  storage_options: {anon: true}"
+    config = configs.read_config(write(GOOD.replace("id: paper", f"id: paper\n  {line}")))
+    assert config.source[0].arguments["rename"] == {"token": "tok"}
+
+
+def test_a_secret_stays_a_reference_until_a_plugin_is_built(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEED", "the seed")
+    data = yaml.safe_load(GOOD) | {"encoder": {"use": "hashing", "seed": {"env": "SEED"}}}
+    config = configs.from_dict(data, "the catalog")
+    kept = json.loads(json.dumps(config.model_dump(mode="json")))
+    assert kept["encoder"] == {"use": "hashing", "seed": {"env": "SEED"}}
+    assert configs.from_dict(kept, "the catalog") == config
+    assert configs.encoder_plugin(config) == ("hashing", {"seed": "the seed"})
+    monkeypatch.delenv("SEED")
+    with pytest.raises(ConfigError, match="from environment variable SEED: set it"):
+        configs.encoder_plugin(config)
+
+
+def test_a_config_from_the_catalog_names_where_it_comes_from() -> None:
+    data = yaml.safe_load(GOOD) | {"compute": {"workers": 0}}
+    with pytest.raises(ConfigError) as caught:
+        configs.from_dict(data, "the config of papers")
+    assert str(caught.value) == (
+        "the config of papers: compute.workers = 0: expected 'auto' or an integer >= 1"
+    )
+
+
+def test_the_chunker_gets_its_own_arguments(write: Write) -> None:
+    text = GOOD + "chunk: {use: markdown, tokens: 256, overlap: 32}\n"
+    chunker = configs.chunker_plugin(configs.read_config(write(text)))
+    assert chunker == ("markdown", {"tokens": 256, "overlap": 32})
+    assert configs.chunker_plugin(configs.read_config(write(GOOD))) is None
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.text(min_size=1), json_values, min_size=1), st.booleans())
+def test_yaml_is_read_as_pyyaml_reads_it(data: dict[str, object], flow: bool) -> None:
+    text = yaml.safe_dump(data, default_flow_style=flow, allow_unicode=True)
+    document = parse(text)
+    assert (document.data, document.mistakes) == (yaml.safe_load(text), [])
+
+
+def test_what_looks_like_a_date_stays_text() -> None:
+    assert parse("a: 2024-01-31\n2024-01-31: b\n").data == {"a": "2024-01-31", "2024-01-31": "b"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "valid"),
+    [
+        ("", "", True),
+        ("hashing, dim: 8", "sentence-transformers, revision: abc", True),
+        ("use: hashing, dim: 8", "revision: abc", True),
+        ("hashing, dim: 8", "'my.module:Encoder', anything: 8", True),
+        ("dim: 8", "dim: {env: DIM}", True),
+        ("dim: 8", "dim: wide", False),
+        ("dim: 8", "dims: 8", False),
+        ("use: hashing, dim: 8", "dim: 8, ngrams: 2", False),
+        ("  id: paper\n", "", False),
+        ("space: papers", "spaces: papers", False),
+    ],
+)
+def test_the_schema_for_editors_tells_good_from_bad(old: str, new: str, valid: bool) -> None:
+    assert old in GOOD
+    data = yaml.safe_load(GOOD.replace(old, new, 1))
+    validator = jsonschema.Draft202012Validator(config_json_schema())
+    assert validator.is_valid(data) is valid
+    assert validator.is_valid(data | {"source": [data["source"]]}) is valid
+
+
+def test_every_key_has_a_description() -> None:
+    models = [one for one in vars(schemas.config).values() if isinstance(one, type)]
+    bare = [
+        f"{model.__name__}.{name}"
+        for model in models
+        if issubclass(model, BaseModel) and not model.__name__.startswith("_")
+        for name, key in model.model_fields.items()
+        if not key.description
+    ]
+    assert bare == []
