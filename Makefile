@@ -18,10 +18,10 @@ demo: setup ## Encode the standard library's docstrings, run again, answer three
 	@sh examples/demo.sh
 
 test: setup ## Run the tests, without the long ones
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 test-all: setup ## Run all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: setup ## Check style, types and who imports whom
 	$(BIN)/ruff check .

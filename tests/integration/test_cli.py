@@ -35,7 +35,7 @@ def answer(folder: Path, *words: str) -> Any:
 
 def write_config(folder: Path, corpus: Path, **changes: object) -> Path:
     path = folder / "notes.yaml"
-    path.write_text(json.dumps(config(corpus, compute={"workers": 2}, **changes)))
+    path.write_text(json.dumps(config(corpus, **changes)))
     return path
 
 
@@ -92,18 +92,6 @@ def test_every_command_answers_in_json(tmp_path: Path) -> None:
     assert entry.items() >= {"id": "e", "reason": "empty", "transient": False}.items()
 
 
-def test_a_record_that_kills_its_workers_goes_to_quarantine(tmp_path: Path) -> None:
-    rows = [{"id": f"r{n}", "text": f"text {n}", "year": 1} for n in range(600)]
-    rows[333]["text"] = "a deadly text"
-    write_jsonl(tmp_path / "corpus" / "a.jsonl", rows)
-    deadly = {"use": "tests.encoders:DeadlyEncoder"}
-    path = write_config(tmp_path, tmp_path / "corpus", encoder=deadly)
-    made = answer(tmp_path, "run", str(path))
-    assert (made["rows"], made["records"]["quarantined"]) == (599, 1)
-    (entry,) = answer(tmp_path, "quarantine", "notes")
-    assert (entry["id"], entry["reason"]) == ("r333", "killed_worker")
-
-
 def children(pid: int) -> set[int]:
     """The pids of all descendants of a process."""
     parents: dict[int, int] = {}
@@ -146,7 +134,11 @@ def gone(pids: set[int], timeout_s: float = 30.0) -> bool:
 
 @pytest.mark.parametrize(
     "number",
-    [signal.SIGINT, signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)],
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_that_is_stopped_leaves_nothing_behind(
     tmp_path: Path, number: signal.Signals
@@ -154,7 +146,7 @@ def test_a_run_that_is_stopped_leaves_nothing_behind(
     rows = [{"id": f"r{n}", "text": f"text {n}", "year": 1} for n in range(2000)]
     write_jsonl(tmp_path / "corpus" / "a.jsonl", rows)
     slow = {"use": "tests.encoders:SlowEncoder"}
-    path = write_config(tmp_path, tmp_path / "corpus", encoder=slow)
+    path = write_config(tmp_path, tmp_path / "corpus", encoder=slow, compute={"workers": 2})
     started = subprocess.Popen(
         [PROGRAM, "run", path],
         cwd=tmp_path,

@@ -3,12 +3,15 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tasks.compute.base import Finished, Progress
 from tasks.compute.ray_pool import RayPool
 from tasks.errors import Interrupted, SourceError, WorkerLost
+from tasks.store import quarantine
+from tests.pipeline import books, config, refresh, write_jsonl
 from tests.workers import Number, Squarer, Stillborn
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
@@ -92,6 +95,21 @@ def test_the_stop_event_ends_the_work_under_way(make_pool: MakePool, stop: threa
 def test_a_worker_that_cannot_be_built_is_one_clear_error(make_pool: MakePool) -> None:
     with pytest.raises(WorkerLost, match="no weights here"):
         list(make_pool(Stillborn).map(deque([Number(1)])))
+
+
+def test_a_record_that_kills_its_workers_is_found_and_goes_to_quarantine(tmp_path: Path) -> None:
+    rows = [{"id": f"r{n}", "text": f"text {n}", "year": 1} for n in range(16)]
+    rows[11]["text"] = "a deadly text"
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", rows)
+    deadly = {"use": "tests.encoders:DeadlyEncoder"}
+    settings = config(tmp_path / "corpus", encoder=deadly, compute={"workers": 2})
+    made = refresh(settings, tmp_path / "vectors")
+    assert books(made) == {"read": 16, "new": 15, "quarantined": 1}
+    (entry,) = quarantine.read(str(tmp_path / "vectors"), made["table"])
+    assert (entry.id, entry.reason) == ("r11", "killed_worker")
+    again = refresh(settings, tmp_path / "vectors")
+    assert books(again) == {"read": 16, "unchanged": 15, "quarantined": 1}
+    assert again["encoder_loads"] == 0
 
 
 def test_progress_adds_up() -> None:
