@@ -208,8 +208,8 @@ def _quarantine(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any
     catalog = Catalog(args.store)
     if args.replay:
         return refresh(_config_of(args, catalog), args.store, Options(replay=True))
-    tables = catalog.tables(args.space)
-    if not tables:
+    tables = quarantine.tables(args.store, args.space)
+    if not tables and not catalog.versions(args.space):
         raise ConfigError(_no_space(args.space, catalog))
     replay = f"vectorline quarantine {args.space} --replay"
     return [

@@ -78,7 +78,7 @@ def check(run: Run, plan: Plan) -> None:
 
     The quarantine is written first, so that it can be looked at when this raises SourceError.
     """
-    if plan.work is not None and run.table.exists():
+    if plan.work is not None:
         quarantine.write(run.store_uri, run.table.name, plan.quarantined)
     _check_quarantined(run, plan.books, plan.quarantined)
     if plan.work is not None:
@@ -175,7 +175,6 @@ def _nothing(run: Run, plan: Plan, started: float) -> Committed:
     versions = [one for one in run.catalog.versions(run.space) if one.table == run.table.name]
     version = versions[-1] if versions else None
     if version is not None and plan.work is not None:
-        quarantine.write(run.store_uri, run.table.name, plan.quarantined)
         _write_ledger(run, plan, None, plan.base_version)
     if version is not None and (entry := run.catalog.config(run.space)) is not None:
         config = run.config.model_dump(mode="json")

@@ -7,9 +7,10 @@ from itertools import count
 import numpy as np
 
 from schemas.receipt import Receipt
+from tasks.digests import Digests
 from tasks.jobs import Donors, Target, WriteJob
 from tasks.plan import Work
-from tasks.store.diff import Indices, Outcome, find, first_of_each
+from tasks.store.diff import Indices, Mask, Outcome, find, first_of_each
 
 MAX_RECORDS = 16_384  # what one lost worker costs: half a minute of a small model on one core
 MIN_RECORDS = 256
@@ -35,7 +36,7 @@ def share(work: Work) -> Shares:
     """Splits the records that must be written."""
     present, outcomes = work.compared.present, work.compared.diff.outcomes
     fresh = np.flatnonzero(outcomes <= Outcome.CHANGED)
-    held = find(present.contents[fresh], work.head.rows.contents) >= 0
+    held = _held(present.contents[fresh], work.head.rows.contents)
     copy = np.sort(
         np.concatenate([np.flatnonzero(outcomes == Outcome.METADATA_CHANGED), fresh[held]])
     )
@@ -43,6 +44,11 @@ def share(work: Work) -> Shares:
     first = fresh[first_of_each(present.contents[fresh])]
     leads = first == fresh
     return Shares(fresh[leads], copy, fresh[~leads], first[~leads])
+
+
+def _held(contents: Digests, head: Digests) -> Mask:
+    """Which contents a table has; an empty one has none, and costs no memory for the answer."""
+    return find(contents, head) >= 0 if len(head) else np.zeros(len(contents), np.bool_)
 
 
 class Cutter:

@@ -149,7 +149,7 @@ def _drive(
 ) -> None:
     """Does the jobs; one that failed is tried elsewhere, then halved until its poison is alone."""
     todo = deque(jobs)
-    poison: list[WriteJob] = []
+    poison: list[tuple[WriteJob, str]] = []
     done = sum(receipt.records for receipt in encoded.receipts)
     run.report("encode", done, total)
     for finished in run.pool.map(todo):
@@ -166,7 +166,7 @@ def _drive(
             )
             todo.extend(cutter.halve(job))
         elif isinstance(error, WorkerLost):
-            poison.append(job)
+            poison.append((job, str(error)))
         elif isinstance(error, Transient) and job.attempt + 1 < TRIES:
             todo.append(job.again())
         elif error is not None:
@@ -174,11 +174,11 @@ def _drive(
     encoded.poison += _name(run, poison)
 
 
-def _name(run: Run, poison: Iterable[WriteJob]) -> list[QuarantineEntry]:
+def _name(run: Run, poison: Iterable[tuple[WriteJob, str]]) -> list[QuarantineEntry]:
     """The quarantine entries of records that kill their workers."""
-    by_number = {job.number: job for job in poison}
+    by_number = {job.number: (job, why) for job, why in poison}
     jobs = deque(
-        NameJob(job.number, job.source, job.shard, job.offsets) for job in by_number.values()
+        NameJob(job.number, job.source, job.shard, job.offsets) for job, _ in by_number.values()
     )
     entries = []
     for finished in run.pool.map(jobs) if jobs else ():
@@ -186,13 +186,14 @@ def _name(run: Run, poison: Iterable[WriteJob]) -> list[QuarantineEntry]:
             raise finished.error
         names: list[tuple[str, str]] = finished.result  # type: ignore[assignment]
         name, uri = names[0]
+        job, why = by_number[finished.job.number]
         entries.append(
             QuarantineEntry(
                 id=name,
                 reason=Reason.KILLED_WORKER,
-                detail="each worker that got this record alone died",
+                detail=f"twice, alone in its worker: {why}"[:500],
                 source_uri=uri,
-                content_hash=by_number[finished.job.number].contents.tobytes().hex(),
+                content_hash=job.contents.tobytes().hex(),
                 transient=Reason.KILLED_WORKER.transient,
             )
         )

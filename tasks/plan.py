@@ -9,12 +9,14 @@ import numpy as np
 import pyarrow as pa
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 
 from schemas.manifest import RecordBook
 from schemas.quarantine import QuarantineEntry, Reason
 from tasks import ledger
 from tasks.compare import Compared, Head, compare, head_of
 from tasks.digests import digest_text
+from tasks.errors import Transient
 from tasks.jobs import NameJob
 from tasks.ledger import FileEntry, Ledger
 from tasks.reading import Listing, Reading, list_files, read
@@ -65,7 +67,19 @@ class Plan:
         return 0 if self.work is None else int(np.count_nonzero(self.work.compared.diff.removed))
 
 
-@task(name="plan", persist_result=False, cache_policy=NO_CACHE)
+def _is_transient(task: object, task_run: object, state: State[object]) -> bool:
+    del task, task_run
+    return isinstance(state.result(raise_on_failure=False), Transient)
+
+
+@task(
+    name="plan",
+    persist_result=False,
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=2,
+    retry_condition_fn=_is_transient,
+)
 def plan(run: Run) -> Plan:
     """Compares the sources with the head of the run's table.
 
@@ -79,7 +93,7 @@ def plan(run: Run) -> Plan:
     version, rows = (0, 0) if dataset is None else (dataset.version, dataset.count_rows())
     listing = list_files(run)
     known = _ledger(run, version)
-    prior = quarantine.read(run.store_uri, run.table.name) if version else []
+    prior = quarantine.read(run.store_uri, run.table.name)
     unread = listing.known(known)
     if run.options.replay:
         unread -= {n for n in unread if known.entries[listing.files[n].key].quarantined}

@@ -7,6 +7,7 @@ stage has a lock, so one job is read and tokenised while another is encoded and 
 import contextlib
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +24,13 @@ from tasks.digests import DIGEST_BYTES, digest_text, to_array
 from tasks.encoders import canaries
 from tasks.encoders.base import Encoder, Precision, Prepared, Vectors
 from tasks.encoders.batching import Batcher
-from tasks.errors import EncoderError, Interrupted, SourceChanged, VectorlineError
+from tasks.errors import (
+    EncoderError,
+    Interrupted,
+    SourceChanged,
+    VectorlineError,
+    WorkerLost,
+)
 from tasks.jobs import CanaryJob, Donors, NameJob, Offsets, RateJob, ScanJob, Target, WriteJob
 from tasks.rows import Row, checksum, to_arrow
 from tasks.scan import at_offsets, examine, scan
@@ -90,7 +97,22 @@ class Worker:
             self._load(self._encoder.precision(wanted))
 
     def do(self, job: object) -> object:
-        """Does one job of `tasks.jobs` and gives what its docstring says."""
+        """Does one job of `tasks.jobs` and gives what its docstring says.
+
+        Raises VectorlineError alone: this is the border where what plugins raise becomes ours.
+        """
+        try:
+            return self._do(job)
+        except VectorlineError:
+            raise
+        except MemoryError as error:
+            raise WorkerLost("one content alone does not fit into memory") from error
+        except Exception as error:
+            what = f"{type(job).__name__} failed with {type(error).__name__}: {error}"
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            raise VectorlineError(f"{what} ({place.filename} line {place.lineno})") from error
+
+    def _do(self, job: object) -> object:
         if isinstance(job, ScanJob):
             records = self._counted(iter(self._spec.sources[job.source].read(job.shard)))
             return scan(records, self._spec.salt, self._spec.max_content_bytes)

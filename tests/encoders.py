@@ -61,3 +61,15 @@ class SlowEncoder(HashingEncoder):
     def encode(self, items: Sequence[Prepared]) -> Vectors:
         time.sleep(0.3)
         return super().encode(items)
+
+
+class RaisingEncoder(HashingEncoder):
+    """A plugin with a mistake in it."""
+
+    def __init__(self) -> None:
+        super().__init__(dim=32)
+
+    def prepare(self, contents: Sequence[str]) -> list[Prepared]:
+        if any(content.startswith("note ") for content in contents):
+            raise KeyError("vocabulary")
+        return super().prepare(contents)

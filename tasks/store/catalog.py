@@ -60,10 +60,6 @@ class Catalog:
         """The version with the highest number."""
         return next(reversed(self.versions(space)), None)
 
-    def tables(self, space: str) -> list[str]:
-        """The tables that versions of a space are in, the first one first."""
-        return list(dict.fromkeys(entry.table for entry in self.versions(space)))
-
     def tags(self, entry: VersionEntry) -> list[str]:
         """The tags of a version's table that point at it, in order."""
         tags = Table(self.store_uri, entry.table).open().tags.list()

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from schemas.quarantine import QuarantineEntry
-from tasks.store import snapshots
+from tasks.store import layout, snapshots
 
 NAME = "quarantine"
 SCHEMA = pa.schema(
@@ -19,6 +19,14 @@ SCHEMA = pa.schema(
     ]
 )
 PROPERTIES = {"format": "1"}
+
+
+def tables(store_uri: str, space: str) -> list[str]:
+    """The tables of a space that have entries, also those that no run committed to yet."""
+    ending = f".{NAME}.lance"
+    found = layout.state_path(store_uri, space, NAME).parent.glob(f"{space}.*{ending}")
+    names = (path.name.removesuffix(ending) for path in found)
+    return sorted(name for name in names if name.rpartition(".")[0] == space)
 
 
 def read(store_uri: str, table: str) -> list[QuarantineEntry]:

@@ -10,7 +10,13 @@ import pytest
 from tasks.encoders.base import Precision
 from tasks.encoders.batching import encode_all
 from tasks.encoders.hashing import HashingEncoder
-from tasks.errors import ConfigError, EncoderError, SourceError, StoreError
+from tasks.errors import (
+    ConfigError,
+    EncoderError,
+    SourceError,
+    StoreError,
+    VectorlineError,
+)
 from tasks.store import quarantine
 from tasks.store.space import open_space
 from tests.pipeline import books, config, refresh, write_jsonl
@@ -187,6 +193,22 @@ def test_too_much_quarantine_stops_the_run_and_can_be_looked_at(corpus: Path, st
     table = open_space("notes", str(store)).entry.table
     assert len(quarantine.read(str(store), table)) == 60
     assert open_space("notes", str(store)).version == 1
+
+
+def test_quarantine_can_be_looked_at_after_a_first_run_that_it_stopped(
+    corpus: Path, store: Path
+) -> None:
+    write_jsonl(corpus / "a.jsonl", [{"id": f"e{i}", "text": "", "year": 1} for i in range(9)])
+    with pytest.raises(SourceError, match="9 of 9"):
+        refresh(config(corpus, limits={"max_quarantined": 0.5}), store)
+    (table,) = quarantine.tables(str(store), "notes")
+    assert [entry.reason for entry in quarantine.read(str(store), table)] == ["empty"] * 9
+    assert quarantine.tables(str(store), "note") == []
+
+
+def test_an_encoder_that_raises_ends_the_run_with_its_place(corpus: Path, store: Path) -> None:
+    with pytest.raises(VectorlineError, match=r"KeyError.*encoders\.py line \d+"):
+        refresh(config(corpus, encoder={"use": "tests.encoders:RaisingEncoder"}), store)
 
 
 def test_long_texts_are_cut_and_a_changed_one_replaces_all_its_chunks(
