@@ -33,14 +33,19 @@ def main() -> None:
     """Runs what was asked for, prints tables, and writes build/bench.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=6_000, help="texts of the speed comparison")
-    parser.add_argument("--only", choices=["speed", "memory", "help"])
+    parser.add_argument("--only", choices=["help", "speed", "quality", "memory"])
     args = parser.parse_args()
     found: dict[str, object] = {}
+    if not CORPUS.exists():
+        script = HERE / "examples" / "stdlib_docstrings.py"
+        subprocess.run([sys.executable, script, "--out", CORPUS], check=True)
     if args.only in (None, "help"):
         found["help_s"] = help_seconds()
         print(f"vectorline --help: {found['help_s']:.3f} s", flush=True)
     if args.only in (None, "speed"):
         found["speed"] = _speed(args.records)
+    if args.only in (None, "quality"):
+        _quality()
     if args.only in (None, "memory"):
         found["memory"] = _memory()
     out = HERE / "build" / "bench.json"
@@ -49,9 +54,6 @@ def main() -> None:
 
 
 def _speed(n_records: int) -> dict[str, object]:
-    if not CORPUS.exists():
-        script = HERE / "examples" / "stdlib_docstrings.py"
-        subprocess.run([sys.executable, script, "--out", CORPUS], check=True)
     precisions = list(dict.fromkeys(["float32", "auto"]))
     found = speed.measure(CORPUS, n_records, precisions)
     print(f"\nencode stage, {n_records:,} docstrings, all-MiniLM-L6-v2, rows a second")
@@ -63,6 +65,11 @@ def _speed(n_records: int) -> dict[str, object]:
             f"   (loading included: {one['all_in']:.0f})"
         )
     return found
+
+
+def _quality() -> None:
+    print("\n50,000 records with repeats and bad rows", flush=True)
+    subprocess.run([sys.executable, "-m", "benchmarks.quality", CORPUS], check=True)
 
 
 def _memory() -> list[dict[str, object]]:
