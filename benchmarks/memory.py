@@ -7,12 +7,13 @@ and Ray up.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,14 +77,25 @@ def _anonymous(pid: str) -> int:
 
 
 def _ray_workers() -> list[str]:
-    found = []
+    """The pids of this process's own workers: other runs on the machine are none of ours."""
+    parents, workers = {}, []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
+                stat = (folder / "stat").read_text()
                 if b"ray::_Host" in (folder / "cmdline").read_bytes():
-                    found.append(folder.name)
+                    workers.append(folder.name)
             except OSError:
                 continue
+            parents[folder.name] = stat.rsplit(")", 1)[1].split()[1]
+    return [pid for pid in workers if str(os.getpid()) in _ancestors(pid, parents)]
+
+
+def _ancestors(pid: str, parents: Mapping[str, str]) -> set[str]:
+    found = set()
+    while pid in parents:
+        pid = parents[pid]
+        found.add(pid)
     return found
 
 

@@ -12,9 +12,9 @@ from tasks.jobs import Donors, Target, WriteJob
 from tasks.plan import Work
 from tasks.store.diff import Indices, Mask, Outcome, find, first_of_each
 
-MAX_RECORDS = 16_384  # what one lost worker costs: half a minute of a small model on one core
+MAX_RECORDS = 2_048  # what one lost worker costs: seconds of a small model; a worker holds three such
 MIN_RECORDS = 256
-MAX_BYTES = 32 * 2**20
+MAX_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from tasks.errors import ConfigError, EncoderError
 _WORD = re.compile(r"\w+")
 _REMEMBERED_WORDS = 1 << 18
 _LONGEST_REMEMBERED = 64
-_BATCH_WORDS = 16_384
+_BATCH_WORDS = 1 << 13
 _BLOCK_WORDS = 1 << 20
 _LONG_TEXT = 1 << 16
 
