@@ -14,6 +14,6 @@ step python examples/stdlib_docstrings.py --out build/demo/stdlib.parquet
 step vectorline plan examples/stdlib.yaml
 step vectorline run examples/stdlib.yaml
 step vectorline run examples/stdlib.yaml
-step vectorline search stdlib "turn a date written as text into an object" -k 3
-step vectorline search stdlib "run another program and read what it prints" -k 3
-step vectorline search stdlib "keep only the most recent results of a slow function" -k 3
+step vectorline search stdlib "run a command and capture what it prints" -k 3
+step vectorline search stdlib "delete a folder and everything in it" -k 3
+step vectorline search stdlib "remember the results of a slow function" -k 3

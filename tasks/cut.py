@@ -12,7 +12,9 @@ from tasks.jobs import Donors, Target, WriteJob
 from tasks.plan import Work
 from tasks.store.diff import Indices, Mask, Outcome, find, first_of_each
 
-MAX_RECORDS = 2_048  # what one lost worker costs: seconds of a small model; a worker holds three such
+MAX_RECORDS = (
+    2_048  # what a lost worker costs: seconds of a small model; a worker holds up to three
+)
 MIN_RECORDS = 256
 MAX_BYTES = 4 * 2**20
 

@@ -237,6 +237,19 @@ def test_long_texts_are_cut_and_a_changed_one_replaces_all_its_chunks(
     assert books(made) == {"read": 2, "changed": 1, "unchanged": 1}
 
 
+def test_a_text_of_50_megabytes_is_encoded_or_refused_by_its_limit(
+    corpus: Path, store: Path
+) -> None:
+    huge = "word " * 1_000 + " " * 49_994_997 + "end"
+    write_jsonl(corpus / "b.jsonl", [{"id": "huge", "text": huge, "year": 1}])
+    small = config(corpus, limits={"max_content_bytes": 1_000_000, "max_quarantined": 0.5})
+    refused = refresh(small, store)
+    assert books(refused) == {"read": 301, "new": 300, "quarantined": 1}
+    made = refresh(config(corpus), store)
+    assert books(made) == {"read": 301, "new": 1, "unchanged": 300}
+    assert row_text(store, "huge") == huge
+
+
 def test_metadata_columns_come_widen_and_go(corpus: Path, store: Path) -> None:
     refresh(config(corpus), store)
     settings = config(corpus)
