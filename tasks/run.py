@@ -1,6 +1,5 @@
 """What the verbs of one run share: config, sources, encoder, table, lease and pool."""
 
-import os
 import signal
 import threading
 import time
@@ -10,12 +9,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
-from pathlib import Path
 
 from schemas.config import Config
 from tasks import config as configs
 from tasks import plugins
-from tasks.compute.base import Pool, Progress
+from tasks.compute.base import Demand, Pool, Progress
 from tasks.digests import digest_json
 from tasks.encoders.base import Encoder
 from tasks.errors import ConfigError
@@ -29,7 +27,6 @@ from tasks.store.table import Table
 from tasks.worker import Worker, WorkerSpec
 
 TRY_SUFFIX = ".try"
-MANY_CORES = 8  # from here on two cores a worker: half of the models in memory, little slower
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,24 +111,12 @@ class Run:
     def pool(self) -> Pool:
         """The workers; they start in the background at the first look."""
         compute = self.config.compute
-        arguments: dict[str, object] = {"stop": self.stop, "on_progress": self._on_progress}
-        n_gpus = _gpus() if compute.device in ("auto", "cuda") else 0
-        cores = (
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
+        demand = Demand(
+            workers=None if compute.workers == "auto" else compute.workers,
+            gpus=compute.device in ("auto", "cuda"),
+            stall_s=compute.stall_s,
+            address=compute.address,
         )
-        automatic = n_gpus or (cores if cores <= MANY_CORES else cores // 2)
-        n_workers = automatic if compute.workers == "auto" else compute.workers
-        threads = max(1, cores // n_workers)
-        if compute.use == "ray":
-            arguments |= {
-                "n_workers": n_workers,
-                "threads": threads,
-                "n_gpus": min(1.0, n_gpus / n_workers),
-                "stall_s": compute.stall_s,
-                "address": compute.address,
-            }
         spec = WorkerSpec(
             sources=self.sources,
             encoder=configs.encoder_plugin(self.config),
@@ -139,10 +124,11 @@ class Run:
             salt=self.salt,
             max_content_bytes=self.config.limits.max_content_bytes,
             device=None if compute.device == "auto" else compute.device,
-            threads=threads,
             early=self.early,
         )
-        pool: Pool = plugins.load("compute", compute.use)(partial(Worker, spec), **arguments)
+        pool: Pool = plugins.load("compute", compute.use)(
+            partial(Worker, spec), demand, stop=self.stop, on_progress=self._on_progress
+        )
         return pool
 
     def check_config(self) -> None:
@@ -231,11 +217,3 @@ def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _gpus() -> int:
-    """How many CUDA devices this machine has, without importing torch."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
-    return len(list(Path("/dev").glob("nvidia[0-9]*")))

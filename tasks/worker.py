@@ -53,7 +53,6 @@ class WorkerSpec:
     salt: bytes
     max_content_bytes: int
     device: str | None = None
-    threads: int | None = None
     early: str | None = None
     """The precision to load the encoder in at once, where it is known that it will be needed."""
 
@@ -78,9 +77,10 @@ class Rate:
 class Worker:
     """Reads, encodes and writes; loads its encoder when the first job needs it."""
 
-    def __init__(self, spec: WorkerSpec) -> None:
+    def __init__(self, spec: WorkerSpec, threads: int) -> None:
         """Builds nothing that is heavy; loading early is done in the background."""
         self._spec = spec
+        self._threads = threads
         self._encoder: Encoder = plugins.build("encoders", *spec.encoder)
         self._loaded: Precision | None = None
         self._batcher: Batcher | None = None
@@ -217,7 +217,7 @@ class Worker:
         """Loads the encoder unless it is there in this precision."""
         if self._loaded != precision:
             self._batcher = None
-            self._encoder.load(precision, self._spec.device, self._spec.threads)
+            self._encoder.load(precision, self._spec.device, self._threads)
             self._loaded = precision
             self._loads += 1
             self._done += Progress(steps=1)

@@ -19,7 +19,8 @@ class Number:
 
 
 class Squarer:
-    def __init__(self) -> None:
+    def __init__(self, threads: int) -> None:
+        del threads
         self._stopping = threading.Event()
         self._steps = 0
 
@@ -44,5 +45,6 @@ class Squarer:
 
 
 class Stillborn(Squarer):
-    def __init__(self) -> None:
+    def __init__(self, threads: int) -> None:
+        del threads
         raise RuntimeError("no weights here")

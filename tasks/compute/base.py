@@ -48,7 +48,9 @@ class Worker(Protocol):
         """Asks `do` to raise Interrupted after the batch in hand."""
 
 
-BuildWorker = Callable[[], Worker]
+BuildWorker = Callable[[int], Worker]
+"""Builds a worker that may use so many CPU cores."""
+
 OnProgress = Callable[[Progress], None]
 
 
@@ -64,10 +66,30 @@ class Finished(Generic[J]):
     error: Exception | None = None
 
 
-class Pool(Protocol):
-    """Workers, started in the background when the pool is made."""
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What is asked of a pool.
 
-    n_workers: int
+    `workers` None means one for each GPU, or for each core where there is none (two cores a worker
+    on big machines: half of the models in memory, little slower). `gpus` allows GPUs. A worker
+    without progress for `stall_s` seconds is ended. `address` names a cluster.
+    """
+
+    workers: int | None = None
+    gpus: bool = True
+    stall_s: float = 300.0
+    address: str | None = None
+
+
+class Pool(Protocol):
+    """Workers, started in the background when the pool is made.
+
+    Every pool's constructor takes (build_worker, demand, *, stop, on_progress).
+    """
+
+    @property
+    def n_workers(self) -> int:
+        """How many there are; waits until they are started."""
 
     def map(self, jobs: deque[J]) -> Iterator[Finished[J]]:
         """Does all jobs, in any order, and gives each one's end as it comes.

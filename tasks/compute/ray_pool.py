@@ -11,21 +11,23 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.compute.base import BuildWorker, Finished, J, Job, OnProgress, Progress, Worker
+from tasks.compute.base import BuildWorker, Demand, Finished, J, Job, OnProgress, Progress, Worker
 from tasks.errors import Interrupted, VectorlineError, WorkerLost
 
 logger = logging.getLogger(__name__)
 
+MANY_CORES = 8
 IN_FLIGHT = 2  # one job is read and tokenised while another is encoded
 TICK_S = 0.5
 OBJECT_STORE_BYTES = (
     256 * 2**20
 )  # plans pass through it, a few dozen bytes a record; vectors never do
+START_S = 300.0
 STOP_S = 60.0
 RAY_ENVIRONMENT = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # on by default; installs everything anew for each actor
@@ -39,8 +41,8 @@ Actor = Any  # Ray makes the handle's methods at run time: no type of its own kn
 class _Host:
     """The actor: holds the worker, answers for it while it works."""
 
-    def __init__(self, build_worker: BuildWorker) -> None:
-        self._worker: Worker = build_worker()
+    def __init__(self, build_worker: BuildWorker, threads: int) -> None:
+        self._worker: Worker = build_worker(threads)
 
     def ready(self) -> int:
         return os.getpid()
@@ -77,33 +79,32 @@ class RayPool:
     def __init__(
         self,
         build_worker: BuildWorker,
+        demand: Demand,
         *,
         stop: threading.Event,
         on_progress: OnProgress,
-        n_workers: int,
-        threads: int = 1,
-        n_gpus: float = 0,
-        stall_s: float = 300.0,
-        address: str | None = None,
     ) -> None:
         """Starts Ray and the actors in the background.
 
-        `threads` CPU cores and `n_gpus` GPUs are asked for each worker; a worker without progress
-        for `stall_s` seconds is ended. Without an address a Ray of our own is started and ended.
+        Without an address, there or in RAY_ADDRESS, a Ray of our own is started and ended.
         """
-        self.n_workers = n_workers
         self._build_worker = build_worker
+        self._demand = demand
         self._stop = stop
         self._on_progress = on_progress
-        self._resources = {"num_cpus": threads, "num_gpus": n_gpus}
-        self._stall_s = stall_s
-        self._address = address or os.environ.get("RAY_ADDRESS")
+        self._resources: dict[str, float] = {}
+        self._address = demand.address or os.environ.get("RAY_ADDRESS")
         self._ended = Progress()
         self._closed = self._owns_ray = False
         # Ray's processes end with the thread that started them (Linux's parent death signal), so
         # this thread stays until the pool is closed.
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="ray-start")
         self._seats: Future[list[_Seat]] = self._starter.submit(self._start)
+
+    @property
+    def n_workers(self) -> int:
+        """The same for the life of the pool."""
+        return len(self._seats.result())
 
     def _start(self) -> list[_Seat]:
         os.environ.update(RAY_ENVIRONMENT)
@@ -119,12 +120,30 @@ class RayPool:
                 include_dashboard=None if self._address else False,
                 object_store_memory=None if self._address else OBJECT_STORE_BYTES,
             )
-        seats = [_Seat(self._hire()) for _ in range(self.n_workers)]
+        n_workers = self._share(ray.cluster_resources())  # type: ignore[no-untyped-call]
+        seats = [_Seat(self._hire()) for _ in range(n_workers)]
         try:
-            ray.get([seat.actor.ready.remote() for seat in seats])
+            ray.get([seat.actor.ready.remote() for seat in seats], timeout=START_S)
+        except ray.exceptions.GetTimeoutError as error:
+            raise WorkerLost(
+                f"{n_workers} workers with {self._resources} are not up in {START_S:.0f} s: "
+                "has the cluster as much free? compute.workers asks for fewer"
+            ) from error
         except ray.exceptions.RayError as error:
             raise WorkerLost(f"workers cannot be started: {_cause(error)}") from error
         return seats
+
+    def _share(self, cluster: Mapping[str, float]) -> int:
+        """How many workers share the cluster's cores and GPUs."""
+        cores = max(1, int(cluster.get("CPU", 1)))
+        gpus = int(cluster.get("GPU", 0)) if self._demand.gpus else 0
+        automatic = gpus or (cores if cores <= MANY_CORES else cores // 2)
+        n_workers = self._demand.workers or automatic
+        self._resources = {
+            "num_cpus": max(1, cores // n_workers) if n_workers <= cores else cores / n_workers,
+            "num_gpus": min(1.0, gpus / n_workers),
+        }
+        return n_workers
 
     def _hire(self) -> Actor:
         import ray
@@ -135,7 +154,8 @@ class RayPool:
             "concurrency_groups": {"status": 1},
             **self._resources,
         }
-        return ray.remote(**options)(_Host).remote(self._build_worker)
+        threads = max(1, int(self._resources["num_cpus"]))
+        return ray.remote(**options)(_Host).remote(self._build_worker, threads)
 
     def map(self, jobs: deque[J]) -> Iterator[Finished[J]]:
         """Does the jobs; each worker holds two, so that reading overlaps with encoding."""
@@ -221,8 +241,10 @@ class RayPool:
                     if progress != seat.progress:
                         seat.progress, seat.moved_at = progress, time.monotonic()
                 seat.asked = None
-            if seat.jobs and time.monotonic() - seat.moved_at > self._stall_s:
-                logger.warning("a worker made no progress for %.0f s and is ended", self._stall_s)
+            if seat.jobs and time.monotonic() - seat.moved_at > self._demand.stall_s:
+                logger.warning(
+                    "a worker made no progress for %.0f s and is ended", self._demand.stall_s
+                )
                 ray.kill(seat.actor)  # its jobs come back as lost
                 seat.moved_at = time.monotonic()
         self._on_progress(sum((seat.progress for seat in seats), self._ended))
@@ -235,7 +257,7 @@ class RayPool:
             seat.actor.stop.options(concurrency_group="status").remote()
         pending = [ref for seat in seats for ref in seat.jobs]
         if pending:
-            ray.wait(pending, num_returns=len(pending), timeout=min(STOP_S, self._stall_s))
+            ray.wait(pending, num_returns=len(pending), timeout=min(STOP_S, self._demand.stall_s))
         raise Interrupted("stopped after the batch in hand; finished shards are kept")
 
     def close(self) -> None:

@@ -1,10 +1,11 @@
 """One worker in this process: for debugging, for tests, and where processes are not allowed."""
 
+import os
 import threading
 from collections import deque
 from collections.abc import Iterator
 
-from tasks.compute.base import BuildWorker, Finished, J, OnProgress
+from tasks.compute.base import BuildWorker, Demand, Finished, J, OnProgress
 from tasks.errors import Interrupted, VectorlineError
 
 
@@ -18,10 +19,16 @@ class SerialPool:
     n_workers = 1
 
     def __init__(
-        self, build_worker: BuildWorker, *, stop: threading.Event, on_progress: OnProgress
+        self,
+        build_worker: BuildWorker,
+        demand: Demand,
+        *,
+        stop: threading.Event,
+        on_progress: OnProgress,
     ) -> None:
-        """Builds the worker; `stop` is looked at between jobs."""
-        self._worker = build_worker()
+        """Builds the worker, with all cores; nothing of `demand` applies to the caller's thread."""
+        del demand
+        self._worker = build_worker(os.cpu_count() or 1)
         self._stop = stop
         self._on_progress = on_progress
 

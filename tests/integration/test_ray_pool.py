@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.compute.base import Finished, Progress
+from tasks.compute.base import Demand, Finished, Progress
 from tasks.compute.ray_pool import RayPool
 from tasks.errors import Interrupted, SourceError, WorkerLost
 from tasks.store import quarantine
@@ -29,9 +29,8 @@ def make_pool(stop: threading.Event) -> Iterator[MakePool]:
     made: list[RayPool] = []
 
     def make(worker: type[Squarer] = Squarer, stall_s: float = 60.0) -> RayPool:
-        pool = RayPool(
-            worker, stop=stop, on_progress=lambda progress: None, n_workers=2, stall_s=stall_s
-        )
+        demand = Demand(workers=2, stall_s=stall_s)
+        pool = RayPool(worker, demand, stop=stop, on_progress=lambda progress: None)
         made.append(pool)
         return pool
 
