@@ -46,7 +46,7 @@ class LetterEncoder:
         """Another value of any of these means other vectors, hence another table."""
         return {"encoder": "letters", "version": 1, "damped": self._damped}
 
-    def precision(self, wanted: str) -> Precision:
+    def precision(self, wanted: str, device: str | None = None) -> Precision:
         """There is nothing to gain from less than float32."""
         return Precision.FLOAT32
 

@@ -60,13 +60,19 @@ def _run(args: argparse.Namespace) -> dict[str, Any]:
 
 def refresh(config: Config, store_uri: str, options: Options) -> dict[str, Any]:
     """One run under Prefect, on the server that PREFECT_API_URL names or on one of its own."""
-    from flows.server import client_environment, embedded_server, quiet_environment
+    from flows.server import (
+        check_answers,
+        client_environment,
+        embedded_server,
+        quiet_environment,
+    )
     from flows.terminal import quiet
 
     arguments = (config.space, config.model_dump(mode="json"), store_uri, asdict(options))
     os.environ.update(quiet_environment())
     with quiet():
         if "PREFECT_API_URL" in os.environ:
+            check_answers(os.environ["PREFECT_API_URL"])
             from flows.refresh import refresh as flow
 
             return flow(*arguments)

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,18 @@ class Server:
             return False
         finally:
             connection.close()
+
+
+def check_answers(api_url: str) -> None:
+    """Raises VectorlineError unless a Prefect server answers at this address."""
+    try:
+        with urllib.request.urlopen(f"{api_url.rstrip('/')}/health", timeout=10):  # noqa: S310 - the user's own address
+            return
+    except (OSError, ValueError) as error:
+        raise VectorlineError(
+            f"PREFECT_API_URL = {api_url!r} does not answer ({error}): start that server, or unset "
+            "the variable and each run starts one of its own"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 RESERVED = frozenset(
     {
@@ -35,7 +35,7 @@ class TableSettings(BaseModel):
     format: Literal[1] = 1
     space: str
     fingerprint: str
-    encoder: dict[str, object]
+    encoder: dict[str, JsonValue]
     precision: str
     dim: int
     normalized: bool

@@ -79,6 +79,7 @@ def check(run: Run, plan: Plan) -> None:
     The quarantine is written first, so that it can be looked at when this raises SourceError.
     """
     if plan.work is not None:
+        ledger.drop(run.store_uri, run.table.name)
         quarantine.write(run.store_uri, run.table.name, plan.quarantined)
     _check_quarantined(run, plan.books, plan.quarantined)
     if plan.work is not None:

@@ -41,6 +41,12 @@ class Head:
         ]  # -1 is the last column
         return numbers
 
+    def kept_rows(self, listing: Listing, found: Diff) -> Indices:
+        """How many rows of each listed file have a record that is gone: append mode keeps them."""
+        seen = np.isin(found.row_groups, found.record_groups)
+        numbers = self.file_numbers(listing, np.flatnonzero(~seen & ~found.removed))
+        return np.bincount(numbers[numbers >= 0], minlength=len(listing.files))
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -82,13 +88,17 @@ def compare(
     unread: set[int],
     prior: Sequence[QuarantineEntry],
 ) -> Compared:
-    """Compares; the rows of `unread` files stand for their records, as they are."""
+    """Compares; the rows of files that were not read stand for their records, as they are.
+
+    Those of unreadable files come first: nobody takes an id from a file that cannot be asked.
+    """
     scanned, base = reading.scanned, head.rows
     n_read = min(len(scanned.ids), run.options.limit or len(scanned.ids))
     firsts = np.flatnonzero(base.chunks == 0)
     numbers = head.file_numbers(listing, firsts)
-    stands = np.isin(numbers, sorted(unread))
-    standing, numbers = firsts[stands], numbers[stands]
+    unreadable = np.isin(numbers, sorted(reading.unreadable))
+    stands = np.isin(numbers, sorted(unread)) | unreadable
+    standing, numbers = firsts[stands], np.where(unreadable, -1, numbers)[stands]
     n = n_read + len(standing)
     origin = np.full(n, -1, np.int64)
     origin[:n_read] = np.arange(n_read)

@@ -63,34 +63,39 @@ class Cutter:
         self._base_version = base_version
         self._n_shares = n_shares
         self._numbers = count()
-        self._records: dict[int, Indices] = {}
+        self._records: dict[int, Indices] = {}  # of the jobs that encode
 
     def halve(self, job: WriteJob) -> tuple[WriteJob, WriteJob]:
         """Two jobs with half of the records each, neither with the number of the whole one."""
-        records = self._records.pop(job.number)
+        records = self._records.pop(job.number, None)
         middle = len(job.offsets) // 2
         halves = []
         for part in (slice(None, middle), slice(middle, None)):
             number = next(self._numbers)
-            self._records[number] = records[part]
+            if records is not None:
+                self._records[number] = records[part]
             halves.append(
-                replace(job, number=number, offsets=job.offsets[part], contents=job.contents[part])
+                replace(job, number=number, offsets=job.offsets[part], expected=job.expected[part])
             )
         return halves[0], halves[1]
 
     def encoding(self, records: Indices) -> Iterator[WriteJob]:
         """Jobs for workers with an encoder."""
-        for job, _ in self._cut(records):
+        for job, part in self._cut(records):
+            self._records[job.number] = part
             yield job
 
     def copying(self, records: Indices) -> Iterator[WriteJob]:
         """Jobs that take vectors from the rows of the head that have the same content."""
         head = self._work.head.rows
         contents = self._work.compared.present.contents[records]
-        order = np.lexsort((head.contents[:, 1], head.contents[:, 0]))
+        groups = self._work.compared.diff.row_groups
+        order = np.lexsort((groups, head.contents[:, 1], head.contents[:, 0]))
         held = head.contents[order]
         first = find(contents, held)
-        last = len(held) - 1 - find(contents, held[::-1])
+        new = (held[1:] != held[:-1]).any(axis=1) | (np.diff(groups[order]) != 0)
+        ends = np.append(np.flatnonzero(new), len(held) - 1)
+        last = ends[np.searchsorted(ends, first)]  # of the first record with this content
         for job, part in self._cut(records):
             places = np.searchsorted(records, part)
             rows = [order[a : b + 1] for a, b in zip(first[places], last[places], strict=True)]
@@ -102,7 +107,9 @@ class Cutter:
 
         `receipts` name the fragments that it wrote.
         """
-        fragments = {receipt.job: receipt.fragments for receipt in receipts}
+        fragments = {
+            receipt.job: receipt.fragments for receipt in receipts if receipt.job in self._records
+        }
         numbers = np.full(len(shares.encode), -1, np.int64)
         for number in fragments:
             numbers[np.searchsorted(shares.encode, self._records[number])] = number
@@ -128,14 +135,15 @@ class Cutter:
                     )
                 )
                 end = min(len(part), start + most, max(start + 1, full))
-                number = next(self._numbers)
-                self._records[number] = mine[start:end]
+                number, chosen = next(self._numbers), part[start:end]
                 job = WriteJob(
                     number=number,
                     source=planned.source,
                     shard=planned.shard,
                     offsets=offsets[start:end],
-                    contents=scanned.contents[part[start:end]],
+                    expected=scanned.ids[chosen]
+                    ^ scanned.contents[chosen]
+                    ^ scanned.metadata[chosen],
                     target=self._target,
                 )
                 yield job, mine[start:end]

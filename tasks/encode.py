@@ -4,8 +4,9 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pyarrow as pa
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -13,11 +14,12 @@ from prefect.cache_policies import NO_CACHE
 from schemas.quarantine import QuarantineEntry, Reason
 from schemas.receipt import Receipt
 from schemas.table import TableSettings
-from tasks.cut import Cutter, share
+from tasks.cut import Cutter, Shares, share
 from tasks.digests import digest_json
 from tasks.errors import ConfigError, EncoderError, Transient, WorkerLost
-from tasks.jobs import CanaryJob, NameJob, Target, WriteJob
+from tasks.jobs import CanaryJob, Target, WriteJob
 from tasks.plan import Plan, Work
+from tasks.reading import entries
 from tasks.run import Run
 from tasks.store import snapshots
 from tasks.store.rows import merge_metadata, metadata_schema, row_schema
@@ -71,11 +73,11 @@ def encode(run: Run, plan: Plan) -> Encoded:
     )
     total = len(shares.encode) + len(shares.copy) + len(shares.repeat)
     cutter = Cutter(plan.work, target, encoded.base_version, run.pool.n_workers * JOBS_PER_WORKER)
-    _drive(
-        run, encoded, cutter, [*cutter.encoding(shares.encode), *cutter.copying(shares.copy)], total
-    )
-    if len(shares.repeat):
-        _drive(run, encoded, cutter, list(cutter.repeating(shares, encoded.receipts)), total)
+    first = [*cutter.encoding(shares.encode), *cutter.copying(shares.copy)]
+    _drive(run, plan.work, encoded, cutter, first, total)
+    shares = _without_spoiled(run, plan.work, encoded, shares)
+    repeats = list(cutter.repeating(shares, encoded.receipts))
+    _drive(run, plan.work, encoded, cutter, repeats, total)
     encoded.encoder_loads += sum(receipt.encoder_loads for receipt in encoded.receipts)
     encoded.seconds = time.monotonic() - started
     return encoded
@@ -85,6 +87,8 @@ def _prepare_table(run: Run, plan: Plan, work: Work) -> Encoded:
     """Makes the table with its canaries, or gives it the metadata columns that it lacks."""
     table, name = run.table, run.table.name
     precision, loads = run.options.precision or run.config.precision, 0
+    if table.exists() and not plan.rows_before and not run.has_versions:
+        table.discard()  # of a first run that failed: nothing of it may bind this one
     if not table.exists():
         made = _canaries(run, precision)
         settings = TableSettings(
@@ -145,11 +149,11 @@ def _canaries(run: Run, precision: str) -> Canaries:
 
 
 def _drive(
-    run: Run, encoded: Encoded, cutter: Cutter, jobs: Iterable[WriteJob], total: int
+    run: Run, work: Work, encoded: Encoded, cutter: Cutter, jobs: Iterable[WriteJob], total: int
 ) -> None:
     """Does the jobs; one that failed is tried elsewhere, then halved until its poison is alone."""
     todo = deque(jobs)
-    poison: list[tuple[WriteJob, str]] = []
+    poison: dict[int, tuple[Reason, str]] = {}
     done = sum(receipt.records for receipt in encoded.receipts)
     run.report("encode", done, total)
     for finished in run.pool.map(todo):
@@ -165,36 +169,22 @@ def _drive(
                 "a shard of %d records lost its worker twice and is halved", len(job.offsets)
             )
             todo.extend(cutter.halve(job))
-        elif isinstance(error, WorkerLost):
-            poison.append((job, str(error)))
+        elif isinstance(error, WorkerLost) and job.attempt + 1 >= TRIES:
+            place = work.scanned.place(job.source, job.shard, int(job.offsets[0]))
+            poison[place] = (Reason.KILLED_WORKER, f"alone in its worker: {error}")
         elif isinstance(error, Transient) and job.attempt + 1 < TRIES:
             todo.append(job.again())
         elif error is not None:
             raise error
-    encoded.poison += _name(run, poison)
+    encoded.poison += entries(run, work.scanned, poison)
 
 
-def _name(run: Run, poison: Iterable[tuple[WriteJob, str]]) -> list[QuarantineEntry]:
-    """The quarantine entries of records that kill their workers."""
-    by_number = {job.number: (job, why) for job, why in poison}
-    jobs = deque(
-        NameJob(job.number, job.source, job.shard, job.offsets) for job, _ in by_number.values()
-    )
-    entries = []
-    for finished in run.pool.map(jobs) if jobs else ():
-        if finished.error is not None:
-            raise finished.error
-        names: list[tuple[str, str]] = finished.result  # type: ignore[assignment]
-        name, uri = names[0]
-        job, why = by_number[finished.job.number]
-        entries.append(
-            QuarantineEntry(
-                id=name,
-                reason=Reason.KILLED_WORKER,
-                detail=f"twice, alone in its worker: {why}"[:500],
-                source_uri=uri,
-                content_hash=job.contents.tobytes().hex(),
-                transient=Reason.KILLED_WORKER.transient,
-            )
-        )
-    return entries
+def _without_spoiled(run: Run, work: Work, encoded: Encoded, shares: Shares) -> Shares:
+    """Repeats of a content that could not be encoded go to quarantine like their leader."""
+    why = {bytes.fromhex(one.content_hash): (one.reason, one.detail) for one in encoded.quarantined}
+    contents = work.compared.present.contents
+    spoiled = np.array([contents[n].tobytes() in why for n in shares.repeat.tolist()], np.bool_)
+    places = work.compared.origin[shares.repeat[spoiled]].tolist()
+    found = {place: why[work.scanned.contents[place].tobytes()] for place in places}
+    encoded.poison += entries(run, work.scanned, found)
+    return replace(shares, repeat=shares.repeat[~spoiled], leader=shares.leader[~spoiled])

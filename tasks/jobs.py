@@ -30,7 +30,7 @@ class ScanJob:
 
 @dataclass(frozen=True, slots=True)
 class NameJob:
-    """Read the records at these offsets; gives a list of (id, source uri)."""
+    """Read the records at these offsets; gives a list of (id, source uri, content hash in hex)."""
 
     number: int
     source: int
@@ -82,15 +82,16 @@ class Donors:
 class WriteJob:
     """Turn the records at these offsets of one shard into rows; gives the published Receipt.
 
-    `contents` are the digests that the plan saw: a record with another is a sign that the file
-    changed. With `donors` the vectors are copied, and no encoder is needed.
+    `expected` joins the digests of id, content and metadata that the plan saw, by exclusive or: a
+    record with others is a sign that the file changed. With `donors` the vectors are copied, and no
+    encoder is needed.
     """
 
     number: int
     source: int
     shard: Shard
     offsets: Offsets
-    contents: Digests
+    expected: Digests
     target: Target
     donors: Donors | None = None
     attempt: int = 0

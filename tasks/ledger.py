@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 
 import pyarrow as pa
 
+from tasks.errors import StoreError
 from tasks.sources.base import File
 from tasks.store import snapshots
 
@@ -61,13 +62,22 @@ class Ledger:
 
 def read(store_uri: str, table: str, *, lance_version: int, sources_digest: str) -> Ledger:
     """The ledger if it was written for this Lance version and for sources configured alike."""
-    stored = snapshots.read(store_uri, table, NAME)
+    try:
+        stored = snapshots.read(store_uri, table, NAME)
+    except StoreError:
+        return Ledger({})
     if stored is None or stored[1].get("sources") != sources_digest:
         return Ledger({})
     if stored[1].get("lance_version") != str(lance_version):
         return Ledger({})
     entries = (FileEntry(**row) for row in stored[0].to_pylist())
     return Ledger({(entry.source, entry.uri): entry for entry in entries})
+
+
+def drop(store_uri: str, table: str) -> None:
+    """Forgets all files: what they put into quarantine is about to be replaced."""
+    if snapshots.read(store_uri, table, NAME) is not None:
+        write(store_uri, table, (), lance_version=0, sources_digest="")
 
 
 def write(

@@ -1,7 +1,6 @@
 """Plan: what the sources hold now against the head of the table. Nothing is written."""
 
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,9 +16,8 @@ from tasks import ledger
 from tasks.compare import Compared, Head, compare, head_of
 from tasks.digests import digest_text
 from tasks.errors import Transient
-from tasks.jobs import NameJob
 from tasks.ledger import FileEntry, Ledger
-from tasks.reading import Listing, Reading, list_files, read
+from tasks.reading import Listing, Reading, entries, list_files, read
 from tasks.run import Run
 from tasks.scanned import Scanned
 from tasks.store import quarantine
@@ -104,8 +102,7 @@ def plan(run: Run) -> Plan:
     head = head_of(run, version)
     while True:
         reading = read(run, listing, [n for n in range(len(listing.files)) if n not in unread])
-        stay = unread | set(reading.unreadable)
-        compared = compare(run, listing, reading, head, stay, () if run.options.replay else prior)
+        compared = compare(run, listing, reading, head, unread, () if run.options.replay else prior)
         losers = set(head.file_numbers(listing, compared.losing_rows()).tolist()) & unread
         if not losers:
             break
@@ -118,7 +115,7 @@ def plan(run: Run) -> Plan:
         *_entries(run, work, prior),
         *reading.unreadable.values(),
     ]
-    files = [*kept, *_file_entries(listing, reading, compared, unread)]
+    files = [*kept, *_file_entries(listing, reading, work, unread)]
     books = _work_books(compared, kept, len(reading.unreadable))
     return Plan(version, rows, books, quarantined, files, time.monotonic() - started, work)
 
@@ -164,10 +161,11 @@ def _work_books(compared: Compared, kept: Sequence[FileEntry], unreadable: int) 
 
 
 def _file_entries(
-    listing: Listing, reading: Reading, compared: Compared, unread: set[int]
+    listing: Listing, reading: Reading, work: Work, unread: set[int]
 ) -> list[FileEntry]:
     """What each file that was read adds to the books."""
-    n = len(listing.files)
+    n, compared = len(listing.files), work.compared
+    kept = work.head.kept_rows(listing, compared.diff)
     outcomes = compared.diff.outcomes
     records = np.bincount(reading.scanned.files[compared.origin[compared.origin >= 0]], minlength=n)
 
@@ -182,9 +180,12 @@ def _file_entries(
     }
     entries = []
     for number, one in enumerate(listing.files):
-        if number in unread or number in reading.unreadable:
+        if number in unread:
             continue
-        shared = duplicates[number] + conflicts[number] + tombstones[number] > 0
+        if number in reading.unreadable:
+            entries.append(FileEntry(one.file.uri, one.source, "", 1, 0, 1, entangled=True))
+            continue
+        shared = duplicates[number] + conflicts[number] + tombstones[number] + kept[number] > 0
         entries.append(
             FileEntry(
                 uri=one.file.uri,
@@ -204,35 +205,15 @@ def _entries(run: Run, work: Work, prior: Sequence[QuarantineEntry]) -> list[Qua
     compared, present = work.compared, work.compared.present
     problems = dict(work.scanned.problems)
     judged = {(digest_text(entry.id), entry.content_hash): entry for entry in prior}
-    entries = []
+    made = []
     bad = np.flatnonzero((compared.diff.outcomes == Outcome.QUARANTINED) & (compared.origin >= 0))
     for record in bad.tolist():
         key = present.ids[record].tobytes(), present.contents[record].tobytes().hex()
         place = int(compared.origin[record])
-        entries.append(problems[place] if place in problems else judged[key])
-    conflicts = compared.origin[compared.diff.outcomes == Outcome.CONFLICT]
-    return entries + _conflicts(run, work.scanned, np.sort(conflicts))
-
-
-def _conflicts(run: Run, scanned: Scanned, places: Indices) -> list[QuarantineEntry]:
-    parts = list(scanned.places(places))
-    jobs = deque(
-        NameJob(n, part.source, part.shard, offsets) for n, (part, offsets, _) in enumerate(parts)
-    )
-    entries = []
-    for finished in run.pool.map(jobs) if jobs else ():
-        if finished.error is not None:
-            raise finished.error
-        names: list[tuple[str, str]] = finished.result  # type: ignore[assignment]
-        for place, (name, uri) in zip(parts[finished.job.number][2].tolist(), names, strict=True):
-            entries.append(
-                QuarantineEntry(
-                    id=name,
-                    reason=Reason.ID_CONFLICT,
-                    detail="a record before it has the same id and another content",
-                    source_uri=uri,
-                    content_hash=scanned.contents[place].tobytes().hex(),
-                    transient=False,
-                )
-            )
-    return entries
+        made.append(problems[place] if place in problems else judged[key])
+    conflicts = compared.origin[
+        (compared.diff.outcomes == Outcome.CONFLICT) & (compared.origin >= 0)
+    ]
+    detail = "a record before it has the same id and another content"
+    why = {place: (Reason.ID_CONFLICT, detail) for place in conflicts.tolist()}
+    return made + entries(run, work.scanned, why)

@@ -1,15 +1,17 @@
 """Reading the files that changed, in the pool: from a listing to all records' digests."""
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
 import pyarrow as pa
 
 from schemas.quarantine import QuarantineEntry, Reason
-from tasks.errors import SourceError, Transient
-from tasks.jobs import ScanJob
+from tasks.errors import ConfigError, SourceError, Transient
+from tasks.jobs import NameJob, ScanJob
 from tasks.ledger import Ledger
 from tasks.run import Run
 from tasks.scan import ShardScan
@@ -64,9 +66,23 @@ class Reading:
 
 def list_files(run: Run) -> Listing:
     """Lists every source; raises ConfigError or SourceError where one cannot be listed."""
-    return Listing(
+    listing = Listing(
         [Listed(n, file) for n, source in enumerate(run.sources) for file in source.files()]
     )
+    owners: dict[str, int] = {}
+    for one in listing.files:
+        if owners.setdefault(one.file.uri, one.source) != one.source:
+            raise ConfigError(
+                f"{one.file.uri} is listed by two sources ({owners[one.file.uri] + 1} and "
+                f"{one.source + 1}): a file belongs to one source"
+            )
+        try:
+            one.file.uri.encode()
+        except UnicodeEncodeError as error:
+            raise SourceError(
+                f"the file name {os.fsencode(one.file.uri)!r} is not UTF-8: rename the file"
+            ) from error
+    return listing
 
 
 def read(run: Run, listing: Listing, wanted: Sequence[int]) -> Reading:
@@ -85,6 +101,34 @@ def read(run: Run, listing: Listing, wanted: Sequence[int]) -> Reading:
     scanned = gather([shards[n] for n in good], [scans[n] for n in good], listing.numbers)
     found = [(shards[n].source, scans[n]) for n in good]
     return Reading(scanned, _types(run, listing, wanted, found), unreadable)
+
+
+def entries(
+    run: Run, scanned: Scanned, why: Mapping[int, tuple[Reason, str]]
+) -> list[QuarantineEntry]:
+    """Quarantine entries of records by their places, whose ids are read from the source again."""
+    parts = list(scanned.places(np.array(sorted(why), np.int64)))
+    jobs = deque(
+        NameJob(n, part.source, part.shard, offsets) for n, (part, offsets, _) in enumerate(parts)
+    )
+    made = []
+    for finished in run.pool.map(jobs) if jobs else ():
+        if finished.error is not None:
+            raise finished.error
+        names: list[tuple[str, str]] = finished.result  # type: ignore[assignment]
+        for place, (name, uri) in zip(parts[finished.job.number][2].tolist(), names, strict=True):
+            reason, detail = why[place]
+            made.append(
+                QuarantineEntry(
+                    id=name,
+                    reason=reason,
+                    detail=detail[:500],
+                    source_uri=uri,
+                    content_hash=scanned.contents[place].tobytes().hex(),
+                    transient=reason.transient,
+                )
+            )
+    return made
 
 
 def _types(

@@ -76,7 +76,10 @@ def to_arrow(rows: Sequence[Row], vectors: Vectors, schema: pa.Schema, run_id: s
         values = own.get(column.name)
         if values is None:
             values = [row.record.metadata.get(column.name) for row in rows]
-        arrays.append(values if isinstance(values, pa.Array) else pa.array(values, column.type))
+        if not isinstance(values, pa.Array):
+            # Not safe: integers beyond 2**53 in a column of floats become the nearest float.
+            values = pa.array(values, column.type, safe=False)
+        arrays.append(values)
     return pa.Table.from_arrays(arrays, schema=schema)
 
 

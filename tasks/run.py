@@ -131,6 +131,12 @@ class Run:
         )
         return pool
 
+    @property
+    def has_versions(self) -> bool:
+        """Whether any version stands in this run's table."""
+        name = self.table.name
+        return any(entry.table == name for entry in self.catalog.versions(self.space))
+
     def check_config(self) -> None:
         """Raises ConfigError for chunks that the encoder cuts, or a space of another encoder."""
         chunk = self.config.chunk

@@ -49,6 +49,10 @@ class Scanned:
                 shard = int(np.searchsorted(self.bounds, part[0], side="right")) - 1
                 yield self.shards[shard], part - self.bounds[shard], part
 
+    def place(self, source: int, shard: Shard, offset: int) -> int:
+        """The place of the record with this offset in this shard."""
+        return int(self.bounds[self.shards.index(Planned(source, shard))]) + offset
+
 
 def gather(
     shards: Sequence[Planned], scans: Sequence[ShardScan], numbers: Mapping[tuple[int, str], int]

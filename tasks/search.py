@@ -10,6 +10,7 @@ from tasks.digests import digest_json
 from tasks.encoders import canaries
 from tasks.encoders.base import Encoder, Precision, Vectors
 from tasks.errors import ConfigError, EncoderError
+from tasks.secrets import resolve_secrets
 from tasks.store import snapshots
 from tasks.store.rows import metadata_schema
 from tasks.store.space import Hit, Space
@@ -89,7 +90,7 @@ def _encoder_of(settings: TableSettings) -> Encoder:
     """The table's encoder; refused if what this machine has under its name is another one."""
     written = dict(settings.encoder)
     use = str(written.pop("use"))
-    encoder: Encoder = plugins.build("encoders", use, written)
+    encoder: Encoder = plugins.build("encoders", use, resolve_secrets(written))
     found = digest_json(encoder.fingerprint()).hex()
     if found != settings.fingerprint:
         raise EncoderError(

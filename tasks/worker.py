@@ -20,7 +20,7 @@ from schemas.receipt import Receipt
 from tasks import plugins
 from tasks.chunking.base import Chunker
 from tasks.compute.base import Progress
-from tasks.digests import DIGEST_BYTES, digest_text, to_array
+from tasks.digests import digest_text, to_array
 from tasks.encoders import canaries
 from tasks.encoders.base import Encoder, Precision, Prepared, Vectors
 from tasks.encoders.batching import Batcher
@@ -33,7 +33,7 @@ from tasks.errors import (
 )
 from tasks.jobs import CanaryJob, Donors, NameJob, Offsets, RateJob, ScanJob, Target, WriteJob
 from tasks.rows import Row, checksum, to_arrow
-from tasks.scan import at_offsets, examine, scan
+from tasks.scan import Examined, at_offsets, examine, scan
 from tasks.sources.base import Record, Shard, Source
 from tasks.store import fragments, receipts, snapshots
 from tasks.store.table import Table
@@ -94,7 +94,7 @@ class Worker:
 
     def _load_early(self, wanted: str) -> None:
         with self._encoding, contextlib.suppress(VectorlineError):  # the first job will meet it too
-            self._load(self._encoder.precision(wanted))
+            self._load(self._encoder.precision(wanted, self._spec.device))
 
     def do(self, job: object) -> object:
         """Does one job of `tasks.jobs` and gives what its docstring says.
@@ -168,19 +168,30 @@ class Worker:
         self._open = (source, shard, records, int(offsets[-1]) + 1)
 
     def _read(self, job: WriteJob) -> list[Row]:
+        records, examined = [], []
+        for record in self._records(job.source, job.shard, job.offsets):
+            records.append(record)
+            examined.append(examine(record, self._spec.salt, self._spec.max_content_bytes))
+        self._check_planned(job, records, examined)
         rows = []
-        expected = job.contents.tobytes()
-        for number, record in enumerate(self._records(job.source, job.shard, job.offsets)):
-            found = examine(record, self._spec.salt, self._spec.max_content_bytes)
-            if found.content != expected[DIGEST_BYTES * number : DIGEST_BYTES * (number + 1)]:
-                raise SourceChanged(
-                    f"{record.source_uri}: record {record.id!r} is not the one that was planned; "
-                    "the file changed while it was read"
-                )
+        for record, found in zip(records, examined, strict=True):
             for chunk, span in enumerate(self._spans(record.content)):
                 key = found.content if span is None else digest_text(record.content[slice(*span)])
                 rows.append(Row(record, found.content, found.metadata, chunk, span, key))
+            self._done += Progress(steps=1)
         return rows
+
+    def _check_planned(
+        self, job: WriteJob, records: Sequence[Record], examined: Sequence[Examined]
+    ) -> None:
+        seen = to_array(digest_text(record.id or "") for record in records)
+        seen = seen ^ to_array(one.content for one in examined)
+        seen = seen ^ to_array(one.metadata for one in examined)
+        for number in np.flatnonzero((seen != job.expected).any(axis=1)).tolist():
+            raise SourceChanged(
+                f"{records[number].source_uri}: record {records[number].id!r} is not the one that "
+                "was planned; the file changed while it was read"
+            )
 
     @cached_property
     def _chunker(self) -> Chunker:
@@ -199,7 +210,7 @@ class Worker:
     def _make_canaries(self, wanted: str) -> Canaries:
         """In float32, whatever the precision of the work: the work is checked against them."""
         with self._encoding:
-            precision = self._encoder.precision(wanted)
+            precision = self._encoder.precision(wanted, self._spec.device)
             self._load(Precision.FLOAT32)
             vectors = canaries.canary_vectors(self._encoder)
             try:
@@ -241,7 +252,7 @@ class Worker:
             records = [
                 one for one in self._records(job.source, job.shard, job.offsets) if one.content
             ]
-            self._load(self._encoder.precision(job.wanted))
+            self._load(self._encoder.precision(job.wanted, self._spec.device))
             texts = [
                 one.content[slice(*span)] if span else one.content
                 for one in records
@@ -369,7 +380,7 @@ class Worker:
 
 def _matrix(column: pa.ChunkedArray) -> Vectors:
     whole = column.combine_chunks()
-    vectors: Vectors = whole.flatten().to_numpy().reshape(len(whole), -1)
+    vectors: Vectors = whole.flatten().to_numpy().reshape(len(whole), column.type.list_size)
     return vectors
 
 

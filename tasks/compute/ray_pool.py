@@ -113,13 +113,17 @@ class RayPool:
         self._owns_ray = not ray.is_initialized()
         if self._owns_ray:
             # "local" unless told otherwise: ray.init() alone attaches to any cluster that it finds.
-            ray.init(
-                address=self._address or "local",
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-                include_dashboard=None if self._address else False,
-                object_store_memory=None if self._address else OBJECT_STORE_BYTES,
-            )
+            try:
+                ray.init(
+                    address=self._address or "local",
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                    include_dashboard=None if self._address else False,
+                    object_store_memory=None if self._address else OBJECT_STORE_BYTES,
+                )
+            except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+                where = self._address or "this machine"
+                raise WorkerLost(f"Ray at {where} cannot be reached: {_cause(error)}") from error
         n_workers = self._share(ray.cluster_resources())  # type: ignore[no-untyped-call]
         seats = [_Seat(self._hire()) for _ in range(n_workers)]
         try:
@@ -141,7 +145,7 @@ class RayPool:
         n_workers = self._demand.workers or automatic
         self._resources = {
             "num_cpus": max(1, cores // n_workers) if n_workers <= cores else cores / n_workers,
-            "num_gpus": min(1.0, gpus / n_workers),
+            "num_gpus": 1 / -(-n_workers // gpus) if gpus else 0,  # shares that fill each GPU
         }
         return n_workers
 
@@ -165,6 +169,7 @@ class RayPool:
         now = time.monotonic()
         for seat in seats:
             seat.moved_at = now
+            seat.jobs.clear()  # of a map that its caller gave up
         while jobs or any(seat.jobs for seat in seats):
             if self._stop.is_set():
                 self._wind_up(seats)
@@ -194,14 +199,14 @@ class RayPool:
                 continue
             try:
                 result = ray.get(ref)
-            except (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError) as error:
-                yield from self._replace(seat, f"its worker died: {_cause(error)}")
             except ray.exceptions.RayTaskError as error:
                 job = seat.jobs.pop(ref)
                 cause = error.cause
                 if not isinstance(cause, VectorlineError):
                     raise WorkerLost(f"a worker failed: {_cause(error)}") from error
                 yield Finished(job, error=cause)
+            except ray.exceptions.RayError as error:  # of the actor, its node, or its memory
+                yield from self._replace(seat, f"its worker died: {_cause(error)}")
             else:
                 yield Finished(seat.jobs.pop(ref), result=result)
                 seat.moved_at = time.monotonic()

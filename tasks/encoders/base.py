@@ -76,8 +76,8 @@ class Encoder(Protocol):
         revision, with what to do.
         """
 
-    def precision(self, wanted: str) -> Precision:
-        """What `auto` means on this machine, or the wanted precision if it can be had."""
+    def precision(self, wanted: str, device: str | None = None) -> Precision:
+        """What `auto` means on this device (None: the best), or what is wanted if it can be had."""
 
     def load(
         self, precision: Precision, device: str | None = None, threads: int | None = None

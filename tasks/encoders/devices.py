@@ -19,8 +19,8 @@ def best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def choose_precision(wanted: str) -> Precision:
-    """What `auto` means on the best device here, or `wanted` itself.
+def choose_precision(wanted: str, device: str | None = None) -> Precision:
+    """What `auto` means on a device, by default the best one here, or `wanted` itself.
 
     Raises EncoderError for a word that is no precision. A CPU gets bfloat16 only with instructions
     for it: without them it is far slower than float32.
@@ -31,8 +31,8 @@ def choose_precision(wanted: str) -> Precision:
         except ValueError:
             allowed = ", ".join(("auto", *Precision))
             raise EncoderError(f"precision {wanted!r} is none of {allowed}") from None
-    device = best_device()
-    if device == "cuda":
+    device = device or best_device()
+    if device.startswith("cuda"):
         return _cuda_precision()
     return Precision.BFLOAT16 if device == "cpu" and _cpu_has_bfloat16() else Precision.FLOAT32
 

@@ -69,7 +69,7 @@ class HashingEncoder:
             "seed": self._seed,
         }
 
-    def precision(self, wanted: str) -> Precision:
+    def precision(self, wanted: str, device: str | None = None) -> Precision:
         """Always float32."""
         if wanted not in ("auto", Precision.FLOAT32):
             raise EncoderError(f"precision {wanted!r}: hashing computes in float32 only")

@@ -99,9 +99,9 @@ class SentenceTransformersEncoder:
             "max_tokens": self._longest(model),
         }
 
-    def precision(self, wanted: str) -> Precision:
+    def precision(self, wanted: str, device: str | None = None) -> Precision:
         """What `auto` means on the best device here."""
-        return choose_precision(wanted)
+        return choose_precision(wanted, device)
 
     def load(
         self, precision: Precision, device: str | None = None, threads: int | None = None

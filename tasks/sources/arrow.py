@@ -111,8 +111,8 @@ def _values(array: pa.Array) -> list[Value]:
         array = array.cast(pa.timestamp("us", array.type.tz), safe=False)
     try:
         values: list[Value] = array.to_pylist()
-    except UnicodeDecodeError:
-        # Readers do not check strings: only a batch that holds a bad one is taken value by value.
+    except (UnicodeDecodeError, OverflowError, ValueError):
+        # Readers do not check values: only a batch that holds a bad one is taken value by value.
         return [_value(scalar) for scalar in array]
     return values
 
@@ -122,6 +122,8 @@ def _value(scalar: pa.Scalar) -> Value:
         return scalar.as_py()
     except UnicodeDecodeError as error:
         return Problem(Reason.INVALID_UTF8, f"byte {error.start} is not UTF-8: {error.reason}")
+    except (OverflowError, ValueError) as error:
+        return Problem(Reason.WRONG_TYPE, f"{scalar.type}: {error}")
 
 
 def _is_text(data_type: pa.DataType | None) -> bool:

@@ -22,6 +22,7 @@ from schemas.catalog import ConfigEntry, Entry, ServingEntry, VersionEntry
 from tasks import failpoints
 from tasks.errors import CommitConflict, ConfigError, StoreError
 from tasks.store import fragments, layout
+from tasks.store.durable import store_error
 from tasks.store.formats import parse
 from tasks.store.swap import DATA_DIGEST, RUN_ID, runs, swap
 from tasks.store.table import Table, create, exists
@@ -256,7 +257,10 @@ def _log(store_uri: str) -> Path:
 
 
 def _read(log: lance.LanceDataset) -> list[Entry]:
-    rows = log.to_table(columns=["seq", "payload"]).sort_by("seq").to_pylist()
+    try:
+        rows = log.to_table(columns=["seq", "payload"]).sort_by("seq").to_pylist()
+    except (OSError, ValueError) as error:
+        raise store_error(error, f"reading the catalog {log.uri}") from error
     return [parse(ENTRY, row["payload"], f"row {row['seq']} of the catalog") for row in rows]
 
 

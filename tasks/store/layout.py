@@ -26,7 +26,10 @@ def root(store_uri: str) -> Path:
             f"store {store_uri!r} is on {parts.scheme}://, and a store must be a folder "
             "on a local disk: give --store (or VECTORLINE_STORE) a path such as ./vectors"
         )
-    return Path(store_uri).absolute()
+    folder = Path(store_uri).absolute()
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"store {store_uri!r} is a file, and a store is a folder: see --store")
+    return folder
 
 
 def table_name(space: str, fingerprint: str) -> str:

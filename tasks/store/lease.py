@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 
 from tasks.errors import LeaseHeld
 from tasks.store import layout
+from tasks.store.durable import store_error
 
 POLL_S = 0.2
 RECORD_BYTES = 1024  # the whole lock file, written in one call: a reader never sees half of it
@@ -58,14 +59,22 @@ class Holder:
 def lease(store_uri: str, table: str, wait_s: float = 0.0) -> Iterator[Held]:
     """Holds a table for writing; waits for it up to `wait_s`, then LeaseHeld names the holder."""
     path = layout.lease_path(store_uri, table)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise store_error(error, f"opening the lock {path}") from error
     _open.add(descriptor)
     try:
         _lock(descriptor, table, time.monotonic() + wait_s)
         last = _read(descriptor)
-        token = last.token + 1 if last else 1
-        _write(descriptor, token)
+        # Of a file that cannot be read the last token is lost: the clock's microseconds are higher.
+        first = 1 if not os.fstat(descriptor).st_size else time.time_ns() // 1000
+        token = last.token + 1 if last else first
+        try:
+            _write(descriptor, token)
+        except OSError as error:
+            raise store_error(error, f"writing the lock {path}") from error
         yield Held(table, token)
     finally:
         _open.discard(descriptor)
@@ -93,7 +102,10 @@ def _describe(holder: Holder | None, table: str) -> str:
 
 def _read(descriptor: int) -> Holder | None:
     text = os.pread(descriptor, RECORD_BYTES, 0)
-    return Holder(**json.loads(text)) if text else None
+    try:
+        return Holder(**json.loads(text)) if text else None
+    except (ValueError, TypeError):  # not ours, or torn: whoever holds it is not known
+        return None
 
 
 def _write(descriptor: int, token: int) -> None:

@@ -30,7 +30,7 @@ def tables(store_uri: str, space: str) -> list[str]:
 
 
 def read(store_uri: str, table: str) -> list[QuarantineEntry]:
-    """All entries, ordered by id and content hash."""
+    """All entries, ordered by id, content hash and source."""
     found = snapshots.read(store_uri, table, NAME)
     if found is None:
         return []
@@ -38,12 +38,8 @@ def read(store_uri: str, table: str) -> list[QuarantineEntry]:
 
 
 def write(store_uri: str, table: str, entries: Iterable[QuarantineEntry]) -> None:
-    """Replaces all entries; nothing is written where they are equal.
-
-    Of two with the same id and content hash the later stays.
-    """
-    by_key = {(entry.id, entry.content_hash): entry for entry in entries}
-    wanted = [by_key[key] for key in sorted(by_key)]
+    """Replaces all entries; nothing is written where they are equal."""
+    wanted = sorted(entries, key=lambda entry: (entry.id, entry.content_hash, entry.source_uri))
     if wanted == read(store_uri, table):
         return
     rows = [entry.model_dump(mode="json") for entry in wanted]

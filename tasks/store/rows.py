@@ -80,10 +80,10 @@ def merge_metadata(table: pa.Schema, incoming: pa.Schema) -> MetadataChange:
 
 def _check_names(metadata: pa.Schema) -> None:
     for name in metadata.names:
-        if name in RESERVED or name.startswith("_") or "." in name:
+        if name in RESERVED or name.startswith("_") or set(name) & {".", "`"}:
             raise ConfigError(
                 f"metadata column {name!r} cannot have this name: the store's own names, and names "
-                "that start with _ or have a dot in them, are taken; use `rename`"
+                "that start with _ or have a dot or a backtick in them, are taken; use `rename`"
             )
 
 

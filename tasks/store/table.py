@@ -1,5 +1,6 @@
 """One table: all vectors of a space that one encoder made."""
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,10 @@ class Table:
         if self.exists():
             raise StoreError(f"table {self.name!r} is there already in {self.store_uri}")
         create(self.path, schema.with_metadata({SETTINGS_KEY: settings.model_dump_json()}))
+
+    def discard(self) -> None:
+        """Removes the table with all its versions; only under its lease."""
+        shutil.rmtree(self.path)
 
     def settings(self) -> TableSettings:
         """What it says about itself; StoreError if that is missing or of a newer format."""
@@ -164,14 +169,15 @@ def create(path: Path, schema: pa.Schema) -> None:
 def _widen(dataset: LanceDataset, fields: Sequence[pa.Field]) -> None:
     """Casts columns; one commit puts all wide ones in place of the narrow ones.
 
-    Lance's own change of type does not turn integers into floats.
+    Lance's own change of type does not turn integers into floats. Integers beyond 2**53 become
+    the nearest float.
     """
     names = [field.name for field in fields]
     if left := [name for name in dataset.schema.names if name.startswith((WIDE, NARROW))]:
         dataset.drop_columns(left)  # of a process that was killed here
 
     def cast(batch: pa.RecordBatch) -> pa.RecordBatch:
-        arrays = [batch[field.name].cast(field.type) for field in fields]
+        arrays = [batch[field.name].cast(field.type, safe=False) for field in fields]
         return pa.record_batch(arrays, wide)
 
     wide = pa.schema([field.with_name(WIDE + field.name) for field in fields])

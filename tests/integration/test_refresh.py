@@ -1,6 +1,8 @@
 """Whole runs over real files and a real store, in this process: books, versions, quarantine."""
 
+import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -342,8 +344,6 @@ def test_a_full_disk_is_noticed_before_any_work(
 def test_an_unreadable_file_stops_the_run_or_stands_aside_as_the_config_says(
     corpus: Path, store: Path
 ) -> None:
-    import gzip
-
     settings = config(corpus)
     settings["source"] = {**settings["source"], "path": str(corpus / "*.jsonl*")}
     with gzip.open(corpus / "z.jsonl.gz", "wt") as file:
@@ -357,3 +357,161 @@ def test_an_unreadable_file_stops_the_run_or_stands_aside_as_the_config_says(
     made = refresh(settings, store)
     assert books(made) == {"read": 351, "unchanged": 350, "quarantined": 1}
     assert made["rows"] == 350
+
+
+def test_copies_and_repeats_in_one_run_each_find_their_vectors(corpus: Path, store: Path) -> None:
+    refresh(config(corpus), store)
+    rows = [{**row, "year": 1} for row in notes(300)]
+    fresh = [{"id": f"n{i}", "text": f"fresh {i // 2}", "year": 1} for i in range(40)]
+    write_jsonl(corpus / "a.jsonl", [*fresh[:20], *rows, *fresh[20:]])
+    made = refresh(config(corpus), store)
+    assert books(made) == {"read": 340, "new": 40, "metadata_changed": 300}
+    assert made["encoded"] == 20
+    space = open_space("notes", str(store))
+    table = space.to_arrow(["text", "vector"])
+    encoder = HashingEncoder(dim=32)
+    encoder.load(Precision.FLOAT32)
+    expected, _ = encode_all(encoder, table["text"].to_pylist())
+    found = table["vector"].combine_chunks().flatten().to_numpy().reshape(-1, 32)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_bad_text_under_two_ids_puts_both_into_quarantine(corpus: Path, store: Path) -> None:
+    blind = [{"id": name, "text": "blind spot", "year": 1} for name in ("b1", "b2")]
+    write_jsonl(corpus / "b.jsonl", blind)
+    made = refresh(config(corpus, encoder={"use": "tests.encoders:BlindEncoder"}), store)
+    assert books(made) == {"read": 302, "new": 300, "quarantined": 2}
+    found = [(entry.id, entry.reason) for entry in quarantine.read(str(store), made["table"])]
+    assert found == [("b1", "zero_norm"), ("b2", "zero_norm")]
+
+
+def test_every_quarantined_record_has_an_entry_until_its_file_is_gone(
+    corpus: Path, store: Path
+) -> None:
+    for name in ("b", "c"):
+        write_jsonl(corpus / f"{name}.jsonl", [{"id": "same", "text": " ", "year": 1}])
+        os.utime(corpus / f"{name}.jsonl", (1e9, 1e9))
+    made = refresh(config(corpus), store)
+    assert books(made) == {"read": 302, "new": 300, "quarantined": 2}
+    assert len(quarantine.read(str(store), made["table"])) == 2
+    (corpus / "c.jsonl").unlink()
+    again = refresh(config(corpus), store)
+    assert books(again) == {"read": 301, "unchanged": 300, "quarantined": 1}
+    (entry,) = quarantine.read(str(store), made["table"])
+    assert entry.source_uri.endswith("b.jsonl")
+
+
+def test_a_row_that_append_mode_kept_gives_way_to_new_data(tmp_path: Path, store: Path) -> None:
+    folder = tmp_path / "corpus"
+    settings = config(folder)
+    settings["source"] = {**settings["source"], "mode": "append"}
+    q = {"id": "q", "text": "q", "year": 1}
+    write_jsonl(folder / "a.jsonl", [{"id": "p", "text": "old", "year": 1}, q])
+    refresh(settings, store)
+    write_jsonl(folder / "a.jsonl", [q])
+    os.utime(folder / "a.jsonl", (1e9, 1e9))
+    assert books(refresh(settings, store)) == {"read": 1, "unchanged": 1}
+    write_jsonl(folder / "b.jsonl", [{"id": "p", "text": "new", "year": 1}])
+    made = refresh(settings, store)
+    assert books(made) == {"read": 2, "changed": 1, "unchanged": 1}
+    assert row_text(store, "p") == "new"
+
+
+def unreadable(corpus: Path, store: Path) -> dict[str, Any]:
+    """A corpus in which z.jsonl.gz was read once and cannot be read any more."""
+    settings = config(corpus)
+    settings["source"] |= {"path": str(corpus / "*.jsonl*"), "on_unreadable": "quarantine"}
+    with gzip.open(corpus / "z.jsonl.gz", "wt") as file:
+        file.write("".join(json.dumps({"id": f"z{i}", "text": f"z {i}"}) + "\n" for i in range(50)))
+    refresh(settings, store)
+    whole = (corpus / "z.jsonl.gz").read_bytes()
+    (corpus / "z.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    os.utime(corpus / "a.jsonl", (1e9, 1e9))
+    assert books(refresh(settings, store)) == {"read": 351, "unchanged": 350, "quarantined": 1}
+    return settings
+
+
+def test_an_unreadable_file_that_is_removed_takes_its_rows_along(corpus: Path, store: Path) -> None:
+    settings = unreadable(corpus, store)
+    (corpus / "z.jsonl.gz").unlink()
+    made = refresh(settings, store)
+    assert books(made) == {"read": 300, "unchanged": 300, "removed": 50}
+    assert quarantine.read(str(store), made["table"]) == []
+
+
+def test_nobody_takes_an_id_from_an_unreadable_file(corpus: Path, store: Path) -> None:
+    settings = unreadable(corpus, store)
+    write_jsonl(corpus / "0.jsonl", [{"id": "z3", "text": "another", "year": 1}])
+    made = refresh(settings, store)
+    assert books(made) == {"read": 352, "unchanged": 350, "quarantined": 2}
+    entries = quarantine.read(str(store), made["table"])
+    assert {
+        (entry.id, entry.reason.value) for entry in entries if "0.jsonl" in entry.source_uri
+    } == {("z3", "id_conflict")}
+    assert row_text(store, "z3") == "z 3"
+
+
+def test_a_first_run_that_failed_binds_nobody(corpus: Path, store: Path) -> None:
+    write_jsonl(corpus / "a.jsonl", [{**row, "year": "a word"} for row in notes(300)])
+    with pytest.raises(VectorlineError):
+        refresh(config(corpus, encoder={"use": "tests.encoders:RaisingEncoder"}), store)
+    fine = [{"id": f"r{i}", "text": f"text {i}", "year": i} for i in range(5)]
+    write_jsonl(corpus / "a.jsonl", fine)
+    made = refresh(config(corpus, encoder={"use": "tests.encoders:RaisingEncoder"}), store)
+    assert (made["version"], books(made)) == (1, {"read": 5, "new": 5})
+
+
+def test_a_file_of_two_sources_is_refused(corpus: Path, store: Path) -> None:
+    settings = config(corpus)
+    settings["source"] = [settings["source"], settings["source"]]
+    with pytest.raises(ConfigError, match=r"a\.jsonl is listed by two sources \(1 and 2\)"):
+        refresh(settings, store)
+
+
+def test_two_sources_are_removed_from_each_on_its_own(tmp_path: Path, store: Path) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder, n in zip(folders, (100, 10), strict=True):
+        rows = [
+            {"id": f"{folder.name}-{i}", "text": f"{folder.name} {i}", "year": 1} for i in range(n)
+        ]
+        write_jsonl(folder / "a.jsonl", rows)
+    settings = config(folders[0], limits={"max_removed": 0.2})
+    settings["source"] = [config(folder)["source"] for folder in folders]
+    assert books(refresh(settings, store)) == {"read": 110, "new": 110}
+    write_jsonl(folders[1] / "a.jsonl", [{"id": "two-0", "text": "two 0", "year": 1}])
+    with pytest.raises(SourceError, match="source 2 lost 9 of 10 records"):
+        refresh(settings, store)
+
+
+def test_a_stopped_run_leaves_no_ledger_that_disagrees_with_the_quarantine(
+    corpus: Path, store: Path
+) -> None:
+    settings = config(corpus, limits={"max_quarantined": 0.1})
+    write_jsonl(corpus / "b.jsonl", [{"id": "b", "text": "", "year": 1}])
+    for name in ("a", "b"):
+        os.utime(corpus / f"{name}.jsonl", (1e9, 1e9))
+    first = refresh(settings, store)
+    write_jsonl(corpus / "e.jsonl", [{"id": f"e{i}", "text": "", "year": 1} for i in range(90)])
+    with pytest.raises(SourceError):
+        refresh(settings, store)
+    (corpus / "e.jsonl").unlink()
+    again = refresh(settings, store)
+    assert books(again) == {"read": 301, "unchanged": 300, "quarantined": 1}
+    assert [entry.id for entry in quarantine.read(str(store), first["table"])] == ["b"]
+
+
+def test_integers_beyond_a_float_become_the_nearest_one(corpus: Path, store: Path) -> None:
+    write_jsonl(corpus / "a.jsonl", [{"id": "a", "text": "a", "year": 2**53 + 1}])
+    refresh(config(corpus), store)
+    write_jsonl(corpus / "b.jsonl", [{"id": "b", "text": "b", "year": 0.5}])
+    refresh(config(corpus), store)
+    years = open_space("notes", str(store)).to_arrow(["id", "year"]).to_pylist()
+    assert {row["id"]: row["year"] for row in years} == {"a": 2.0**53, "b": 0.5}
+
+
+@pytest.mark.parametrize("kind", ["file", "below a file"])
+def test_a_store_that_cannot_be_is_a_clear_error(corpus: Path, tmp_path: Path, kind: str) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("")
+    with pytest.raises((ConfigError, StoreError), match="taken"):
+        refresh(config(corpus), taken if kind == "file" else taken / "store")
