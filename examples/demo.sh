@@ -6,7 +6,11 @@ PATH="$PWD/.venv/bin:$PATH"
 export VECTORLINE_STORE=build/demo/vectors
 
 step() {
-    printf '\n$ %s\n' "$*"
+    printf '\n$'
+    for word in "$@"; do
+        case $word in *" "*) printf ' "%s"' "$word" ;; *) printf ' %s' "$word" ;; esac
+    done
+    printf '\n'
     "$@"
 }
 
@@ -17,3 +21,5 @@ step vectorline run examples/stdlib.yaml
 step vectorline search stdlib "run a command and capture what it prints" -k 3
 step vectorline search stdlib "delete a folder and everything in it" -k 3
 step vectorline search stdlib "remember the results of a slow function" -k 3
+
+printf '\nGo on: .venv/bin/vectorline search stdlib "TEXT" --store %s\n' "$VECTORLINE_STORE"

@@ -3,12 +3,14 @@
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tasks.errors import VectorlineError
 
 TEXT_CHARACTERS = 160
+QUARANTINE_ROWS = 20
 
 
 def show(args: argparse.Namespace, result: object) -> None:
@@ -57,12 +59,14 @@ def _bytes(size: float) -> str:
 
 
 def _books(records: Mapping[str, int]) -> str:
+    """The records that were read by outcome, then those that were not there to be read."""
     parts = [
         f"{count:,} {name.replace('_', ' ')}"
         for name, count in records.items()
-        if count and name != "read"
+        if count and name not in ("read", "removed")
     ]
-    return f"{records['read']:,} read: {', '.join(parts) or 'nothing'}"
+    removed = f"; {records['removed']:,} removed" if records["removed"] else ""
+    return f"{records['read']:,} read: {', '.join(parts) or 'nothing'}{removed}"
 
 
 def _plan(args: argparse.Namespace, result: dict[str, Any]) -> None:
@@ -78,6 +82,8 @@ def _plan(args: argparse.Namespace, result: dict[str, Any]) -> None:
     print(
         f"disk       about {_bytes(result['bytes'])} to write, {_bytes(result['free_bytes'])} free"
     )
+    for objection in result["objections"]:
+        print(f"STOP       {objection}")
 
 
 def _run(args: argparse.Namespace, result: dict[str, Any]) -> None:
@@ -136,8 +142,15 @@ def _spaces(args: argparse.Namespace, result: list[dict[str, Any]]) -> None:
 
 
 def _versions(args: argparse.Namespace, result: list[dict[str, Any]]) -> None:
-    rows = [{**row, "fingerprint": row["fingerprint"][:12]} for row in result]
-    table(rows, ["version", "rows", "created_at", "fingerprint", "tags", "serving"])
+    rows = [
+        {
+            **row,
+            "fingerprint": row["fingerprint"][:12],
+            "tags": [tag for tag in row["tags"] if not tag.startswith("run-")],
+        }
+        for row in result
+    ]
+    table(rows, ["version", "rows", "created_at", "fingerprint", "serving", "tags"])
 
 
 def _show(args: argparse.Namespace, result: dict[str, Any]) -> None:
@@ -170,7 +183,12 @@ def _quarantine(args: argparse.Namespace, result: list[dict[str, Any]]) -> None:
     if not result:
         print(f"nothing of {args.space} is in quarantine")
         return
-    table(result, ["id", "reason", "detail", "source"])
+    for reason, count in Counter(entry["reason"] for entry in result).most_common():
+        print(f"{count:>7,}  {reason}")
+    print()
+    table(result[:QUARANTINE_ROWS], ["id", "reason", "detail", "source"])
+    if len(result) > QUARANTINE_ROWS:
+        print(f"... and {len(result) - QUARANTINE_ROWS:,} more: --json lists them all")
     print(f"\nto try them all again: {result[0]['replay']}")
 
 

@@ -64,7 +64,13 @@ def quiet() -> Iterator[None]:
     show = _on_terminal() if sys.stderr.isatty() else _in_lines()
     # Ray prints what its workers die of: not into what a script reads.
     with show as listen, contextlib.redirect_stdout(sys.stderr):
-        token = listener.set(listen)
+        others = listener.get()
+
+        def both(report: Report) -> None:
+            others(report)
+            listen(report)
+
+        token = listener.set(both)
         try:
             yield
         finally:
@@ -84,12 +90,16 @@ def _on_terminal() -> Iterator[Listener]:
 def _in_lines() -> Iterator[Listener]:
     """For logs: a line when the stage changes, and every ten seconds."""
     meter, stage, shown_at = Meter(), "", 0.0
+    seen: set[str] = set()
+    print("start", file=sys.stderr, flush=True)
 
     def listen(report: Report) -> None:
         nonlocal stage, shown_at
         line = describe(report, meter)
         now = time.monotonic()
-        if report.stage != stage or now - shown_at > PLAIN_EVERY_S:
+        new_stage = report.stage != stage and report.stage not in seen
+        seen.add(report.stage)
+        if new_stage or now - shown_at > PLAIN_EVERY_S:
             stage, shown_at = report.stage, now
             print(line, file=sys.stderr, flush=True)
 

@@ -3,7 +3,6 @@
 import importlib.metadata
 import platform
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +18,7 @@ from tasks.digests import digest_json, digest_text, to_array
 from tasks.encode import Encoded
 from tasks.errors import SourceError, StoreError
 from tasks.estimate import check_disk
+from tasks.limits import objections, too_much_quarantined
 from tasks.plan import Plan, Work
 from tasks.run import Run
 from tasks.store import manifests, quarantine, receipts
@@ -78,43 +78,13 @@ def check(run: Run, plan: Plan) -> None:
 
     The quarantine is written first, so that it can be looked at when this raises SourceError.
     """
-    if plan.work is not None:
-        ledger.drop(run.store_uri, run.table.name)
-        quarantine.write(run.store_uri, run.table.name, plan.quarantined)
-    _check_quarantined(run, plan.books, plan.quarantined)
-    if plan.work is not None:
-        check_disk(run, plan.work)
-    if plan.work is None or run.options.allow_removals or run.options.limit:
+    if plan.work is None:
         return
-    head, found = plan.work.head, plan.work.compared.diff
-    firsts = head.rows.chunks == 0
-    for source in np.unique(head.owners).tolist():
-        mine = firsts & (head.owners == source)
-        lost, had = int(np.count_nonzero(found.absent & mine)), int(np.count_nonzero(mine))
-        if lost > run.config.limits.max_removed * had:
-            what = (
-                "a source that is not in the config any more"
-                if source < 0
-                else f"source {source + 1}"
-            )
-            raise SourceError(
-                f"{what} lost {lost} of {had} records, limits.max_removed is "
-                f"{run.config.limits.max_removed}: nothing was written; look at the source, "
-                "or run again with --allow-removals"
-            )
-
-
-def _check_quarantined(run: Run, books: RecordBook, entries: Sequence[QuarantineEntry]) -> None:
-    if books.quarantined > run.config.limits.max_quarantined * books.read:
-        worst = sorted({entry.reason for entry in entries})
-        examples = "; ".join(
-            f"{entry.id}: {entry.reason} ({entry.detail})" for entry in entries[:3]
-        )
-        raise SourceError(
-            f"{books.quarantined} of {books.read} records would go to quarantine "
-            f"({', '.join(worst)}), limits.max_quarantined is {run.config.limits.max_quarantined}: "
-            f"nothing was committed. First: {examples}"
-        )
+    ledger.drop(run.store_uri, run.table.name)
+    quarantine.write(run.store_uri, run.table.name, plan.quarantined)
+    for objection in objections(run, plan):
+        raise SourceError(f"{objection}; nothing was written")
+    check_disk(run, plan.work)
 
 
 @task(name="commit", persist_result=False, cache_policy=NO_CACHE)
@@ -130,7 +100,8 @@ def commit(run: Run, plan: Plan, encoded: Encoded | None) -> Committed:
     books, removed = _final_books(plan, plan.work, encoded)
     bad = [*plan.quarantined, *encoded.quarantined]
     quarantine.write(run.store_uri, run.table.name, bad)
-    _check_quarantined(run, books, bad)
+    if (objection := too_much_quarantined(run, books, bad)) is not None:
+        raise SourceError(f"{objection}; nothing was committed")
     manifest = _manifest(run, plan, encoded, books, len(removed))
     if not manifest.balanced:
         raise StoreError(

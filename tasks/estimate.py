@@ -11,6 +11,7 @@ import numpy as np
 from tasks.cut import share
 from tasks.errors import StoreError
 from tasks.jobs import RateJob
+from tasks.limits import objections
 from tasks.plan import Plan, Work
 from tasks.run import Run
 from tasks.store.diff import Indices
@@ -71,6 +72,7 @@ def estimate(run: Run, plan: Plan) -> dict[str, Any]:
         "seconds_estimate": 0.0,
         "free_bytes": _free_bytes(run.store_uri),
         "seconds": {"plan": plan.seconds},
+        "objections": list(objections(run, plan)),
     }
     if plan.work is None or not plan.changes:
         return found

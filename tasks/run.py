@@ -1,5 +1,6 @@
 """What the verbs of one run share: config, sources, encoder, table, lease and pool."""
 
+import os
 import signal
 import threading
 import time
@@ -214,6 +215,7 @@ def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
     def ask(number: int, frame: object) -> None:
         del frame
         stop.set()
+        os.write(2, b"stopping after the batch in hand; once more ends at once\n")
         signal.signal(number, before[signal.Signals(number)])
 
     for number in before:

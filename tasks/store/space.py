@@ -143,9 +143,12 @@ class Space:
         try:
             found = self.dataset.to_table(wanted, nearest=query, filter=where, prefilter=True)
         except (OSError, ValueError) as error:
+            types = {field.name: str(field.type) for field in metadata_schema(self.dataset.schema)}
+            said = str(error).split(", /")[0]  # without the places in Lance's own source
             raise ConfigError(
                 f"space {self.entry.space!r} cannot be searched with filter {where!r} "
-                f"for columns {columns}: {error}"
+                f"for columns {[*columns]}: {said}. "
+                f"Metadata columns: {types}; numbers of a CSV are strings unless the source has `types`"
             ) from error
         hits = [
             Hit(

@@ -190,7 +190,7 @@ def test_too_much_quarantine_stops_the_run_and_can_be_looked_at(corpus: Path, st
     settings = config(corpus, limits={"max_quarantined": 0.1})
     refresh(settings, store)
     write_jsonl(corpus / "b.jsonl", [{"id": f"e{i}", "text": ""} for i in range(60)])
-    with pytest.raises(SourceError, match=r"60 of 360 records would go to quarantine \(empty\)"):
+    with pytest.raises(SourceError, match=r"60 of 360 records would go to quarantine \(60 empty\)"):
         refresh(settings, store)
     table = open_space("notes", str(store)).entry.table
     assert len(quarantine.read(str(store), table)) == 60

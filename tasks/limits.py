@@ -1,0 +1,56 @@
+"""What a config's limits say to a plan."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from schemas.manifest import RecordBook
+from schemas.quarantine import QuarantineEntry
+from tasks.plan import Plan
+from tasks.run import Run
+
+EXAMPLES = 3
+
+
+def objections(run: Run, plan: Plan) -> Iterator[str]:
+    """Why a run of this plan would be stopped before any work; nothing where it may go on."""
+    much = too_much_quarantined(run, plan.books, plan.quarantined)
+    if much is not None:
+        yield much
+    if not run.options.allow_removals and not run.options.limit:
+        yield from _too_much_removed(run, plan)
+
+
+def too_much_quarantined(
+    run: Run, books: RecordBook, entries: Sequence[QuarantineEntry]
+) -> str | None:
+    """A sentence with the reasons and some examples, if `limits.max_quarantined` is exceeded."""
+    limit = run.config.limits.max_quarantined
+    if books.quarantined <= limit * books.read:
+        return None
+    reasons = Counter(entry.reason.value for entry in entries).most_common()
+    first = [f"{entry.id}: {entry.reason} ({entry.detail})" for entry in entries[:EXAMPLES]]
+    return (
+        f"{books.quarantined} of {books.read} records would go to quarantine "
+        f"({', '.join(f'{count} {reason}' for reason, count in reasons)}), and "
+        f"limits.max_quarantined is {limit}. The first: {'; '.join(first)}"
+    )
+
+
+def _too_much_removed(run: Run, plan: Plan) -> Iterator[str]:
+    """Each source on its own; rows that no source of the config owns are a source too."""
+    if plan.work is None:
+        return
+    head, found = plan.work.head, plan.work.compared.diff
+    firsts, limit = head.rows.chunks == 0, run.config.limits.max_removed
+    for source in np.unique(head.owners).tolist():
+        mine = firsts & (head.owners == source)
+        lost, had = int(np.count_nonzero(found.absent & mine)), int(np.count_nonzero(mine))
+        if lost > limit * had:
+            gone = "a source that is not in the config any more"
+            yield (
+                f"{gone if source < 0 else f'source {source + 1}'} lost {lost} of {had} records, "
+                f"and limits.max_removed is {limit}: look at the source, or run with "
+                "--allow-removals"
+            )
