@@ -148,7 +148,7 @@ class Space:
             raise ConfigError(
                 f"space {self.entry.space!r} cannot be searched with filter {where!r} "
                 f"for columns {[*columns]}: {said}. "
-                f"Metadata columns: {types}; numbers of a CSV are strings unless the source has `types`"
+                f"Metadata columns: {types}; a CSV's are strings unless the source has `types`"
             ) from error
         hits = [
             Hit(
