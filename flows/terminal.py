@@ -88,19 +88,19 @@ def _on_terminal() -> Iterator[Listener]:
 
 @contextlib.contextmanager
 def _in_lines() -> Iterator[Listener]:
-    """For logs: a line when the stage changes, and every ten seconds."""
-    meter, stage, shown_at = Meter(), "", 0.0
+    """For logs: a line for each stage, and every ten seconds where there is a count."""
+    meter, shown_at = Meter(), 0.0
     seen: set[str] = set()
     print("start", file=sys.stderr, flush=True)
 
     def listen(report: Report) -> None:
-        nonlocal stage, shown_at
+        nonlocal shown_at
         line = describe(report, meter)
         now = time.monotonic()
-        new_stage = report.stage != stage and report.stage not in seen
-        seen.add(report.stage)
-        if new_stage or now - shown_at > PLAIN_EVERY_S:
-            stage, shown_at = report.stage, now
+        due = bool(report.total) and now - shown_at > PLAIN_EVERY_S
+        if report.stage not in seen or due:
+            seen.add(report.stage)
+            shown_at = now
             print(line, file=sys.stderr, flush=True)
 
     yield listen
