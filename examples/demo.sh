@@ -18,8 +18,8 @@ step python examples/stdlib_docstrings.py --out build/demo/stdlib.parquet
 step vectorline plan examples/stdlib.yaml
 step vectorline run examples/stdlib.yaml
 step vectorline run examples/stdlib.yaml
-step vectorline search stdlib "run a command and capture what it prints" -k 3
-step vectorline search stdlib "delete a folder and everything in it" -k 3
-step vectorline search stdlib "remember the results of a slow function" -k 3
+step vectorline search stdlib "parse the options of a command line" -k 3
+step vectorline search stdlib "a temporary file that is deleted when it is closed" -k 3
+step vectorline search stdlib "cache of the least recently used results" -k 3
 
 printf '\nGo on: .venv/bin/vectorline search stdlib "TEXT" --store %s\n' "$VECTORLINE_STORE"
