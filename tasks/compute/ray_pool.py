@@ -33,6 +33,7 @@ RAY_ENVIRONMENT = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # on by default; installs everything anew for each actor
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "MALLOC_ARENA_MAX": "2",  # else each thread of a worker keeps memory of its own for good
 }
 
 Actor = Any  # Ray makes the handle's methods at run time: no type of its own knows them

@@ -16,7 +16,7 @@ from tasks.encoders.base import Precision, Prepared, Vectors
 from tasks.errors import ConfigError, EncoderError
 
 _WORD = re.compile(r"\w+")
-_REMEMBERED_WORDS = 1 << 18
+_REMEMBERED_WORDS = 1 << 15
 _LONGEST_REMEMBERED = 64
 _BATCH_WORDS = 1 << 13
 _BLOCK_WORDS = 1 << 20
