@@ -1,8 +1,7 @@
 """Memory of driver and workers by the number of records, with the hashing encoder.
 
 What is counted is anonymous memory (RssAnon): Ray's shared object store is mapped by every process
-and would be counted in each. The driver's base is what it holds when the plan begins, with Prefect
-and Ray up.
+and would be counted in each. The driver's base is what a run of a hundred records takes.
 """
 
 import argparse
@@ -20,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+BASE = 100
 SIZES = (10_000, 100_000, 1_000_000)
 BATCH = 10_000
 TICK_S = 0.05
@@ -27,12 +27,12 @@ MEBIBYTE = 2**20
 
 
 def texts(n_records: int, n_words: int) -> Iterator[pa.RecordBatch]:
-    """Distinct texts, made up from their number."""
+    """Texts of so many words after the number of their record, which makes each another."""
     schema = pa.schema([("id", pa.string()), ("text", pa.string())])
     for start in range(0, n_records, BATCH):
         numbers = range(start, min(start + BATCH, n_records))
         bodies = [
-            " ".join(f"w{(n * 7919 + k * 104_729) % 50_021}" for k in range(n_words))
+            " ".join([f"n{n}", *(f"w{(n * 7919 + k * 104_729) % 50_021}" for k in range(n_words))])
             for n in numbers
         ]
         yield pa.record_batch([[f"record-{n}" for n in numbers], bodies], schema=schema)
@@ -49,21 +49,17 @@ def write(path: Path, n_records: int, n_words: int, row_group: int) -> None:
 
 
 class Sampler(threading.Thread):
-    """The highest RssAnon of this process since the plan began, and of each Ray worker."""
+    """The highest RssAnon of this process, and of any of its Ray workers."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.base = self.driver = self.workers = 0
-        self.planning = threading.Event()
+        self.driver = self.workers = 0
         self.done = threading.Event()
 
     def run(self) -> None:
         """Samples until `done` is set."""
         while not self.done.wait(TICK_S):
-            own = _anonymous("self")
-            if not self.planning.is_set():
-                self.base = own
-            self.driver = max(self.driver, own)
+            self.driver = max(self.driver, _anonymous("self"))
             for pid in _ray_workers():
                 self.workers = max(self.workers, _anonymous(pid))
 
@@ -103,16 +99,9 @@ def run(corpus: Path, store: Path) -> dict[str, Any]:
     """One run, watched; sizes in MiB."""
     from flows.commands import refresh
     from tasks.config import from_dict
-    from tasks.progress import Report, listener
     from tasks.run import Options
 
     sampler = Sampler()
-
-    def note(report: Report) -> None:
-        if report.total:
-            sampler.planning.set()
-
-    listener.set(note)
     sampler.start()
     config = {
         "space": "bench",
@@ -123,12 +112,10 @@ def run(corpus: Path, store: Path) -> dict[str, Any]:
     result = refresh(from_dict(config, "bench"), str(store), Options())
     sampler.done.set()
     sampler.join()
-    n = result["records"]["read"]
     return {
-        "records": n,
+        "records": result["records"]["read"],
         "seconds": time.monotonic() - started,
-        "driver_base_mib": sampler.base / MEBIBYTE,
-        "driver_bytes_a_record": (sampler.driver - sampler.base) / n,
+        "driver_mib": sampler.driver / MEBIBYTE,
         "worker_mib": sampler.workers / MEBIBYTE,
         "stages": result["seconds"],
     }
@@ -138,9 +125,9 @@ def measure(
     sizes: tuple[int, ...] = SIZES, row_group_bytes: int = 2 * 2**30
 ) -> list[dict[str, Any]]:
     """One run for each size, and one over a single row group; each in a process of its own."""
-    found = []
+    found: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        cases = [(f"{n:,} records", n, 12, 50_000) for n in sizes]
+        cases = [(f"{n:,} records", n, 12, 50_000) for n in (BASE, *sizes)]
         if row_group_bytes:
             n = row_group_bytes // 1_000
             cases.append((f"one row group of {row_group_bytes / 2**30:.1f} GiB", n, 143, n))
@@ -151,11 +138,13 @@ def measure(
             command = [sys.executable, "-m", "benchmarks.memory", str(corpus), store.name]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             size = corpus.stat().st_size / MEBIBYTE
-            found.append(
-                {"case": name, "file_mib": size, **json.loads(done.stdout.splitlines()[-1])}
-            )
+            figures = json.loads(done.stdout.splitlines()[-1])
+            base = found[0]["driver_mib"] if found else figures["driver_mib"]
+            a_record = (figures["driver_mib"] - base) * MEBIBYTE / n_records
+            figures |= {"driver_base_mib": base, "driver_bytes_a_record": a_record}
+            found.append({"case": name, "file_mib": size, **figures})
             store.cleanup()
-    return found
+    return found[1:]
 
 
 def main() -> None:

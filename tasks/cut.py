@@ -1,56 +1,21 @@
 """From a plan to jobs: who encodes what, and which vectors are copied from where."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
 
 from schemas.receipt import Receipt
-from tasks.digests import Digests
 from tasks.jobs import Donors, Target, WriteJob
 from tasks.plan import Work
-from tasks.store.diff import Indices, Mask, Outcome, find, first_of_each
+from tasks.shares import Shares
+from tasks.store.diff import Indices, find
 
-MAX_RECORDS = (
-    2_048  # what a lost worker costs: seconds of a small model; a worker holds up to three
-)
+# What a lost worker costs: seconds of a small model. A worker holds up to three jobs.
+MAX_RECORDS = 2_048
 MIN_RECORDS = 256
-MAX_BYTES = 4 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """The records of a plan that must be written, by where their vectors come from.
-
-    `encode` are new contents, each once; `copy` have a content that the head holds already;
-    `repeat` have the content of a record in `encode`, `leader[i]` for `repeat[i]`. All are numbers
-    of records of the comparison, ascending.
-    """
-
-    encode: Indices
-    copy: Indices
-    repeat: Indices
-    leader: Indices
-
-
-def share(work: Work) -> Shares:
-    """Splits the records that must be written."""
-    present, outcomes = work.compared.present, work.compared.diff.outcomes
-    fresh = np.flatnonzero(outcomes <= Outcome.CHANGED)
-    held = _held(present.contents[fresh], work.head.rows.contents)
-    copy = np.sort(
-        np.concatenate([np.flatnonzero(outcomes == Outcome.METADATA_CHANGED), fresh[held]])
-    )
-    fresh = fresh[~held]
-    first = fresh[first_of_each(present.contents[fresh])]
-    leads = first == fresh
-    return Shares(fresh[leads], copy, fresh[~leads], first[~leads])
-
-
-def _held(contents: Digests, head: Digests) -> Mask:
-    """Which contents a table has; an empty one has none, and costs no memory for the answer."""
-    return find(contents, head) >= 0 if len(head) else np.zeros(len(contents), np.bool_)
+MAX_BYTES = 3 * 2**19
 
 
 class Cutter:

@@ -5,8 +5,8 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 
-import numpy as np
 import pyarrow as pa
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -14,20 +14,23 @@ from prefect.cache_policies import NO_CACHE
 from schemas.quarantine import QuarantineEntry, Reason
 from schemas.receipt import Receipt
 from schemas.table import TableSettings
-from tasks.cut import Cutter, Shares, share
-from tasks.digests import digest_json
+from tasks.cut import Cutter
+from tasks.digests import digest_json, to_array
 from tasks.errors import ConfigError, EncoderError, Transient, WorkerLost
 from tasks.jobs import CanaryJob, Target, WriteJob
 from tasks.plan import Plan, Work
-from tasks.reading import entries
+from tasks.reading import entries_of
 from tasks.run import Run
-from tasks.store import snapshots
+from tasks.shares import Shares
+from tasks.store import canaries
+from tasks.store.diff import find
 from tasks.store.rows import merge_metadata, metadata_schema, row_schema
 from tasks.worker import Canaries
 
 logger = logging.getLogger(__name__)
 
 TRIES = 3
+JOBS_AHEAD = 8  # for each worker; the rest is cut when there is room: jobs take memory
 JOBS_PER_WORKER = 4  # so that all workers end at about the same time
 
 
@@ -62,7 +65,7 @@ def encode(run: Run, plan: Plan) -> Encoded:
     started = time.monotonic()
     if plan.work is None:
         raise ValueError("nothing to encode: the plan has no changes")
-    shares = share(plan.work)
+    shares = plan.work.shares
     encoded = _prepare_table(run, plan, plan.work)
     target = Target(
         store_uri=run.store_uri,
@@ -73,10 +76,10 @@ def encode(run: Run, plan: Plan) -> Encoded:
     )
     total = len(shares.encode) + len(shares.copy) + len(shares.repeat)
     cutter = Cutter(plan.work, target, encoded.base_version, run.pool.n_workers * JOBS_PER_WORKER)
-    first = [*cutter.encoding(shares.encode), *cutter.copying(shares.copy)]
+    first = chain(cutter.encoding(shares.encode), cutter.copying(shares.copy))
     _drive(run, plan.work, encoded, cutter, first, total)
     shares = _without_spoiled(run, plan.work, encoded, shares)
-    repeats = list(cutter.repeating(shares, encoded.receipts))
+    repeats = cutter.repeating(shares, encoded.receipts)
     _drive(run, plan.work, encoded, cutter, repeats, total)
     encoded.encoder_loads += sum(receipt.encoder_loads for receipt in encoded.receipts)
     encoded.seconds = time.monotonic() - started
@@ -100,10 +103,7 @@ def _prepare_table(run: Run, plan: Plan, work: Work) -> Encoded:
             normalized=run.encoder.normalized,
             store_content=run.config.store_content,
         )
-        vectors = pa.FixedSizeListArray.from_arrays(made.vectors.reshape(-1), made.vectors.shape[1])
-        snapshots.write(
-            run.store_uri, name, "canaries", pa.table({"vector": vectors}), {"format": "1"}
-        )
+        canaries.write(run.store_uri, name, made.vectors)
         metadata = merge_metadata(pa.schema([]), work.metadata).schema
         table.create(row_schema(run.encoder.dim, metadata, settings.store_content), settings)
         base, precision, loads = table.open().version, made.precision, made.encoder_loads
@@ -152,7 +152,8 @@ def _drive(
     run: Run, work: Work, encoded: Encoded, cutter: Cutter, jobs: Iterable[WriteJob], total: int
 ) -> None:
     """Does the jobs; one that failed is tried elsewhere, then halved until its poison is alone."""
-    todo = deque(jobs)
+    cut, ahead = iter(jobs), JOBS_AHEAD * run.pool.n_workers
+    todo = deque(islice(cut, ahead))
     poison: dict[int, tuple[Reason, str]] = {}
     done = sum(receipt.records for receipt in encoded.receipts)
     run.report("encode", done, total)
@@ -176,15 +177,17 @@ def _drive(
             todo.append(job.again())
         elif error is not None:
             raise error
-    encoded.poison += entries(run, work.scanned, poison)
+        todo.extend(islice(cut, max(0, ahead - len(todo))))
+    encoded.poison += entries_of(run, work.scanned, poison)
 
 
 def _without_spoiled(run: Run, work: Work, encoded: Encoded, shares: Shares) -> Shares:
     """Repeats of a content that could not be encoded go to quarantine like their leader."""
     why = {bytes.fromhex(one.content_hash): (one.reason, one.detail) for one in encoded.quarantined}
-    contents = work.compared.present.contents
-    spoiled = np.array([contents[n].tobytes() in why for n in shares.repeat.tolist()], np.bool_)
+    if not why:
+        return shares
+    spoiled = find(work.compared.present.contents[shares.repeat], to_array(why)) >= 0
     places = work.compared.origin[shares.repeat[spoiled]].tolist()
     found = {place: why[work.scanned.contents[place].tobytes()] for place in places}
-    encoded.poison += entries(run, work.scanned, found)
+    encoded.poison += entries_of(run, work.scanned, found)
     return replace(shares, repeat=shares.repeat[~spoiled], leader=shares.leader[~spoiled])

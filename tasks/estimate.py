@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from tasks.cut import share
 from tasks.errors import StoreError
 from tasks.jobs import RateJob
 from tasks.limits import objections
@@ -24,7 +23,7 @@ FREE_BYTES = 64 * 2**20
 
 def write_bytes(run: Run, work: Work) -> int:
     """About how many bytes the rows of a plan will take."""
-    shares = share(work)
+    shares = work.shares
     records = np.concatenate([shares.encode, shares.copy, shares.repeat])
     content = int(_sizes(work, records).sum()) if run.config.store_content else 0
     return content + len(records) * (4 * run.encoder.dim + ROW_BYTES)
@@ -76,7 +75,7 @@ def estimate(run: Run, plan: Plan) -> dict[str, Any]:
     }
     if plan.work is None or not plan.changes:
         return found
-    shares = share(plan.work)
+    shares = plan.work.shares
     found |= {"to_encode": len(shares.encode), "bytes": write_bytes(run, plan.work)}
     if len(shares.encode):
         rate = _measure(run, plan.work, shares.encode)

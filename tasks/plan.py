@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -13,17 +14,17 @@ from prefect.client.schemas.objects import State
 from schemas.manifest import RecordBook
 from schemas.quarantine import QuarantineEntry, Reason
 from tasks import ledger
+from tasks.books import books_of_files, books_of_work, file_entries
 from tasks.compare import Compared, Head, compare, head_of
 from tasks.digests import digest_text
 from tasks.errors import Transient
 from tasks.ledger import FileEntry, Ledger
-from tasks.reading import Listing, Reading, entries, list_files, read
+from tasks.reading import entries_of, list_files, read
 from tasks.run import Run
 from tasks.scanned import Scanned
+from tasks.shares import Shares, share
 from tasks.store import quarantine
-from tasks.store.diff import Indices, Outcome
-
-BAD = (Outcome.QUARANTINED, Outcome.CONFLICT)
+from tasks.store.diff import Outcome
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class Work:
     head: Head
     compared: Compared
     metadata: pa.Schema
+
+    @cached_property
+    def shares(self) -> Shares:
+        """The records that must be written."""
+        return share(self.compared, self.head)
 
     @property
     def changes(self) -> bool:
@@ -97,7 +103,9 @@ def plan(run: Run) -> Plan:
         unread -= {n for n in unread if known.entries[listing.files[n].key].quarantined}
     if len(unread) == len(listing.files) == len(known.entries):
         entries = list(known.entries.values())
-        return Plan(version, rows, _books(entries), prior, entries, time.monotonic() - started)
+        return Plan(
+            version, rows, books_of_files(entries), prior, entries, time.monotonic() - started
+        )
     unread -= {n for n in unread if known.entries[listing.files[n].key].entangled}
     head = head_of(run, version)
     while True:
@@ -115,8 +123,8 @@ def plan(run: Run) -> Plan:
         *_entries(run, work, prior),
         *reading.unreadable.values(),
     ]
-    files = [*kept, *_file_entries(listing, reading, work, unread)]
-    books = _work_books(compared, kept, len(reading.unreadable))
+    files = [*kept, *file_entries(listing, reading, compared, head, unread)]
+    books = books_of_work(compared, kept, len(reading.unreadable))
     return Plan(version, rows, books, quarantined, files, time.monotonic() - started, work)
 
 
@@ -126,78 +134,6 @@ def _ledger(run: Run, version: int) -> Ledger:
     return ledger.read(
         run.store_uri, run.table.name, lance_version=version, sources_digest=run.sources_digest
     )
-
-
-def _books(entries: Sequence[FileEntry]) -> RecordBook:
-    """The books of files that were not read: what is neither duplicate nor bad is in the table."""
-    read_, duplicate, bad = (
-        sum(getattr(entry, name) for entry in entries)
-        for name in ("records", "duplicates", "quarantined")
-    )
-    return RecordBook(
-        read=read_, unchanged=read_ - duplicate - bad, duplicate=duplicate, quarantined=bad
-    )
-
-
-def _work_books(compared: Compared, kept: Sequence[FileEntry], unreadable: int) -> RecordBook:
-    found = compared.diff
-    unread = _books(kept)
-    tombstoned = np.isin(found.row_groups, found.record_groups[found.outcomes == Outcome.TOMBSTONE])
-    bad = sum(found.count(outcome) for outcome in BAD) + unread.quarantined + unreadable
-    return RecordBook(
-        read=len(found.outcomes)
-        - found.count(Outcome.TOMBSTONE)
-        + unread.duplicate
-        + unread.quarantined
-        + unreadable,
-        new=found.count(Outcome.NEW),
-        changed=found.count(Outcome.CHANGED),
-        metadata_changed=found.count(Outcome.METADATA_CHANGED),
-        unchanged=found.count(Outcome.UNCHANGED),
-        removed=len(np.unique(found.row_groups[found.absent | tombstoned])),
-        duplicate=found.count(Outcome.DUPLICATE) + unread.duplicate,
-        quarantined=bad,
-    )
-
-
-def _file_entries(
-    listing: Listing, reading: Reading, work: Work, unread: set[int]
-) -> list[FileEntry]:
-    """What each file that was read adds to the books."""
-    n, compared = len(listing.files), work.compared
-    kept = work.head.kept_rows(listing, compared.diff)
-    outcomes = compared.diff.outcomes
-    records = np.bincount(reading.scanned.files[compared.origin[compared.origin >= 0]], minlength=n)
-
-    def counts(*wanted: Outcome) -> Indices:
-        places = compared.origin[np.isin(outcomes, wanted) & (compared.origin >= 0)]
-        return np.bincount(reading.scanned.files[places], minlength=n)
-
-    tombstones, duplicates, bad = counts(Outcome.TOMBSTONE), counts(Outcome.DUPLICATE), counts(*BAD)
-    conflicts = counts(Outcome.CONFLICT)
-    retried = {
-        reading.scanned.files[place] for place, entry in reading.scanned.problems if entry.transient
-    }
-    entries = []
-    for number, one in enumerate(listing.files):
-        if number in unread:
-            continue
-        if number in reading.unreadable:
-            entries.append(FileEntry(one.file.uri, one.source, "", 1, 0, 1, entangled=True))
-            continue
-        shared = duplicates[number] + conflicts[number] + tombstones[number] + kept[number] > 0
-        entries.append(
-            FileEntry(
-                uri=one.file.uri,
-                source=one.source,
-                stamp="" if number in retried else one.file.stamp,
-                records=int(records[number] - tombstones[number]),
-                duplicates=int(duplicates[number]),
-                quarantined=int(bad[number]),
-                entangled=bool(shared),
-            )
-        )
-    return entries
 
 
 def _entries(run: Run, work: Work, prior: Sequence[QuarantineEntry]) -> list[QuarantineEntry]:
@@ -216,4 +152,4 @@ def _entries(run: Run, work: Work, prior: Sequence[QuarantineEntry]) -> list[Qua
     ]
     detail = "a record before it has the same id and another content"
     why = {place: (Reason.ID_CONFLICT, detail) for place in conflicts.tolist()}
-    return made + entries(run, work.scanned, why)
+    return made + entries_of(run, work.scanned, why)

@@ -103,7 +103,7 @@ def read(run: Run, listing: Listing, wanted: Sequence[int]) -> Reading:
     return Reading(scanned, _types(run, listing, wanted, found), unreadable)
 
 
-def entries(
+def entries_of(
     run: Run, scanned: Scanned, why: Mapping[int, tuple[Reason, str]]
 ) -> list[QuarantineEntry]:
     """Quarantine entries of records by their places, whose ids are read from the source again."""

@@ -9,7 +9,11 @@ import pyarrow as pa
 
 from schemas.quarantine import QuarantineEntry, Reason
 from tasks.encoders.base import Vectors
+from tasks.errors import EncoderError
 from tasks.sources.base import Record
+from tasks.store.rows import to_column
+
+NORM_TOLERANCE = 1e-3  # a float32 vector that was normalised in bfloat16 is off by less
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +60,13 @@ class Row:
 
 def to_arrow(rows: Sequence[Row], vectors: Vectors, schema: pa.Schema, run_id: str) -> pa.Table:
     """The rows in their table's schema, row i with vector i; missing metadata are null."""
-    flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))
     own: dict[str, object] = {
         "id": [row.id for row in rows],
         "record_id": [row.record_id for row in rows],
         "chunk": [row.chunk for row in rows],
         "span": [row.span for row in rows],
         "modality": ["text"] * len(rows),
-        "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
+        "vector": to_column(vectors),
         "content_hash": [row.content for row in rows],
         "chunk_hash": [row.hash for row in rows],
         "metadata_hash": [row.metadata for row in rows],
@@ -90,3 +93,30 @@ def checksum(rows: Sequence[Row], vectors: Vectors) -> str:
         state.update(row.id.encode() + b"\n" + row.content)
     state.update(np.ascontiguousarray(vectors, "<f4").tobytes())
     return state.hexdigest()
+
+
+def split_bad(
+    rows: list[Row], vectors: Vectors, *, normalized: bool
+) -> tuple[list[Row], Vectors, list[QuarantineEntry]]:
+    """Rows and vectors without bad records, and these records' quarantine entries.
+
+    A record with a vector that is not finite or has no length is bad, with all its rows. Raises
+    EncoderError if the vectors are said to be `normalized` and one is not.
+    """
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    good = np.isfinite(norms) & (norms > 0)
+    if normalized and good.any():
+        worst = norms[good][np.abs(norms[good] - 1).argmax()]
+        if abs(worst - 1) > NORM_TOLERANCE:
+            raise EncoderError(
+                f"the encoder says that it normalises and gave a norm of {worst:.6f}"
+            )
+    bad: dict[int, QuarantineEntry] = {}
+    for number in np.flatnonzero(~good).tolist():
+        reason = Reason.ZERO_NORM if norms[number] == 0 else Reason.NOT_FINITE
+        entry = rows[number].quarantined(reason, f"norm of the vector: {norms[number]}")
+        bad.setdefault(id(rows[number].record), entry)
+    if not bad:
+        return rows, vectors, []
+    keep = [number for number, row in enumerate(rows) if id(row.record) not in bad]
+    return [rows[number] for number in keep], vectors[keep], list(bad.values())

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -43,10 +44,10 @@ class Scanned:
 
         `records` are ascending.
         """
-        of_shard = np.searchsorted(self.bounds, records, side="right") - 1
-        for part in np.split(records, np.flatnonzero(np.diff(of_shard)) + 1):
-            if len(part):
-                shard = int(np.searchsorted(self.bounds, part[0], side="right")) - 1
+        edges = np.searchsorted(records, self.bounds).tolist()
+        for shard, (start, end) in enumerate(pairwise(edges)):
+            if start < end:
+                part = records[start:end]
                 yield self.shards[shard], part - self.bounds[shard], part
 
     def place(self, source: int, shard: Shard, offset: int) -> int:

@@ -11,8 +11,8 @@ from tasks.encoders import canaries
 from tasks.encoders.base import Encoder, Precision, Vectors
 from tasks.errors import ConfigError, EncoderError
 from tasks.secrets import resolve_secrets
-from tasks.store import snapshots
-from tasks.store.rows import metadata_schema
+from tasks.store import canaries as stored_canaries
+from tasks.store.rows import metadata_schema, to_matrix
 from tasks.store.space import Hit, Space
 
 
@@ -64,25 +64,16 @@ def _vector_of(space: Space, record_id: str) -> Vectors:
         raise ConfigError(
             f"space {space.entry.space!r} version {space.version} has no record {record_id!r}"
         )
-    vectors: Vectors = (
-        rows["vector"].combine_chunks().flatten().to_numpy().reshape(rows.num_rows, -1)
-    )
-    mean: Vectors = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+    mean: Vectors = to_matrix(rows["vector"]).mean(axis=0, dtype=np.float64).astype(np.float32)
     return mean
 
 
 def embed_queries(space: Space, texts: list[str]) -> Vectors:
     """Vectors of queries by the very encoder that made the table, row i for text i."""
     encoder = _encoder_of(space.settings)
-    stored = snapshots.read(space.store_uri, space.entry.table, "canaries")
-    if stored is None:
-        raise EncoderError(
-            f"the canaries of table {space.entry.table!r} are missing: "
-            "it cannot be searched by text"
-        )
+    stored = stored_canaries.read(space.store_uri, space.entry.table)
     encoder.load(Precision(encoder.precision(space.settings.precision)))
-    column = stored[0]["vector"].combine_chunks()
-    canaries.check(encoder, column.flatten().to_numpy().reshape(len(column), -1))
+    canaries.check(encoder, stored)
     return encoder.encode(encoder.prepare_query(texts))
 
 

@@ -9,17 +9,16 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-import pyarrow as pa
 
-from schemas.quarantine import QuarantineEntry, Reason
 from schemas.receipt import Receipt
 from tasks import plugins
 from tasks.chunking.base import Chunker
 from tasks.compute.base import Progress
+from tasks.copying import copy_vectors
 from tasks.digests import digest_text, to_array
 from tasks.encoders import canaries
 from tasks.encoders.base import Encoder, Precision, Prepared, Vectors
@@ -31,16 +30,16 @@ from tasks.errors import (
     VectorlineError,
     WorkerLost,
 )
-from tasks.jobs import CanaryJob, Donors, NameJob, Offsets, RateJob, ScanJob, Target, WriteJob
-from tasks.rows import Row, checksum, to_arrow
+from tasks.jobs import CanaryJob, NameJob, Offsets, RateJob, ScanJob, Target, WriteJob
+from tasks.rows import Row, checksum, split_bad, to_arrow
 from tasks.scan import Examined, at_offsets, examine, scan
 from tasks.sources.base import Record, Shard, Source
-from tasks.store import fragments, receipts, snapshots
+from tasks.store import canaries as stored_canaries
+from tasks.store import fragments, receipts
 from tasks.store.table import Table
 
 PREPARE_CONTENTS = 512  # tokenised in one call: enough for the tokenizer, little for the memory
 WARM_UP = 16  # the first batches of a process are slow
-NORM_TOLERANCE = 1e-3  # a float32 vector that was normalised in bfloat16 is off by less
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +71,22 @@ class Rate:
 
     tokens_per_byte: float
     tokens_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """The distinct contents of some rows, ready to be encoded; row i has number `of_row[i]`."""
+
+    prepared: Sequence[Prepared] = ()
+    of_row: Offsets = field(default_factory=lambda: np.empty(0, np.int64))
+
+    @property
+    def tokens(self) -> int:
+        return sum(one.cost for one in self.prepared)
+
+    @property
+    def truncated(self) -> int:
+        return sum(one.truncated for one in self.prepared)
 
 
 class Worker:
@@ -243,7 +258,7 @@ class Worker:
         precision = Precision(target.precision)
         if self._batcher is None or self._loaded != precision:
             self._load(precision)
-            canaries.check(self._encoder, _stored_canaries(target))
+            canaries.check(self._encoder, stored_canaries.read(target.store_uri, target.table))
             self._batcher = Batcher(self._encoder)
         return self._batcher
 
@@ -267,8 +282,7 @@ class Worker:
         tokens = sum(item.cost for item in prepared)
         return Rate(tokens / sum(len(one.content.encode()) for one in records), tokens / seconds)
 
-    def _prepare(self, rows: Sequence[Row]) -> tuple[list[Prepared], Offsets]:
-        """Each distinct content once, and for each row the number of its content."""
+    def _prepare(self, rows: Sequence[Row]) -> _Contents:
         places: dict[bytes, int] = {}
         firsts: list[Row] = []
         of_row = np.empty(len(rows), np.int64)
@@ -282,120 +296,54 @@ class Worker:
             texts = [row.text for row in firsts[start : start + PREPARE_CONTENTS]]
             prepared += self._encoder.prepare(texts)
             self._done += Progress(steps=1)
-        return prepared, of_row
+        return _Contents(prepared, of_row)
 
     def _on_batch(self, contents: int, tokens: int) -> None:
         self._done += Progress(steps=1, contents=contents, tokens=tokens)
         self._check_stop()
 
-    def _copy(self, rows: Sequence[Row], donors: Donors, target: Target) -> Vectors:
-        """The vectors that equal contents have already, row i for row i."""
-        table = Table(target.store_uri, target.table)
-        places: dict[tuple[bytes, int], int] = {}
-        parts: list[Vectors] = []
-        for part in _donor_rows(table, donors, rows):
-            keys = zip(part["content_hash"].to_pylist(), part["chunk"].to_pylist(), strict=True)
-            n_before = sum(map(len, parts))
-            places |= {key: place for place, key in enumerate(keys, start=n_before)}
-            parts.append(_matrix(part["vector"]))
-        try:
-            wanted = [places[row.content, row.chunk] for row in rows]
-        except KeyError as error:
-            raise SourceChanged(
-                "a vector that was to be copied is not there any more; plan anew"
-            ) from error
-        vectors: Vectors = np.concatenate(parts)[wanted]
-        return vectors
-
     # -- writing ------------------------------------------------------------------------------
 
     def _write_rows(self, job: WriteJob) -> Receipt:
         started = time.monotonic()
-        prepared: list[Prepared] = []
         if job.donors is None:
             with self._encoding:
                 batcher = self._ready(job.target)
         with self._reading:
             rows = self._read(job)
-            if job.donors is None:
-                prepared, of_row = self._prepare(rows)
+            contents = self._prepare(rows) if job.donors is None else _Contents()
         read = time.monotonic()
+        tokens, truncated, encoded = contents.tokens, contents.truncated, len(contents.prepared)
         if job.donors is None:
             with self._encoding:
-                vectors = batcher.encode(prepared, self._on_batch)[of_row]
+                vectors = batcher.encode(contents.prepared, self._on_batch)
+            if encoded < len(rows):
+                vectors = vectors[contents.of_row]
         else:
-            vectors = self._copy(rows, job.donors, job.target)
-        rows, vectors, quarantined = self._drop_bad(rows, vectors)
-        encoded = time.monotonic()
+            vectors = copy_vectors(rows, job.donors, job.target)
+        del contents  # the tokens take as much memory as the texts
+        rows, vectors, quarantined = split_bad(rows, vectors, normalized=self._encoder.normalized)
+        given = time.monotonic()
         with self._writing:
             target = job.target
-            table = to_arrow(rows, vectors, target.schema, target.run_id)
             uri = Table(target.store_uri, target.table).uri
+            table = to_arrow(rows, vectors, target.schema, target.run_id)
             receipt = Receipt(
                 table=target.table,
                 run_id=target.run_id,
                 job=job.number,
                 attempt=job.attempt,
-                fragments=tuple(fragments.write(uri, table)) if rows else (),
+                fragments=tuple(fragments.write(uri, table)),
                 rows=len(rows),
                 records=len(job.offsets),
-                encoded=len(prepared),
+                encoded=encoded,
                 encoder_loads=self._take_loads(),
-                tokens=sum(item.cost for item in prepared),
-                truncated=sum(item.truncated for item in prepared),
+                tokens=tokens,
+                truncated=truncated,
                 checksum=checksum(rows, vectors),
                 quarantined=tuple(quarantined),
-                seconds={"read": read - started, "encode": encoded - read},
+                seconds={"read": read - started, "encode": given - read},
             )
             receipts.publish(target.store_uri, receipt)
         self._done += Progress(steps=1, records=len(job.offsets))
         return receipt
-
-    def _drop_bad(
-        self, rows: list[Row], vectors: Vectors
-    ) -> tuple[list[Row], Vectors, list[QuarantineEntry]]:
-        """Rows and vectors without bad records, and these records' quarantine entries.
-
-        A record with a vector that is not finite or has no length is bad, with all its rows.
-        """
-        norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
-        good = np.isfinite(norms) & (norms > 0)
-        if self._encoder.normalized and good.any():
-            worst = norms[good][np.abs(norms[good] - 1).argmax()]
-            if abs(worst - 1) > NORM_TOLERANCE:
-                raise EncoderError(
-                    f"encoder {self._spec.encoder[0]!r} says that it normalises "
-                    f"and gave a norm of {worst:.6f}"
-                )
-        bad: dict[int, QuarantineEntry] = {}
-        for number in np.flatnonzero(~good).tolist():
-            reason = Reason.ZERO_NORM if norms[number] == 0 else Reason.NOT_FINITE
-            entry = rows[number].quarantined(reason, f"norm of the vector: {norms[number]}")
-            bad.setdefault(id(rows[number].record), entry)
-        if not bad:
-            return rows, vectors, []
-        keep = [number for number, row in enumerate(rows) if id(row.record) not in bad]
-        return [rows[number] for number in keep], vectors[keep], list(bad.values())
-
-
-def _matrix(column: pa.ChunkedArray) -> Vectors:
-    whole = column.combine_chunks()
-    vectors: Vectors = whole.flatten().to_numpy().reshape(len(whole), column.type.list_size)
-    return vectors
-
-
-def _stored_canaries(target: Target) -> Vectors:
-    stored = snapshots.read(target.store_uri, target.table, "canaries")
-    if stored is None:
-        raise EncoderError(
-            f"the canaries of table {target.table!r} are missing; it cannot be written to"
-        )
-    return _matrix(stored[0]["vector"])
-
-
-def _donor_rows(table: Table, donors: Donors, rows: Sequence[Row]) -> Iterator[pa.Table]:
-    if donors.addresses is not None and donors.lance_version is not None:
-        yield table.vectors_at(donors.lance_version, donors.addresses)
-    if donors.fragments:
-        wanted = to_array(sorted({row.content for row in rows}))
-        yield fragments.read_vectors(table.uri, donors.fragments, wanted)

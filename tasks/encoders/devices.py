@@ -1,5 +1,9 @@
 """What this machine computes with: device, precision, size of a batch."""
 
+import ctypes
+import os
+import sys
+
 from tasks.encoders.base import Precision
 from tasks.errors import EncoderError
 
@@ -8,6 +12,8 @@ _MPS_TOKENS = 4_096
 _CUDA_TOKENS_PER_GIB = 2_048
 _MOST_CUDA_TOKENS = 65_536
 _FIRST_CUDA_WITH_BFLOAT16 = (8, 0)
+_LARGE_BLOCK = 32 * 2**20  # glibc allows no more
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 def best_device() -> str:
@@ -49,6 +55,19 @@ def good_batch(device: str) -> int:
         memory_gib = torch.cuda.get_device_properties(device).total_memory / 2**30
         return min(_MOST_CUDA_TOKENS, max(1, round(memory_gib)) * _CUDA_TOKENS_PER_GIB)
     return _MPS_TOKENS if device == "mps" else _CPU_TOKENS
+
+
+def keep_large_blocks() -> None:
+    """Tells glibc to keep freed blocks of up to 32 MiB for the next ones, as torch's are.
+
+    A pool starts its workers with MALLOC_MMAP_THRESHOLD_ set so low that memory is given back at
+    once. A torch model on a CPU, whose intermediate results are of some megabytes, loses 20 to 30 %
+    of its speed with it. Where that is not set, nothing is changed.
+    """
+    if "MALLOC_MMAP_THRESHOLD_" in os.environ and sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda *_: None)  # musl has none
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
+        mallopt(_M_TRIM_THRESHOLD, 2 * _LARGE_BLOCK)
 
 
 def _cuda_precision() -> Precision:

@@ -1,4 +1,4 @@
-"""Records from Parquet files, streamed a few megabytes at a time."""
+"""Records from Parquet files, streamed a megabyte at a time."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,7 @@ from tasks.sources.base import File, Record, Shard
 from tasks.sources.fields import Columns, Fields
 from tasks.sources.files import FileSet
 
-BATCH_BYTES = 4 * 2**20
+BATCH_BYTES = 1 * 2**20
 MAX_BATCH_ROWS = 4096  # sizes in footers are those of encoded pages: repeated values take more
 BUFFER_BYTES = 2**20
 FOOTERS_AT_ONCE = 8

@@ -16,8 +16,9 @@ from tasks.digests import Digests
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Indices: TypeAlias = npt.NDArray[np.int64]
+Groups: TypeAlias = npt.NDArray[np.int32]
 
-DIGEST_ROWS = 65_536
+BLOCK_ROWS = 65_536
 
 
 class Outcome(IntEnum):
@@ -79,8 +80,8 @@ class Diff:
     outcomes: npt.NDArray[np.uint8]
     removed: Mask
     absent: Mask
-    record_groups: Indices
-    row_groups: Indices
+    record_groups: Groups
+    row_groups: Groups
     data_digest: str
 
     def count(self, outcome: Outcome) -> int:
@@ -125,19 +126,21 @@ def diff(base: Base, present: Present) -> Diff:
     return Diff(outcomes, removed, absent, record_groups, row_groups, digest)
 
 
-def _group(base: Digests, present: Digests) -> tuple[Indices, int]:
+def _group(base: Digests, present: Digests) -> tuple[Groups, int]:
     """A number for each entry, rows first: the same for equal ids, and in the order of ids."""
-    first = np.concatenate([base[:, 0], present[:, 0]])
-    second = np.concatenate([base[:, 1], present[:, 1]])
-    order = np.lexsort((second, first))
+    # A plan's memory has its peak here: no array is made that can be done without.
+    both = np.concatenate([base, present]) if len(base) else present
+    order = np.lexsort((both[:, 1], both[:, 0]))
     new = np.ones(len(order), np.bool_)
-    new[1:] = (first[order[1:]] != first[order[:-1]]) | (second[order[1:]] != second[order[:-1]])
-    groups = np.empty(len(order), np.int64)
-    groups[order] = np.cumsum(new) - 1
+    for start in range(1, len(order), BLOCK_ROWS):
+        block = both[order[start - 1 : start + BLOCK_ROWS]]
+        new[start : start + BLOCK_ROWS] = (block[1:] != block[:-1]).any(axis=1)
+    groups = np.empty(len(order), np.int32)
+    groups[order] = np.cumsum(new, dtype=np.int32) - 1
     return groups, int(np.count_nonzero(new))
 
 
-def _first(groups: Indices, mask: Mask, n_groups: int) -> Indices:
+def _first(groups: Groups, mask: Mask, n_groups: int) -> Indices:
     """The lowest index of each group where `mask` holds, -1 where there is none."""
     found = np.full(n_groups, -1, np.int64)
     indices = np.flatnonzero(mask)[::-1]
@@ -145,14 +148,14 @@ def _first(groups: Indices, mask: Mask, n_groups: int) -> Indices:
     return found
 
 
-def _any(groups: Indices, mask: Mask, n_groups: int) -> Mask:
+def _any(groups: Groups, mask: Mask, n_groups: int) -> Mask:
     found = np.zeros(n_groups, np.bool_)
     found[groups[mask]] = True
     return found
 
 
 def _outcomes(
-    base: Base, present: Present, winner: Indices, row: Indices, record_groups: Indices
+    base: Base, present: Present, winner: Indices, row: Indices, record_groups: Groups
 ) -> npt.NDArray[np.uint8]:
     outcomes = np.full(len(present.ids), Outcome.DUPLICATE, np.uint8)
     own = winner[record_groups]
@@ -184,8 +187,8 @@ def _data_digest(base: Base, present: Present, winner: Indices, row: Indices) ->
     `winner` or `row` names each group's entry.
     """
     state = hashlib.blake2b(digest_size=16)
-    for start in range(0, len(winner), DIGEST_ROWS):
-        part = slice(start, start + DIGEST_ROWS)
+    for start in range(0, len(winner), BLOCK_ROWS):
+        part = slice(start, start + BLOCK_ROWS)
         from_present, from_base = winner[part], row[part]
         held = (from_present >= 0) | (from_base >= 0)
         entries = np.zeros((len(from_present), 6), np.uint64)

@@ -1,11 +1,17 @@
 """The columns of every table, and what becomes of them when a source's metadata changes."""
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.table import RESERVED
 from tasks.errors import ConfigError
+
+Matrix: TypeAlias = npt.NDArray[np.float32]
+"""Vectors, shape (n, dim)."""
 
 HASH = pa.binary(16)
 OWN_COLUMNS = (
@@ -27,14 +33,26 @@ TEXT = pa.field("text", pa.string())
 class MetadataChange:
     """What must happen to a table before rows with other metadata columns are written to it.
 
-    `schema` has the metadata columns as they are afterwards, also the dropped ones: those stay,
-    null from now on.
+    `schema` has the metadata columns as they are afterwards; those that the source
+    dropped stay, null from now on.
     """
 
     schema: pa.Schema
     added: tuple[pa.Field, ...]
     widened: tuple[pa.Field, ...]
-    dropped: tuple[str, ...]
+
+
+def to_column(vectors: Matrix) -> pa.FixedSizeListArray:
+    """A column of vectors, row i for row i, without a copy."""
+    flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+
+
+def to_matrix(column: pa.Array | pa.ChunkedArray) -> Matrix:
+    """A column of vectors as a matrix, without a copy where it is in one piece."""
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    vectors: Matrix = whole.flatten().to_numpy().reshape(len(whole), column.type.list_size)
+    return vectors
 
 
 def row_schema(dim: int, metadata: pa.Schema, store_content: bool) -> pa.Schema:
@@ -74,8 +92,7 @@ def merge_metadata(table: pa.Schema, incoming: pa.Schema) -> MetadataChange:
         elif (wider := _wider(fields[field.name], field)) != fields[field.name]:
             widened.append(wider)
     fields |= {field.name: field for field in (*added, *widened)}
-    dropped = tuple(name for name in present.names if name not in incoming.names)
-    return MetadataChange(pa.schema(list(fields.values())), tuple(added), tuple(widened), dropped)
+    return MetadataChange(pa.schema(list(fields.values())), tuple(added), tuple(widened))
 
 
 def _check_names(metadata: pa.Schema) -> None:

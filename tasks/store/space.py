@@ -16,7 +16,7 @@ from schemas.table import TableSettings
 from tasks.errors import ConfigError
 from tasks.store import layout
 from tasks.store.catalog import Catalog
-from tasks.store.rows import metadata_schema
+from tasks.store.rows import metadata_schema, to_matrix
 from tasks.store.table import Table
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Space:
         vectors = np.empty((self.rows, self.settings.dim), np.float32)
         for batch in self.dataset.to_batches(columns=["id", "vector"]):
             rows = slice(len(ids), len(ids) + batch.num_rows)
-            vectors[rows] = batch["vector"].flatten().to_numpy().reshape(-1, self.settings.dim)
+            vectors[rows] = to_matrix(batch["vector"])
             ids += batch["id"].to_pylist()
         return ids, vectors
 

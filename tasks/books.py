@@ -1,0 +1,86 @@
+"""The books of a plan, whole and file by file."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from schemas.manifest import RecordBook
+from tasks.compare import Compared, Head
+from tasks.ledger import FileEntry
+from tasks.reading import Listing, Reading
+from tasks.store.diff import Indices, Outcome
+
+BAD = (Outcome.QUARANTINED, Outcome.CONFLICT)
+
+
+def books_of_files(entries: Sequence[FileEntry]) -> RecordBook:
+    """The books of files that were not read: what is neither duplicate nor bad is in the table."""
+    read_, duplicate, bad = (
+        sum(getattr(entry, name) for entry in entries)
+        for name in ("records", "duplicates", "quarantined")
+    )
+    return RecordBook(
+        read=read_, unchanged=read_ - duplicate - bad, duplicate=duplicate, quarantined=bad
+    )
+
+
+def books_of_work(compared: Compared, kept: Sequence[FileEntry], unreadable: int) -> RecordBook:
+    """The books of a plan: what was compared, files that were kept unread, and unreadable ones."""
+    found = compared.diff
+    unread = books_of_files(kept)
+    tombstoned = np.isin(found.row_groups, found.record_groups[found.outcomes == Outcome.TOMBSTONE])
+    bad = sum(found.count(outcome) for outcome in BAD) + unread.quarantined + unreadable
+    return RecordBook(
+        read=len(found.outcomes)
+        - found.count(Outcome.TOMBSTONE)
+        + unread.duplicate
+        + unread.quarantined
+        + unreadable,
+        new=found.count(Outcome.NEW),
+        changed=found.count(Outcome.CHANGED),
+        metadata_changed=found.count(Outcome.METADATA_CHANGED),
+        unchanged=found.count(Outcome.UNCHANGED),
+        removed=len(np.unique(found.row_groups[found.absent | tombstoned])),
+        duplicate=found.count(Outcome.DUPLICATE) + unread.duplicate,
+        quarantined=bad,
+    )
+
+
+def file_entries(
+    listing: Listing, reading: Reading, compared: Compared, head: Head, unread: set[int]
+) -> list[FileEntry]:
+    """What each file that was read adds to the books."""
+    n = len(listing.files)
+    kept = head.kept_rows(listing, compared.diff)
+    outcomes = compared.diff.outcomes
+    records = np.bincount(reading.scanned.files[compared.origin[compared.origin >= 0]], minlength=n)
+
+    def counts(*wanted: Outcome) -> Indices:
+        places = compared.origin[np.isin(outcomes, wanted) & (compared.origin >= 0)]
+        return np.bincount(reading.scanned.files[places], minlength=n)
+
+    tombstones, duplicates, bad = counts(Outcome.TOMBSTONE), counts(Outcome.DUPLICATE), counts(*BAD)
+    conflicts = counts(Outcome.CONFLICT)
+    retried = {
+        reading.scanned.files[place] for place, entry in reading.scanned.problems if entry.transient
+    }
+    entries = []
+    for number, one in enumerate(listing.files):
+        if number in unread:
+            continue
+        if number in reading.unreadable:
+            entries.append(FileEntry(one.file.uri, one.source, "", 1, 0, 1, entangled=True))
+            continue
+        shared = duplicates[number] + conflicts[number] + tombstones[number] + kept[number] > 0
+        entries.append(
+            FileEntry(
+                uri=one.file.uri,
+                source=one.source,
+                stamp="" if number in retried else one.file.stamp,
+                records=int(records[number] - tombstones[number]),
+                duplicates=int(duplicates[number]),
+                quarantined=int(bad[number]),
+                entangled=bool(shared),
+            )
+        )
+    return entries
