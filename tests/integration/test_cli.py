@@ -1,4 +1,7 @@
-"""The program as users run it: real Prefect, real Ray, a real store, in processes of their own."""
+"""The program as users run it: real Prefect, real Ray, a real store.
+
+Runs have a process of their own, as Prefect and Ray leave traces; other commands are quick here.
+"""
 
 import json
 import os
@@ -6,11 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flows import cli
 from tests.pipeline import config, write_jsonl
 
 pytestmark = [pytest.mark.ray, pytest.mark.prefect]
@@ -19,18 +24,36 @@ PROGRAM = Path(sys.executable).parent / "vectorline"
 RAY_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 
 
-def vectorline(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [PROGRAM, *words], cwd=folder, capture_output=True, text=True, timeout=300, check=False
+def run(folder: Path, *words: str) -> Any:
+    """The JSON of a command that starts workers."""
+    done = subprocess.run(
+        [PROGRAM, *words, "--json"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
-
-
-def answer(folder: Path, *words: str) -> Any:
-    done = vectorline(folder, *words, "--json")
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert "Warning" not in done.stderr
     return json.loads(done.stdout)
+
+
+@pytest.fixture
+def answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Any]:
+    """The JSON of any other command."""
+    monkeypatch.chdir(tmp_path)
+
+    def ask(*words: str) -> Any:
+        code = cli.main([*words, "--json"])
+        out, err = capfd.readouterr()
+        assert (code, err) == (0, "")
+        return json.loads(out)
+
+    return ask
 
 
 def write_config(folder: Path, corpus: Path, **changes: object) -> Path:
@@ -39,44 +62,48 @@ def write_config(folder: Path, corpus: Path, **changes: object) -> Path:
     return path
 
 
-def test_a_new_user_gets_from_init_to_a_hit_without_a_network(tmp_path: Path) -> None:
-    assert answer(tmp_path, "init") == {
+def test_a_new_user_gets_from_init_to_a_hit_without_a_network(
+    tmp_path: Path, answer: Callable[..., Any]
+) -> None:
+    assert answer("init") == {
         "written": ["vectorline.yaml", "notes.jsonl", "vectorline.schema.json"]
     }
-    made = answer(tmp_path, "run", "vectorline.yaml")
+    with (tmp_path / "vectorline.yaml").open("a") as settings:
+        settings.write("\ncompute: {workers: 1}\n")  # each of two would load a model for 40 notes
+    made = run(tmp_path, "run", "vectorline.yaml")
     assert (made["version"], made["rows"], made["promoted"]) == (1, 40, True)
-    hits = answer(tmp_path, "search", "notes", "the dough needs time", "-k", "3")
+    hits = answer("search", "notes", "the dough needs time", "-k", "3")
     assert len(hits) == 3
     assert hits[0]["metadata"] == {"topic": "kitchen"}
     assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
 
 
-def test_every_command_answers_in_json(tmp_path: Path) -> None:
+def test_every_command_answers_in_json(tmp_path: Path, answer: Callable[..., Any]) -> None:
     odd = ("", " odd")
     rows = [{"id": f"r{n}", "text": f"text {n}{odd[n % 2]}", "year": n % 3} for n in range(600)]
     write_jsonl(tmp_path / "corpus" / "a.jsonl", rows)
     write_jsonl(tmp_path / "corpus" / "bad.jsonl", [{"id": "e", "text": " ", "year": 1}])
     path = str(write_config(tmp_path, tmp_path / "corpus"))
-    plan = answer(tmp_path, "plan", path)
+    plan = run(tmp_path, "plan", path)
     assert (plan["records"]["new"], plan["records"]["quarantined"]) == (600, 1)
     assert plan["to_encode"] == 600
     assert min(plan["tokens"], plan["seconds_estimate"]) > 0
     assert not list((tmp_path / "vectors").glob("*.lance"))
 
-    first = answer(tmp_path, "run", path)
+    first = run(tmp_path, "run", path)
     assert (first["version"], first["rows"], first["promoted"]) == (1, 600, True)
     assert (first["encoded"], first["encoder_loads"] > 0) == (600, True)
-    again = answer(tmp_path, "run", path)
+    again = run(tmp_path, "run", path)
     assert (again["version"], again["encoder_loads"], again["encoded"]) == (1, 0, 0)
     assert (again["records"]["unchanged"], again["new_version"]) == (600, False)
 
-    near = answer(tmp_path, "search", "notes", "--id", "r7", "-k", "1")
+    near = answer("search", "notes", "--id", "r7", "-k", "1")
     assert (near[0]["id"], near[0]["text"]) == ("r7", "text 7 odd")
     assert near[0]["score"] == pytest.approx(1, abs=1e-6)
-    some = answer(tmp_path, "search", "notes", "text 7", "--where", "year = 2")
+    some = answer("search", "notes", "text 7", "--where", "year = 2")
     assert {hit["metadata"]["year"] for hit in some} == {2}
     assert (
-        answer(tmp_path, "spaces")[0].items()
+        answer("spaces")[0].items()
         >= {
             "space": "notes",
             "version": 1,
@@ -84,11 +111,11 @@ def test_every_command_answers_in_json(tmp_path: Path) -> None:
             "dim": 32,
         }.items()
     )
-    (version,) = answer(tmp_path, "versions", "notes")
+    (version,) = answer("versions", "notes")
     assert (version["version"], version["rows"], version["serving"]) == (1, 600, True)
     assert version["tags"] == [f"run-{first['run_id']}"]
-    assert answer(tmp_path, "show", "notes")["manifest"]["records"] == first["records"]
-    (entry,) = answer(tmp_path, "quarantine", "notes")
+    assert answer("show", "notes")["manifest"]["records"] == first["records"]
+    (entry,) = answer("quarantine", "notes")
     assert entry.items() >= {"id": "e", "reason": "empty", "transient": False}.items()
 
 
@@ -141,7 +168,7 @@ def gone(pids: set[int], timeout_s: float = 30.0) -> bool:
     ],
 )
 def test_a_run_that_is_stopped_leaves_nothing_behind(
-    tmp_path: Path, number: signal.Signals
+    tmp_path: Path, number: signal.Signals, answer: Callable[..., Any]
 ) -> None:
     rows = [{"id": f"r{n}", "text": f"text {n}", "year": 1} for n in range(2000)]
     write_jsonl(tmp_path / "corpus" / "a.jsonl", rows)
@@ -169,7 +196,7 @@ def test_a_run_that_is_stopped_leaves_nothing_behind(
     started.stderr.close()
     assert gone(family)
     assert "Traceback" not in errors
-    assert answer(tmp_path, "spaces") == []
+    assert answer("spaces") == []
     if number != signal.SIGKILL:
         assert code == 130
         assert "finished shards are kept" in errors
@@ -186,13 +213,23 @@ def test_a_run_that_is_stopped_leaves_nothing_behind(
     ],
 )
 def test_a_mistake_is_one_clear_line_and_exit_code_2(
-    tmp_path: Path, words: list[str], code: int, message: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    words: list[str],
+    code: int,
+    message: str,
 ) -> None:
-    done = vectorline(tmp_path, *words)
-    assert done.returncode == code
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
+    monkeypatch.chdir(tmp_path)
+    ended: object
+    try:
+        ended = cli.main(words)
+    except SystemExit as stop:  # argparse
+        ended = stop.code
+    out, err = capfd.readouterr()
+    assert (ended, out) == (code, "")
+    assert message in err
+    assert "Traceback" not in err
 
 
 def test_another_package_called_tasks_is_named(tmp_path: Path) -> None:

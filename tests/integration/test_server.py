@@ -24,7 +24,7 @@ START = """
 def environment(tmp_path: Path) -> dict[str, str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
     (tmp_path / "tmp").mkdir()
-    return clean | {"TMPDIR": str(tmp_path / "tmp"), "VECTORLINE_CACHE": str(tmp_path / "cache")}
+    return clean | {"TMPDIR": str(tmp_path / "tmp")}
 
 
 def start(body: str, environment: dict[str, str]) -> subprocess.Popen[str]:
@@ -77,7 +77,7 @@ def test_a_flow_prints_only_its_own_words_and_leaves_nothing_behind(
     assert (out, err, parent.returncode) == (f"{pid} 12\non purpose\n", "", 0)
     assert not Path(f"/proc/{pid}").exists()
     assert list((tmp_path / "tmp").iterdir()) == []
-    assert len(list((tmp_path / "cache").glob("prefect-*.db"))) == 1
+    assert len(list(Path(environment["VECTORLINE_CACHE"]).glob("prefect-*.db"))) == 1
 
 
 def test_the_server_ends_with_a_killed_parent_even_if_a_forked_child_lives_on(
@@ -107,7 +107,8 @@ def test_the_server_ends_with_a_killed_parent_even_if_a_forked_child_lives_on(
 def test_a_server_that_ends_early_is_an_error_with_its_log_and_a_broken_cache_is_dropped(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    (tmp_path / "cache").mkdir()
+    cache = tmp_path / "cache"
+    cache.mkdir()
     body = """
         from tasks.errors import VectorlineError
         import flows.server
@@ -118,8 +119,9 @@ def test_a_server_that_ends_early_is_an_error_with_its_log_and_a_broken_cache_is
             except VectorlineError as error:
                 print(error)
     """
-    out, err = start(body, environment).communicate(timeout=120)
+    own = environment | {"VECTORLINE_CACHE": str(cache)}
+    out, err = start(body, own).communicate(timeout=120)
     assert out.startswith("the embedded Prefect server ended; try again, or set PREFECT_API_URL")
     assert "file is not a database" in out
     assert err == ""
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert list(cache.iterdir()) == []
