@@ -45,7 +45,7 @@ def refresh(
         promoted = promote(run, committed.version)
         books = [{"outcome": name, "records": n} for name, n in committed.manifest.records]
         create_table_artifact(books, key="manifest", description=committed.manifest.run_id)
-        return committed.summary(promoted)
+        return committed.summary(promoted, run.notes)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import importlib.metadata
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -48,7 +49,7 @@ class Committed:
     manifest: Manifest
     version: VersionEntry | None
 
-    def summary(self, promoted: bool) -> dict[str, object]:
+    def summary(self, promoted: bool, notes: Sequence[str]) -> dict[str, object]:
         """What scripts may rely on, plain data."""
         manifest, version = self.manifest, self.version
         return {
@@ -68,7 +69,7 @@ class Committed:
             "encoded": manifest.encoded,
             "tokens": manifest.tokens,
             "precision": manifest.precision,
-            "notes": list(manifest.notes),
+            "notes": list(notes),
         }
 
 

@@ -24,6 +24,7 @@ from tasks.run import Run
 from tasks.shares import Shares
 from tasks.store import canaries
 from tasks.store.diff import find
+from tasks.store.layout import root
 from tasks.store.rows import merge_metadata, metadata_schema, row_schema
 from tasks.worker import Canaries
 
@@ -68,7 +69,7 @@ def encode(run: Run, plan: Plan) -> Encoded:
     shares = plan.work.shares
     encoded = _prepare_table(run, plan, plan.work)
     target = Target(
-        store_uri=run.store_uri,
+        store_uri=str(root(run.store_uri)),
         table=run.table.name,
         run_id=encoded.run_id,
         precision=encoded.precision or "",
@@ -131,6 +132,11 @@ def _evolve_table(run: Run, plan: Plan, work: Work, wanted: str) -> tuple[int, s
         precision = run.options.precision
     else:
         precision = settings.precision
+        if wanted not in ("auto", precision):
+            run.notes.append(
+                f"precision = {wanted} in the config: the table was made in {precision} and keeps "
+                f"to it; --precision {wanted} changes it for a run"
+            )
     schema = run.table.open(plan.base_version).schema
     change = merge_metadata(metadata_schema(schema), work.metadata)
     return (

@@ -4,7 +4,9 @@ import os
 import time
 from collections.abc import Sequence
 
-from tasks.encoders.base import Prepared, Vectors
+import numpy as np
+
+from tasks.encoders.base import Precision, Prepared, Vectors
 from tasks.encoders.hashing import HashingEncoder
 
 
@@ -73,3 +75,25 @@ class RaisingEncoder(HashingEncoder):
         if any(content.startswith("note ") for content in contents):
             raise KeyError("vocabulary")
         return super().prepare(contents)
+
+
+class RoundingEncoder(HashingEncoder):
+    """Computes in float16 where it is asked to."""
+
+    def __init__(self) -> None:
+        super().__init__(dim=32)
+        self._loaded = Precision.FLOAT32
+
+    def precision(self, wanted: str, device: str | None = None) -> Precision:
+        return Precision.FLOAT32 if wanted == "auto" else Precision(wanted)
+
+    def load(
+        self, precision: Precision, device: str | None = None, threads: int | None = None
+    ) -> None:
+        self._loaded = precision
+
+    def encode(self, items: Sequence[Prepared]) -> Vectors:
+        vectors = super().encode(items)
+        if self._loaded == Precision.FLOAT16:
+            return vectors.astype(np.float16).astype(np.float32)
+        return vectors

@@ -50,7 +50,8 @@ def refresh(
         check.fn(run, planned)
         encoded = encode.fn(run, planned) if planned.changes else None
         committed = commit.fn(run, planned, encoded)
-        return committed.summary(promote.fn(run, committed.version))
+        promoted = promote.fn(run, committed.version)
+        return committed.summary(promoted, run.notes)
 
 
 def books(summary: Mapping[str, Any]) -> dict[str, int]:

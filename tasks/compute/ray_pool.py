@@ -8,12 +8,14 @@ small: vectors are written by the workers and never pass through the driver.
 import contextlib
 import logging
 import os
+import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tasks.compute.base import BuildWorker, Demand, Finished, J, Job, OnProgress, Progress, Worker
@@ -29,6 +31,7 @@ OBJECT_STORE_BYTES = (
 )  # plans pass through it, a few dozen bytes a record; vectors never do
 START_S = 300.0
 STOP_S = 60.0
+KNOCK_S = 10.0
 RAY_ENVIRONMENT = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # on by default; installs everything anew for each actor
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -47,7 +50,10 @@ Actor = Any  # Ray makes the handle's methods at run time: no type of its own kn
 class _Host:
     """The actor: holds the worker, answers for it while it works."""
 
-    def __init__(self, build_worker: BuildWorker, threads: int) -> None:
+    def __init__(self, build_worker: BuildWorker, threads: int, folder: str) -> None:
+        """`folder` is the driver's, for relative paths; a node of a cluster may lack it."""
+        with contextlib.suppress(OSError):
+            os.chdir(folder)
         self._worker: Worker = build_worker(threads)
 
     def ready(self) -> int:
@@ -120,6 +126,7 @@ class RayPool:
         if self._owns_ray:
             # "local" unless told otherwise: ray.init() alone attaches to any cluster that it finds.
             try:
+                _knock(self._address)
                 ray.init(
                     address=self._address or "local",
                     logging_level=logging.ERROR,
@@ -165,7 +172,7 @@ class RayPool:
             **self._resources,
         }
         threads = max(1, int(self._resources["num_cpus"]))
-        return ray.remote(**options)(_Host).remote(self._build_worker, threads)
+        return ray.remote(**options)(_Host).remote(self._build_worker, threads, str(Path.cwd()))
 
     def map(self, jobs: deque[J]) -> Iterator[Finished[J]]:
         """Does the jobs; each worker holds two, so that reading overlaps with encoding."""
@@ -229,8 +236,8 @@ class RayPool:
             ray.kill(seat.actor)
         seat.actor = self._hire()
         try:
-            ray.get(seat.actor.ready.remote())
-        except ray.exceptions.RayError as error:
+            ray.get(seat.actor.ready.remote(), timeout=START_S)
+        except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError) as error:
             raise WorkerLost(
                 f"a worker died and no other can be started: {_cause(error)}"
             ) from error
@@ -284,6 +291,14 @@ class RayPool:
         if self._owns_ray:
             ray.shutdown()
         self._starter.shutdown()
+
+
+def _knock(address: str | None) -> None:
+    """Raises OSError if nobody listens at host:port; ray.init tries for a quarter of an hour."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        with socket.create_connection((host.strip("[]"), int(port)), KNOCK_S):
+            pass
 
 
 def _cause(error: BaseException) -> str:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ from typing import Any
 import pytest
 
 from flows import cli
-from tests.pipeline import config, write_jsonl
+from flows.server import embedded_server
+from tasks.errors import ConfigError
+from tasks.store.space import open_space
+from tests.pipeline import config, refresh, write_jsonl
 
 pytestmark = [pytest.mark.ray, pytest.mark.prefect]
 
@@ -117,6 +121,90 @@ def test_every_command_answers_in_json(tmp_path: Path, answer: Callable[..., Any
     assert answer("show", "notes")["manifest"]["records"] == first["records"]
     (entry,) = answer("quarantine", "notes")
     assert entry.items() >= {"id": "e", "reason": "empty", "transient": False}.items()
+
+
+def test_promote_and_rollback_move_what_readers_get(
+    tmp_path: Path, answer: Callable[..., Any]
+) -> None:
+    settings = config(tmp_path / "corpus")
+    for number in (1, 2, 3):
+        write_jsonl(
+            tmp_path / "corpus" / f"{number}.jsonl", [{"id": f"r{number}", "text": "a", "year": 1}]
+        )
+        refresh(settings, tmp_path / "vectors", promote="no")
+    with pytest.raises(ConfigError, match="promote notes 3"):
+        open_space("notes", str(tmp_path / "vectors"))
+    moved = [
+        answer("promote", "notes", "1"),
+        answer("promote", "notes", "latest"),
+        answer("rollback", "notes"),
+    ]
+    steps = [(one["from_version"], one["to_version"], one["hold"]) for one in moved]
+    assert steps == [(None, 1, False), (1, 3, False), (3, 1, True)]
+    served = {one["version"]: one["serving"] for one in answer("versions", "notes")}
+    assert served == {1: True, 2: False, 3: False}
+    assert [hit["id"] for hit in answer("search", "notes", "a")] == ["r1"]
+    assert answer("show", "notes", "2")["rows"] == 2
+    write_jsonl(tmp_path / "corpus" / "4.jsonl", [{"id": "r4", "text": "a", "year": 1}])
+    held = refresh(settings, tmp_path / "vectors")
+    assert (held["version"], held["promoted"]) == (4, False)
+    assert len(held["notes"]) == 1
+
+
+@pytest.mark.slow
+def test_a_cluster_by_its_address_does_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local_ray: None
+) -> None:
+    import ray
+
+    address = ray.get_runtime_context().gcs_address
+    write_jsonl(
+        tmp_path / "corpus" / "a.jsonl", [{"id": f"r{n}", "text": "a", "year": 1} for n in range(9)]
+    )
+    path = write_config(tmp_path, tmp_path / "corpus", compute={"address": address})
+    assert run(tmp_path, "run", str(path))["rows"] == 9
+    write_jsonl(tmp_path / "corpus" / "b.jsonl", [{"id": "b", "text": "b", "year": 1}])
+    path = write_config(tmp_path, tmp_path / "corpus", compute={"workers": 2})
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    assert run(tmp_path, "run", str(path))["rows"] == 10
+    write_jsonl(tmp_path / "corpus" / "c.jsonl", [{"id": "c", "text": "c", "year": 1}])
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    done = subprocess.run(
+        [PROGRAM, "plan", path], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "Ray at 127.0.0.1:1 cannot be reached" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_server_of_the_users_own_keeps_the_run_and_its_artifacts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(kind: str) -> Any:
+        request = urllib.request.Request(  # noqa: S310
+            f"{server.api_url}/{kind}/filter", b"{}", {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request) as reply:  # noqa: S310
+            return json.load(reply)
+
+    write_jsonl(
+        tmp_path / "corpus" / "a.jsonl", [{"id": f"r{n}", "text": "a", "year": 1} for n in range(9)]
+    )
+    path = write_config(tmp_path, tmp_path / "corpus")
+    with embedded_server() as server:
+        server.wait_ready()
+        monkeypatch.setenv("PREFECT_API_URL", server.api_url)
+        made = run(tmp_path, "run", str(path))
+        (kept,) = ask("flow_runs")
+        assert (kept["name"], kept["state_name"]) == ("refresh notes", "Completed")
+        artifacts = {one["key"]: one for one in ask("artifacts/latest")}
+        assert artifacts["records"]["data"] == 100.0
+        assert artifacts["manifest"]["description"] == made["run_id"]
+        books = {
+            row["outcome"]: row["records"] for row in json.loads(artifacts["manifest"]["data"])
+        }
+        assert books == made["records"]
 
 
 def children(pid: int) -> set[int]:

@@ -515,3 +515,27 @@ def test_a_store_that_cannot_be_is_a_clear_error(corpus: Path, tmp_path: Path, k
     taken.write_text("")
     with pytest.raises((ConfigError, StoreError), match="taken"):
         refresh(config(corpus), taken if kind == "file" else taken / "store")
+
+
+def test_a_table_keeps_its_precision_until_the_option_says_another(
+    corpus: Path, store: Path
+) -> None:
+    rounding = {"use": "tests.encoders:RoundingEncoder"}
+    first = refresh(config(corpus, encoder=rounding), store)
+    assert (first["precision"], first["notes"]) == ("float32", [])
+    write_jsonl(corpus / "b.jsonl", [{"id": "b", "text": "one two three", "year": 1}])
+    kept = refresh(config(corpus, encoder=rounding, precision="float16"), store)
+    assert kept["precision"] == "float32"
+    assert kept["notes"] == [
+        "precision = float16 in the config: the table was made in float32 and keeps to it; "
+        "--precision float16 changes it for a run"
+    ]
+    write_jsonl(corpus / "c.jsonl", [{"id": "c", "text": "one two three four", "year": 1}])
+    other = refresh(config(corpus, encoder=rounding), store, precision="float16")
+    assert other["precision"] == "float16"
+    assert other["notes"] == ["numerics changed: float32 -> float16"]
+    table = open_space("notes", str(store)).to_arrow(["id", "vector"])
+    vectors = dict(zip(table["id"].to_pylist(), table["vector"].to_pylist(), strict=True))
+    expected, _ = encode_all(HashingEncoder(dim=32), ["one two three", "one two three four"])
+    assert vectors["b"] == expected[0].tolist()
+    assert vectors["c"] == expected[1].astype(np.float16).tolist()
