@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-BASE = 100
+BASE_RECORDS = 100
 SIZES = (10_000, 100_000, 1_000_000)
 BATCH = 10_000
 TICK_S = 0.05
@@ -127,7 +127,7 @@ def measure(
     """One run for each size, and one over a single row group; each in a process of its own."""
     found: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        cases = [(f"{n:,} records", n, 12, 50_000) for n in (BASE, *sizes)]
+        cases = [(f"{n:,} records", n, 12, 50_000) for n in (BASE_RECORDS, *sizes)]
         if row_group_bytes:
             n = row_group_bytes // 1_000
             cases.append((f"one row group of {row_group_bytes / 2**30:.1f} GiB", n, 143, n))

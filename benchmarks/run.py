@@ -81,7 +81,7 @@ def _memory() -> list[dict[str, object]]:
     for one in found:
         print(
             f"  {one['case']:<32}{one['file_mib']:>10.0f}{one['worker_mib']:>12.0f}"
-            f"{one['driver_base_mib']:>12.0f}{one['driver_bytes_a_record']:>16.0f}{one['seconds']:>9.0f}",
+            f"{one['driver_mib']:>12.0f}{one['driver_bytes_a_record']:>16.0f}{one['seconds']:>9.0f}",
             flush=True,
         )
     return found

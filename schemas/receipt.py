@@ -33,8 +33,9 @@ class WrittenFragment(BaseModel):
 class Receipt(BaseModel):
     """What a worker did with one shard.
 
-    `job` numbers the shards of a run, `attempt` the tries of one shard. `encoded` counts the
-    contents that the encoder really saw, `encoder_loads` how often it was loaded for them.
+    `session` is one execution of a run: the run that is started again after a crash has another
+    one. `job` numbers the shards of a session, `attempt` the tries of one shard. `encoded` counts
+    the contents that the encoder really saw, `encoder_loads` how often it was loaded for them.
     `checksum` is the hex digest over id, content hash and vector bytes of each row, in the order of
     the fragments.
     """
@@ -44,6 +45,7 @@ class Receipt(BaseModel):
     format: Literal[1] = 1
     table: str
     run_id: str
+    session: str
     job: int
     attempt: int
     fragments: tuple[WrittenFragment, ...]

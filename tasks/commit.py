@@ -136,7 +136,7 @@ def commit(run: Run, plan: Plan, encoded: Encoded | None) -> Committed:
         update={"lance_version": lance_version, "version": version.version, "seconds": seconds}
     )
     manifests.write(run.store_uri, run.table.name, manifest.run_id, manifest)
-    receipts.drop(run.store_uri, encoded.receipts)
+    receipts.clear(run.store_uri, run.table.name)
     return Committed(manifest, version)
 
 

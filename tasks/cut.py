@@ -9,24 +9,25 @@ import numpy as np
 from schemas.receipt import Receipt
 from tasks.jobs import Donors, Target, WriteJob
 from tasks.plan import Work
+from tasks.resume import Resumed
 from tasks.shares import Shares
 from tasks.store.diff import Indices, find
 
-# What a lost worker costs: seconds of a small model. A worker holds up to three jobs.
+# What a lost worker costs: seconds of a small model. A worker holds two jobs.
 MAX_RECORDS = 2_048
 MIN_RECORDS = 256
-MAX_BYTES = 3 * 2**19
+MAX_BYTES = 1536 * 2**10
 
 
 class Cutter:
     """Cuts shares into jobs of bounded size, each within one shard; numbers them."""
 
-    def __init__(self, work: Work, target: Target, base_version: int, n_shares: int) -> None:
-        """`n_shares` is how many jobs of even size the records to encode should make at least."""
+    def __init__(self, work: Work, target: Target, base_version: int, n_jobs: int) -> None:
+        """`n_jobs` is how many jobs of even size a share of the records should make at least."""
         self._work = work
         self._target = target
         self._base_version = base_version
-        self._n_shares = n_shares
+        self._n_jobs = n_jobs
         self._numbers = count()
         self._records: dict[int, Indices] = {}  # of the jobs that encode
 
@@ -67,13 +68,22 @@ class Cutter:
             addresses = np.unique(head.addresses[np.concatenate(rows)])
             yield replace(job, donors=Donors(self._base_version, addresses))
 
+    def reusing(self, resumed: Resumed) -> Iterator[WriteJob]:
+        """Jobs that take vectors from what a run wrote that never came to a commit."""
+        for job, part in self._cut(resumed.reuse):
+            needed = np.unique(resumed.donor[np.searchsorted(resumed.reuse, part)]).tolist()
+            donors = Donors(fragments=tuple(one for n in needed for one in resumed.donors[n]))
+            yield replace(job, donors=donors)
+
     def repeating(self, shares: Shares, receipts: Sequence[Receipt]) -> Iterator[WriteJob]:
         """Jobs that take vectors from what this run wrote for `encode`.
 
         `receipts` name the fragments that it wrote.
         """
         fragments = {
-            receipt.job: receipt.fragments for receipt in receipts if receipt.job in self._records
+            receipt.job: receipt.fragments
+            for receipt in receipts
+            if receipt.session == self._target.session and receipt.job in self._records
         }
         numbers = np.full(len(shares.encode), -1, np.int64)
         for number in fragments:
@@ -87,7 +97,7 @@ class Cutter:
     def _cut(self, records: Indices) -> Iterator[tuple[WriteJob, Indices]]:
         """Each job with its records."""
         scanned, compared = self._work.scanned, self._work.compared
-        most = min(MAX_RECORDS, max(MIN_RECORDS, -(-len(records) // self._n_shares)))
+        most = min(MAX_RECORDS, max(MIN_RECORDS, -(-len(records) // self._n_jobs)))
         places = compared.origin[records]
         for planned, offsets, part in scanned.places(places):
             mine = records[np.searchsorted(places, part)]

@@ -1,6 +1,7 @@
 """Encode: turn what the plan wants into fragments with receipts, and not one record more."""
 
 import logging
+import secrets
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -16,13 +17,14 @@ from schemas.receipt import Receipt
 from schemas.table import TableSettings
 from tasks.cut import Cutter
 from tasks.digests import digest_json, to_array
-from tasks.errors import ConfigError, EncoderError, Transient, WorkerLost
+from tasks.errors import ConfigError, EncoderError, StoreError, Transient, WorkerLost
 from tasks.jobs import CanaryJob, Target, WriteJob
 from tasks.plan import Plan, Work
 from tasks.reading import entries_of
+from tasks.resume import Resumed, resume
 from tasks.run import Run
 from tasks.shares import Shares
-from tasks.store import canaries
+from tasks.store import canaries as stored_canaries
 from tasks.store.diff import find
 from tasks.store.layout import root
 from tasks.store.rows import merge_metadata, metadata_schema, row_schema
@@ -66,33 +68,50 @@ def encode(run: Run, plan: Plan) -> Encoded:
     started = time.monotonic()
     if plan.work is None:
         raise ValueError("nothing to encode: the plan has no changes")
-    shares = plan.work.shares
     encoded = _prepare_table(run, plan, plan.work)
+    resumed = resume(run.table, plan.work, encoded.base_version)
+    shares = _take_over(run, encoded, resumed)
     target = Target(
         store_uri=str(root(run.store_uri)),
         table=run.table.name,
         run_id=encoded.run_id,
+        session=secrets.token_hex(4),
         precision=encoded.precision or "",
         schema=run.table.open(encoded.base_version).schema,
     )
-    total = len(shares.encode) + len(shares.copy) + len(shares.repeat)
+    total = plan.work.shares.n_records
     cutter = Cutter(plan.work, target, encoded.base_version, run.pool.n_workers * JOBS_PER_WORKER)
-    first = chain(cutter.encoding(shares.encode), cutter.copying(shares.copy))
+    first = chain(
+        cutter.encoding(shares.encode), cutter.copying(shares.copy), cutter.reusing(resumed)
+    )
     _drive(run, plan.work, encoded, cutter, first, total)
+    _account(encoded, total - len(shares.repeat))
     shares = _without_spoiled(run, plan.work, encoded, shares)
     repeats = cutter.repeating(shares, encoded.receipts)
     _drive(run, plan.work, encoded, cutter, repeats, total)
+    _account(encoded, total)
     encoded.encoder_loads += sum(receipt.encoder_loads for receipt in encoded.receipts)
     encoded.seconds = time.monotonic() - started
     return encoded
+
+
+def _take_over(run: Run, encoded: Encoded, resumed: Resumed) -> Shares:
+    """What another run has done already stands as this one's work; gives what is left."""
+    encoded.receipts += resumed.adopted
+    run.notes += resumed.warnings
+    if resumed.records:
+        run.notes.append(
+            f"{resumed.records} records were taken over from a run that never came to its commit"
+        )
+    return resumed.shares
 
 
 def _prepare_table(run: Run, plan: Plan, work: Work) -> Encoded:
     """Makes the table with its canaries, or gives it the metadata columns that it lacks."""
     table, name = run.table, run.table.name
     precision, loads = run.options.precision or run.config.precision, 0
-    if table.exists() and not plan.rows_before and not run.has_versions:
-        table.discard()  # of a first run that failed: nothing of it may bind this one
+    if table.exists() and not plan.rows_before and not run.has_versions and _binds(run, work):
+        table.discard()  # of a first run that failed: no setting of it may bind this one
     if not table.exists():
         made = _canaries(run, precision)
         settings = TableSettings(
@@ -104,7 +123,7 @@ def _prepare_table(run: Run, plan: Plan, work: Work) -> Encoded:
             normalized=run.encoder.normalized,
             store_content=run.config.store_content,
         )
-        canaries.write(run.store_uri, name, made.vectors)
+        stored_canaries.write(run.store_uri, name, made.vectors)
         metadata = merge_metadata(pa.schema([]), work.metadata).schema
         table.create(row_schema(run.encoder.dim, metadata, settings.store_content), settings)
         base, precision, loads = table.open().version, made.precision, made.encoder_loads
@@ -117,6 +136,19 @@ def _prepare_table(run: Run, plan: Plan, work: Work) -> Encoded:
         table.open(base).schema.to_string(),
     ]
     return Encoded(digest_json(key).hex(), base, encoder_loads=loads, precision=precision)
+
+
+def _binds(run: Run, work: Work) -> bool:
+    """Whether a table was made with settings that this run's config does not have."""
+    settings, wanted = run.table.settings(), run.options.precision or run.config.precision
+    try:
+        merge_metadata(metadata_schema(run.table.open().schema), work.metadata)
+    except ConfigError:
+        return True
+    return settings.store_content != run.config.store_content or wanted not in (
+        "auto",
+        settings.precision,
+    )
 
 
 def _evolve_table(run: Run, plan: Plan, work: Work, wanted: str) -> tuple[int, str]:
@@ -185,6 +217,16 @@ def _drive(
             raise error
         todo.extend(islice(cut, max(0, ahead - len(todo))))
     encoded.poison += entries_of(run, work.scanned, poison)
+
+
+def _account(encoded: Encoded, expected: int) -> None:
+    """Raises StoreError unless so many records are in receipts or known to be poison."""
+    done = sum(receipt.records for receipt in encoded.receipts) + len(encoded.poison)
+    if done != expected:
+        raise StoreError(
+            f"{done} of {expected} records that had to be written were accounted for: nothing was "
+            "committed; run again, what was written is kept"
+        )
 
 
 def _without_spoiled(run: Run, work: Work, encoded: Encoded, shares: Shares) -> Shares:

@@ -92,7 +92,8 @@ def _measure(run: Run, work: Work, records: Indices) -> Rate:
     planned, offsets, _ = next(islice(work.scanned.places(work.compared.origin[records]), 1))
     step = max(1, len(offsets) // SAMPLE_RECORDS)
     sample = offsets[::step][:SAMPLE_RECORDS]
-    jobs = deque([RateJob(planned.source, planned.shard, sample, run.config.precision)])
+    precision = run.table.settings().precision if run.table.exists() else run.config.precision
+    jobs = deque([RateJob(planned.source, planned.shard, sample, precision)])
     for finished in run.pool.map(jobs):
         if finished.error is not None:
             raise finished.error

@@ -30,7 +30,7 @@ class ScanJob:
 
 @dataclass(frozen=True, slots=True)
 class NameJob:
-    """Read the records at these offsets; gives a list of (id, source uri, content hash in hex)."""
+    """Read the records at these offsets; gives a list of (id, source uri)."""
 
     number: int
     source: int
@@ -65,6 +65,7 @@ class Target:
     store_uri: str
     table: str
     run_id: str
+    session: str
     precision: str
     schema: pa.Schema
 

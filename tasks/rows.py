@@ -108,8 +108,10 @@ def split_bad(
     if normalized and good.any():
         worst = norms[good][np.abs(norms[good] - 1).argmax()]
         if abs(worst - 1) > NORM_TOLERANCE:
+            place = int(np.flatnonzero(norms == worst)[0])
             raise EncoderError(
-                f"the encoder says that it normalises and gave a norm of {worst:.6f}"
+                f"the encoder says that it normalises and gave record {rows[place].record_id!r} a "
+                f"vector with a norm of {worst:.6f}: mend it, or let its `normalized` be False"
             )
     bad: dict[int, QuarantineEntry] = {}
     for number in np.flatnonzero(~good).tolist():

@@ -35,7 +35,7 @@ def search(space: Space, query: Query) -> list[Hit]:
     """The `k` best hits, best first, ties by id.
 
     Raises ConfigError for a question that cannot be asked, EncoderError if this machine's encoder
-    is not the one that made the table.
+    is not the one that made the table, StoreError if the table's canaries are missing.
     """
     if (query.text is None) == (query.id is None):
         raise ConfigError("a search takes a text or --id, one of them")

@@ -23,6 +23,11 @@ class Shares:
     repeat: Indices
     leader: Indices
 
+    @property
+    def n_records(self) -> int:
+        """How many records must be written."""
+        return len(self.encode) + len(self.copy) + len(self.repeat)
+
 
 def share(compared: Compared, head: Head) -> Shares:
     """Splits the records that must be written."""

@@ -1,10 +1,11 @@
 """What runs in a worker: source -> chunker -> encoder -> fragment -> receipt.
 
 No Prefect and no Ray here: a pool drives it. A pool gives it two jobs at once in two threads; each
-stage has a lock, so one job is read and tokenised while another is encoded and a third is written.
+stage has a lock, so one job is read and tokenised while the other is encoded or written.
 """
 
 import contextlib
+import sys
 import threading
 import time
 import traceback
@@ -23,6 +24,7 @@ from tasks.digests import digest_text, to_array
 from tasks.encoders import canaries
 from tasks.encoders.base import Encoder, Precision, Prepared, Vectors
 from tasks.encoders.batching import Batcher
+from tasks.encoders.devices import keep_large_blocks
 from tasks.errors import (
     EncoderError,
     Interrupted,
@@ -244,6 +246,8 @@ class Worker:
         if self._loaded != precision:
             self._batcher = None
             self._encoder.load(precision, self._spec.device, self._threads)
+            if "torch" in sys.modules:
+                keep_large_blocks()
             self._loaded = precision
             self._loads += 1
             self._done += Progress(steps=1)
@@ -331,6 +335,7 @@ class Worker:
             receipt = Receipt(
                 table=target.table,
                 run_id=target.run_id,
+                session=target.session,
                 job=job.number,
                 attempt=job.attempt,
                 fragments=tuple(fragments.write(uri, table)),

@@ -37,7 +37,8 @@ RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # A worker gives memory back when it has done with it: with these, workers over a million
-    # records hold 145 MiB, without 230 MiB. See `keep_large_blocks` for encoders that need it.
+    # records hold 141 MiB, without 230 MiB. Torch gets its large blocks back: `keep_large_blocks`.
+    # Workers of a cluster have the environment of their node.
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_ARENA_MAX": "2",
     "MALLOC_MMAP_THRESHOLD_": str(256 * 2**10),
@@ -103,6 +104,7 @@ class RayPool:
         self._build_worker = build_worker
         self._demand = demand
         self._stop = stop
+        self._folder = str(Path.cwd())
         self._on_progress = on_progress
         self._resources: dict[str, float] = {}
         self._address = demand.address or os.environ.get("RAY_ADDRESS")
@@ -172,7 +174,7 @@ class RayPool:
             **self._resources,
         }
         threads = max(1, int(self._resources["num_cpus"]))
-        return ray.remote(**options)(_Host).remote(self._build_worker, threads, str(Path.cwd()))
+        return ray.remote(**options)(_Host).remote(self._build_worker, threads, self._folder)
 
     def map(self, jobs: deque[J]) -> Iterator[Finished[J]]:
         """Does the jobs; each worker holds two, so that reading overlaps with encoding."""
@@ -237,7 +239,7 @@ class RayPool:
         seat.actor = self._hire()
         try:
             ray.get(seat.actor.ready.remote(), timeout=START_S)
-        except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError) as error:
+        except ray.exceptions.RayError as error:
             raise WorkerLost(
                 f"a worker died and no other can be started: {_cause(error)}"
             ) from error
@@ -285,12 +287,14 @@ class RayPool:
         self._closed = True
         import ray
 
-        with contextlib.suppress(VectorlineError):
-            for seat in self._seats.result():
-                ray.kill(seat.actor)
-        if self._owns_ray:
-            ray.shutdown()
-        self._starter.shutdown()
+        try:
+            if self._seats.exception() is None:
+                for seat in self._seats.result():
+                    ray.kill(seat.actor)
+        finally:
+            if self._owns_ray:
+                ray.shutdown()
+            self._starter.shutdown()
 
 
 def _knock(address: str | None) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tasks.encoders import model_settings as settings
 from tasks.encoders.base import Precision, Prepared, Tokenizer, Vectors
-from tasks.encoders.devices import best_device, choose_precision, good_batch, keep_large_blocks
+from tasks.encoders.devices import best_device, choose_precision, good_batch
 from tasks.encoders.hub import DEFAULT_MODEL, Model, find_model
 from tasks.encoders.model_tokenizer import load_tokenizer
 from tasks.encoders.text_model import TextModel, limit_threads
@@ -109,7 +109,6 @@ class SentenceTransformersEncoder:
         """Loads the weights, from the hub if they are not here yet."""
         if threads is not None:
             limit_threads(threads)
-        keep_large_blocks()
         self._loaded = self._load(precision, device or best_device())
 
     def tokenizer(self) -> Tokenizer:

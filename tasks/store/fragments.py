@@ -1,8 +1,9 @@
 """Fragments that workers write and that no version names yet."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,7 +14,12 @@ from schemas.receipt import WrittenFile, WrittenFragment
 from tasks.digests import Digests
 from tasks.store.durable import store_error, sync
 from tasks.store.rows import HASH
-from tasks.store.table import VECTOR_COLUMNS
+from tasks.store.table import VECTOR_COLUMNS, Table
+
+if TYPE_CHECKING:
+    from lance.lance.schema import LanceField
+
+KEY_COLUMNS = ["record_id", "chunk", "content_hash", "metadata_hash"]
 
 
 def write(table_uri: str, rows: pa.Table) -> list[WrittenFragment]:
@@ -49,6 +55,48 @@ def read_vectors(
                 rows = pa.Table.from_batches([batch])
                 parts.append(rows.filter(pc.is_in(rows["content_hash"], value_set=wanted)))
     return pa.concat_tables(parts)
+
+
+def read_keys(table_uri: str, fragments: Sequence[WrittenFragment]) -> pa.Table | None:
+    """record_id, chunk, content_hash and metadata_hash of all rows, in their order.
+
+    None if a file is not there, or is not as it was when it was written.
+    """
+    parts = [pa.schema([]).empty_table()]
+    for fragment in fragments:
+        for file in fragment.files:
+            path = data_path(table_uri, file.path)
+            if not path.exists() or path.stat().st_size != file.size_bytes:
+                return None
+            try:
+                reader = LanceFileReader(str(path), columns=KEY_COLUMNS)
+                rows = reader.read_all().to_table()
+            except (OSError, ValueError):
+                return None
+            if rows.num_rows != fragment.rows:
+                return None
+            parts.append(rows)
+    return pa.concat_tables(parts, promote_options="default")
+
+
+def columns_of(table: Table, lance_version: int) -> frozenset[int]:
+    """The ids that Lance gives to the columns of a table as its data files list them."""
+    return frozenset(_leaves(table.open(lance_version).lance_schema.fields()))
+
+
+def have(columns: frozenset[int], fragments: Sequence[WrittenFragment]) -> bool:
+    """Whether each file of the fragments has just these columns: a table's may have changed."""
+    return all(
+        columns == set(file.fields)
+        for fragment in fragments
+        for file in FragmentMetadata.from_json(fragment.metadata).files
+    )
+
+
+def _leaves(fields: Iterable["LanceField"]) -> Iterator[int]:
+    for field in fields:
+        children = field.children()
+        yield from _leaves(children) if children else [field.id()]
 
 
 def data_path(table_uri: str, name: str) -> Path:

@@ -4,7 +4,7 @@
 _catalog/log.lance                        versions, serving, configs
 _state/<table>.<name>.lance               snapshots that belong to a table
 _leases/<table>.lock
-runs/<table>/receipts/<run>.<job>.<attempt>.json
+runs/<table>/receipts/<run>.<session>.<job>.<attempt>.json
 runs/<table>/<run>/manifest.json
 """
 

@@ -39,6 +39,12 @@ def drop(store_uri: str, receipts: Iterable[Receipt]) -> None:
         _path(store_uri, receipt).unlink(missing_ok=True)
 
 
+def clear(store_uri: str, table: str) -> None:
+    """Removes all receipts of a table, after a commit: each has served or was not wanted."""
+    for path in layout.receipts_path(store_uri, table).glob("*.json"):
+        path.unlink(missing_ok=True)
+
+
 def _path(store_uri: str, receipt: Receipt) -> Path:
-    name = f"{receipt.run_id}.{receipt.job}.{receipt.attempt}.json"
+    name = f"{receipt.run_id}.{receipt.session}.{receipt.job}.{receipt.attempt}.json"
     return layout.receipts_path(store_uri, receipt.table) / name

@@ -28,8 +28,9 @@ from tests.tables import change
 table = Table(sys.argv[1], sys.argv[2])
 made = change(table, "two", {"b": 3, "c": 4}, removed=("a",))
 receipts.publish(table.store_uri, Receipt(
-    table=table.name, run_id="two", job=0, attempt=0, fragments=made.fragments, rows=2, records=2,
-    encoded=2, encoder_loads=1, tokens=4, truncated=0, checksum="", quarantined=(), seconds={}))
+    table=table.name, run_id="two", session="s", job=0, attempt=0, fragments=made.fragments,
+    rows=2, records=2, encoded=2, encoder_loads=1, tokens=4, truncated=0,
+    checksum="", quarantined=(), seconds={}))
 catalog = Catalog(table.store_uri)
 entry = catalog.add_version(table, commit(table, made))
 catalog.promote("papers", entry.version, who="me", why="auto", expected_from=None)

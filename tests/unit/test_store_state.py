@@ -26,6 +26,7 @@ RECEIPTS = st.builds(
     Receipt,
     table=st.just("papers.1"),
     run_id=st.sampled_from(["r1", "r2"]),
+    session=st.sampled_from(["a", "b"]),
     job=st.integers(0, 9),
     attempt=st.integers(0, 9),
     fragments=st.lists(FRAGMENTS, max_size=2).map(tuple),
@@ -34,7 +35,11 @@ RECEIPTS = st.builds(
 )
 
 
-@given(receipts_=st.lists(RECEIPTS, max_size=4, unique_by=lambda r: (r.run_id, r.job, r.attempt)))
+def name_of(receipt: Receipt) -> str:
+    return f"{receipt.run_id}.{receipt.session}.{receipt.job}.{receipt.attempt}.json"
+
+
+@given(receipts_=st.lists(RECEIPTS, max_size=4, unique_by=name_of))
 def test_receipts_come_back_as_they_were_published(
     receipts_: list[Receipt], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -43,7 +48,7 @@ def test_receipts_come_back_as_they_were_published(
         receipts.publish(store, receipt)
     found, warnings = receipts.list(store, "papers.1")
     assert warnings == ()
-    assert found == tuple(sorted(receipts_, key=lambda r: f"{r.run_id}.{r.job}.{r.attempt}.json"))
+    assert found == tuple(sorted(receipts_, key=name_of))
     receipts.drop(store, receipts_)
     receipts.drop(store, receipts_)
     assert receipts.list(store, "papers.1") == ((), ())
