@@ -117,13 +117,14 @@ def test_a_killed_run_goes_on_where_it_was(corpus: Path, store: Path) -> None:
     assert (again["new_version"], again["notes"]) == (False, [])
 
 
-def test_a_run_that_was_killed_three_times_encodes_nothing_twice(corpus: Path, store: Path) -> None:
+def test_a_run_that_ended_three_times_encodes_nothing_twice(corpus: Path, store: Path) -> None:
     write_jsonl(corpus / "a.jsonl", notes(200))
     settings = config(corpus)
-    for _ in range(3):
-        kill(settings, store, "after-receipt:2", 17)
+    stop(settings, store, 2)
+    kill(settings, store, "after-receipt:2", 17)
+    stop(settings, store, 1)
     made = refresh(settings, store)
-    assert made["encoded"] == DISTINCT - 3 * 2 * 17
+    assert made["encoded"] == DISTINCT - 3 * JOB_RECORDS - 2 * 17
     assert rows_of(store) == undisturbed(settings, store)
     assert left(store, made["table"]) == 0
 
