@@ -18,9 +18,11 @@ Digests: TypeAlias = npt.NDArray[np.uint64]
 """Shape (n, 2), dtype uint64: row i is the digest of record i."""
 
 
-def digest(data: bytes) -> bytes:
-    """The 16-byte digest of `data`."""
-    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+def digest(data: bytes, salt: bytes = b"") -> bytes:
+    """The 16-byte digest of `salt` followed by `data`, which is not copied."""
+    state = hashlib.blake2b(salt, digest_size=DIGEST_BYTES)
+    state.update(data)
+    return state.digest()
 
 
 def digest_text(text: str) -> bytes:

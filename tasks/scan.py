@@ -71,7 +71,7 @@ def examine(record: Record, salt: bytes, max_bytes: int) -> Examined:
     except UnicodeEncodeError:
         data = record.content.encode("utf-8", "surrogatepass")
         problem = problem or Problem(Reason.INVALID_UTF8, "the text holds a lone surrogate")
-    content = digest(salt + data)
+    content = digest(data, salt)
     if problem is None:
         problem = _content_problem(record.content, len(data), max_bytes) or _id_problem(record.id)
     try:
