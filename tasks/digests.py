@@ -44,3 +44,8 @@ def digest_json(value: object) -> bytes:
 def to_array(digests: Iterable[bytes]) -> Digests:
     """Digests as an array, row i for digest i."""
     return np.frombuffer(b"".join(digests), dtype=np.uint64).reshape(-1, 2)
+
+
+def stack(parts: Iterable[Digests]) -> Digests:
+    """All digests of the parts, in their order; none of no parts."""
+    return np.concatenate([np.empty((0, 2), np.uint64), *parts])

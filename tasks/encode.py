@@ -109,7 +109,7 @@ def _take_over(run: Run, encoded: Encoded, resumed: Resumed) -> Shares:
 def _prepare_table(run: Run, plan: Plan, work: Work) -> Encoded:
     """Makes the table with its canaries, or gives it the metadata columns that it lacks."""
     table, name = run.table, run.table.name
-    precision, loads = run.options.precision or run.config.precision, 0
+    precision, loads = run.precision, 0
     if table.exists() and not plan.rows_before and not run.has_versions and _binds(run, work):
         table.discard()  # of a first run that failed: no setting of it may bind this one
     if not table.exists():
@@ -140,12 +140,12 @@ def _prepare_table(run: Run, plan: Plan, work: Work) -> Encoded:
 
 def _binds(run: Run, work: Work) -> bool:
     """Whether a table was made with settings that this run's config does not have."""
-    settings, wanted = run.table.settings(), run.options.precision or run.config.precision
+    settings = run.table.settings()
     try:
         merge_metadata(metadata_schema(run.table.open().schema), work.metadata)
     except ConfigError:
         return True
-    return settings.store_content != run.config.store_content or wanted not in (
+    return settings.store_content != run.config.store_content or run.precision not in (
         "auto",
         settings.precision,
     )

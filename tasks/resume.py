@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from schemas.quarantine import QuarantineEntry
 from schemas.receipt import Receipt, WrittenFragment
-from tasks.digests import Digests, digest_text, to_array
+from tasks.digests import Digests, digest_text, stack, to_array
 from tasks.plan import Work
 from tasks.shares import Shares
 from tasks.store import fragments, receipts
@@ -58,12 +58,11 @@ def resume(table: Table, work: Work, lance_version: int) -> Resumed:
             continue
         if fragments.have(columns, receipt.fragments) and wanted.claim(keys):
             adopted.append(_taken_over(receipt, keys, wanted))
-        if receipt.fragments:
-            donors.append(receipt.fragments)
-            contents.append(_digests(keys["content_hash"]))
+        donors.append(receipt.fragments)
+        contents.append(_digests(keys["content_hash"]))
     left = wanted.left(work.shares)
     fresh = np.concatenate([left.encode, left.repeat])
-    place = find(work.compared.present.contents[fresh], _stack(contents))
+    place = find(work.compared.present.contents[fresh], stack(contents))
     of_row = np.repeat(np.arange(len(contents)), [len(part) for part in contents])
     known = place >= 0
     order = np.argsort(fresh[known])
@@ -94,8 +93,6 @@ class _Wanted:
 
     def claim(self, keys: pa.Table) -> bool:
         """Gives the records of these rows away, if each is wanted just so; else none."""
-        if not keys.num_rows:
-            return True
         places = self._places([(one or "") for one in keys["record_id"].to_pylist()])
         if (places < 0).any() or not self._free[places].all():
             return False
@@ -139,13 +136,9 @@ def _taken_over(receipt: Receipt, keys: pa.Table, wanted: _Wanted) -> Receipt:
     """The receipt as one of this run: the work was another's, what it found bad is still bad."""
     bad = wanted.claim_bad(receipt.quarantined)
     nothing = {"encoded": 0, "encoder_loads": 0, "tokens": 0, "seconds": {}}
-    records = len(keys["record_id"].unique()) + len(bad) if receipt.fragments else len(bad)
+    records = len(keys["record_id"].unique()) + len(bad)
     return receipt.model_copy(update={**nothing, "records": records, "quarantined": bad})
 
 
 def _digests(column: pa.ChunkedArray) -> Digests:
     return to_array(column.to_pylist())
-
-
-def _stack(parts: Sequence[Digests]) -> Digests:
-    return np.concatenate([np.empty((0, 2), np.uint64), *parts])

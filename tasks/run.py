@@ -133,6 +133,11 @@ class Run:
         return pool
 
     @property
+    def precision(self) -> str:
+        """The precision that is asked for: an option's before the config's."""
+        return str(self.options.precision or self.config.precision)
+
+    @property
     def has_versions(self) -> bool:
         """Whether any version stands in this run's table."""
         name = self.table.name
@@ -161,7 +166,7 @@ class Run:
         """Starts Ray and the loading of weights at once, if all records are sure to be encoded."""
         self.check_config()
         if not self.table.exists():
-            self.early = str(self.options.precision or self.config.precision)
+            self.early = self.precision
             _ = self.pool
 
     def report(self, stage: str, done: int = 0, total: int = 0) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.quarantine import QuarantineEntry
-from tasks.digests import Digests
+from tasks.digests import Digests, stack
 from tasks.scan import Found, ShardScan
 from tasks.sources.base import Shard
 from tasks.store.diff import Indices
@@ -77,9 +77,9 @@ def gather(
     return Scanned(
         shards=list(shards),
         bounds=bounds,
-        ids=_join([scan.ids for scan in scans]),
-        contents=_join([scan.contents for scan in scans]),
-        metadata=_join([scan.metadata for scan in scans]),
+        ids=stack(scan.ids for scan in scans),
+        contents=stack(scan.contents for scan in scans),
+        metadata=stack(scan.metadata for scan in scans),
         sizes=np.concatenate([np.empty(0, np.uint32), *(scan.sizes for scan in scans)]),
         files=files,
         problems=problems,
@@ -88,10 +88,6 @@ def gather(
             + [bound + scan.tombstones for bound, scan in zip(bounds.tolist(), scans, strict=False)]
         ),
     )
-
-
-def _join(parts: list[Digests]) -> Digests:
-    return np.concatenate([np.empty((0, 2), np.uint64), *parts])
 
 
 def _rows(source: int, scan: ShardScan, seen: dict[tuple[int, str], int]) -> list[tuple[int, int]]:

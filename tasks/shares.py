@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.compare import Compared, Head
-from tasks.digests import Digests
-from tasks.store.diff import Indices, Mask, Outcome, find, first_of_each
+from tasks.store.diff import Indices, Outcome, find, first_of_each
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +32,14 @@ def share(compared: Compared, head: Head) -> Shares:
     """Splits the records that must be written."""
     present, outcomes = compared.present, compared.diff.outcomes
     fresh = np.flatnonzero(outcomes <= Outcome.CHANGED)
-    held = _held(present.contents[fresh], head.rows.contents)
+    known = head.rows.contents
+    # An empty table has none: a first run's memory has its peak here, so nothing is copied for it.
+    held = find(present.contents[fresh], known) >= 0 if len(known) else np.zeros(len(fresh), bool)
     copy = np.sort(
         np.concatenate([np.flatnonzero(outcomes == Outcome.METADATA_CHANGED), fresh[held]])
     )
     fresh = fresh[~held]
-    all_fresh = len(fresh) == len(outcomes)  # no copy then: here a first run's memory has its peak
+    all_fresh = len(fresh) == len(outcomes)
     first = fresh[first_of_each(present.contents if all_fresh else present.contents[fresh])]
     leads = first == fresh
     return Shares(fresh[leads], copy, fresh[~leads], first[~leads])
-
-
-def _held(contents: Digests, head: Digests) -> Mask:
-    """Which contents a table has; an empty one has none, and costs no memory for the answer."""
-    return find(contents, head) >= 0 if len(head) else np.zeros(len(contents), np.bool_)

@@ -19,7 +19,7 @@ from tasks.store.table import VECTOR_COLUMNS, Table
 if TYPE_CHECKING:
     from lance.lance.schema import LanceField
 
-KEY_COLUMNS = ["record_id", "chunk", "content_hash", "metadata_hash"]
+KEYS = pa.schema([("record_id", pa.string()), ("content_hash", HASH), ("metadata_hash", HASH)])
 
 
 def write(table_uri: str, rows: pa.Table) -> list[WrittenFragment]:
@@ -58,18 +58,18 @@ def read_vectors(
 
 
 def read_keys(table_uri: str, fragments: Sequence[WrittenFragment]) -> pa.Table | None:
-    """record_id, chunk, content_hash and metadata_hash of all rows, in their order.
+    """record_id, content_hash and metadata_hash of all rows, in their order.
 
     None if a file is not there, or is not as it was when it was written.
     """
-    parts = [pa.schema([]).empty_table()]
+    parts = [KEYS.empty_table()]
     for fragment in fragments:
         for file in fragment.files:
             path = data_path(table_uri, file.path)
             if not path.exists() or path.stat().st_size != file.size_bytes:
                 return None
             try:
-                reader = LanceFileReader(str(path), columns=KEY_COLUMNS)
+                reader = LanceFileReader(str(path), columns=KEYS.names)
                 rows = reader.read_all().to_table()
             except (OSError, ValueError):
                 return None
