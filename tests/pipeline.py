@@ -1,6 +1,7 @@
 """The verbs of a run one after the other, without Prefect's engine: what the flow does."""
 
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from tasks.promote import promote
 from tasks.run import Options, Run, open_run
 
 Rows = Iterable[Mapping[str, Any]]
+
+PROGRAM = Path(sys.executable).parent / "vectorline"
 
 
 def config(folder: Path, **changes: object) -> dict[str, Any]:
@@ -36,6 +39,12 @@ def config(folder: Path, **changes: object) -> dict[str, Any]:
 def write_jsonl(path: Path, rows: Rows) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def write_config(folder: Path, corpus: Path, **changes: object) -> Path:
+    path = folder / "notes.yaml"
+    path.write_text(json.dumps(config(corpus, **changes)))
+    return path
 
 
 def refresh(

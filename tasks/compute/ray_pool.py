@@ -8,6 +8,7 @@ small: vectors are written by the workers and never pass through the driver.
 import contextlib
 import logging
 import os
+import signal
 import socket
 import threading
 import time
@@ -118,7 +119,14 @@ class RayPool:
     @property
     def n_workers(self) -> int:
         """The same for the life of the pool."""
-        return len(self._seats.result())
+        return len(self._ready())
+
+    def _ready(self) -> list[_Seat]:
+        """Waits for the workers; Ray's own handler of SIGTERM gives way to the one before it."""
+        seats = self._seats.result()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        return seats
 
     def _start(self) -> list[_Seat]:
         os.environ.update(RAY_ENVIRONMENT)
@@ -180,7 +188,7 @@ class RayPool:
         """Does the jobs; each worker holds two, so that reading overlaps with encoding."""
         import ray
 
-        seats = self._seats.result()
+        seats = self._ready()
         now = time.monotonic()
         for seat in seats:
             seat.moved_at = now

@@ -5,12 +5,10 @@ Runs have a process of their own, as Prefect and Ray leave traces; other command
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +18,9 @@ from flows import cli
 from flows.server import embedded_server
 from tasks.errors import ConfigError
 from tasks.store.space import open_space
-from tests.pipeline import config, refresh, write_jsonl
+from tests.pipeline import PROGRAM, config, refresh, write_config, write_jsonl
 
 pytestmark = [pytest.mark.ray, pytest.mark.prefect]
-
-PROGRAM = Path(sys.executable).parent / "vectorline"
-RAY_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 
 
 def run(folder: Path, *words: str) -> Any:
@@ -60,10 +55,21 @@ def answer(
     return ask
 
 
-def write_config(folder: Path, corpus: Path, **changes: object) -> Path:
-    path = folder / "notes.yaml"
-    path.write_text(json.dumps(config(corpus, **changes)))
-    return path
+@pytest.fixture
+def own_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+    """A Prefect server of the user's own; gives what asks it for all of a kind."""
+    with embedded_server() as server:
+        server.wait_ready()
+        monkeypatch.setenv("PREFECT_API_URL", server.api_url)
+
+        def ask(kind: str) -> Any:
+            request = urllib.request.Request(  # noqa: S310
+                f"{server.api_url}/{kind}/filter", b"{}", {"Content-Type": "application/json"}
+            )
+            with urllib.request.urlopen(request) as reply:  # noqa: S310
+                return json.load(reply)
+
+        yield ask
 
 
 def test_a_new_user_gets_from_init_to_a_hit_without_a_network(
@@ -82,12 +88,17 @@ def test_a_new_user_gets_from_init_to_a_hit_without_a_network(
     assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
 
 
-def test_every_command_answers_in_json(tmp_path: Path, answer: Callable[..., Any]) -> None:
+def test_every_command_answers_in_json_on_a_cluster_and_a_server_of_the_users_own(
+    tmp_path: Path,
+    answer: Callable[..., Any],
+    local_ray: str,
+    own_server: Callable[[str], Any],
+) -> None:
     odd = ("", " odd")
     rows = [{"id": f"r{n}", "text": f"text {n}{odd[n % 2]}", "year": n % 3} for n in range(600)]
     write_jsonl(tmp_path / "corpus" / "a.jsonl", rows)
     write_jsonl(tmp_path / "corpus" / "bad.jsonl", [{"id": "e", "text": " ", "year": 1}])
-    path = str(write_config(tmp_path, tmp_path / "corpus"))
+    path = str(write_config(tmp_path, tmp_path / "corpus", compute={"address": local_ray}))
     plan = run(tmp_path, "plan", path)
     assert (plan["records"]["new"], plan["records"]["quarantined"]) == (600, 1)
     assert plan["to_encode"] == 600
@@ -100,6 +111,15 @@ def test_every_command_answers_in_json(tmp_path: Path, answer: Callable[..., Any
     again = run(tmp_path, "run", path)
     assert (again["version"], again["encoder_loads"], again["encoded"]) == (1, 0, 0)
     assert (again["records"]["unchanged"], again["new_version"]) == (600, False)
+
+    assert {(one["name"], one["state_name"]) for one in own_server("flow_runs")} == {
+        ("refresh notes", "Completed")
+    }
+    artifacts = {one["key"]: one for one in own_server("artifacts/latest")}
+    assert artifacts["records"]["data"] == 100.0
+    assert artifacts["manifest"]["description"] == again["run_id"]
+    table = json.loads(artifacts["manifest"]["data"])
+    assert {row["outcome"]: row["records"] for row in table} == again["records"]
 
     near = answer("search", "notes", "--id", "r7", "-k", "1")
     assert (near[0]["id"], near[0]["text"]) == ("r7", "text 7 odd")
@@ -153,150 +173,6 @@ def test_promote_and_rollback_move_what_readers_get(
     ]
 
 
-@pytest.mark.slow
-def test_a_cluster_by_its_address_does_the_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local_ray: None
-) -> None:
-    import ray
-
-    address = ray.get_runtime_context().gcs_address
-    write_jsonl(
-        tmp_path / "corpus" / "a.jsonl", [{"id": f"r{n}", "text": "a", "year": 1} for n in range(9)]
-    )
-    path = write_config(tmp_path, tmp_path / "corpus", compute={"address": address})
-    assert run(tmp_path, "run", str(path))["rows"] == 9
-    write_jsonl(tmp_path / "corpus" / "b.jsonl", [{"id": "b", "text": "b", "year": 1}])
-    path = write_config(tmp_path, tmp_path / "corpus", compute={"workers": 2})
-    monkeypatch.setenv("RAY_ADDRESS", address)
-    assert run(tmp_path, "run", str(path))["rows"] == 10
-    write_jsonl(tmp_path / "corpus" / "c.jsonl", [{"id": "c", "text": "c", "year": 1}])
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    done = subprocess.run(
-        [PROGRAM, "plan", path],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "Ray at 127.0.0.1:1 cannot be reached" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.slow
-def test_a_server_of_the_users_own_keeps_the_run_and_its_artifacts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def ask(kind: str) -> Any:
-        request = urllib.request.Request(  # noqa: S310
-            f"{server.api_url}/{kind}/filter", b"{}", {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request) as reply:  # noqa: S310
-            return json.load(reply)
-
-    write_jsonl(
-        tmp_path / "corpus" / "a.jsonl", [{"id": f"r{n}", "text": "a", "year": 1} for n in range(9)]
-    )
-    path = write_config(tmp_path, tmp_path / "corpus")
-    with embedded_server() as server:
-        server.wait_ready()
-        monkeypatch.setenv("PREFECT_API_URL", server.api_url)
-        made = run(tmp_path, "run", str(path))
-        (kept,) = ask("flow_runs")
-        assert (kept["name"], kept["state_name"]) == ("refresh notes", "Completed")
-        artifacts = {one["key"]: one for one in ask("artifacts/latest")}
-        assert artifacts["records"]["data"] == 100.0
-        assert artifacts["manifest"]["description"] == made["run_id"]
-        books = {
-            row["outcome"]: row["records"] for row in json.loads(artifacts["manifest"]["data"])
-        }
-        assert books == made["records"]
-
-
-def children(pid: int) -> set[int]:
-    """The pids of all descendants of a process."""
-    parents: dict[int, int] = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                stat = (folder / "stat").read_text()
-            except OSError:
-                continue
-            parents[int(folder.name)] = int(stat.rsplit(")", 1)[1].split()[1])
-    found, grown = {pid}, 0
-    while len(found) > grown:
-        grown = len(found)
-        found |= {child for child, parent in parents.items() if parent in found}
-    return found - {pid}
-
-
-def title(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""
-
-
-def alive(pids: set[int]) -> set[int]:
-    return {
-        pid
-        for pid in pids
-        if Path(f"/proc/{pid}/stat").exists()
-        and Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    }
-
-
-def gone(pids: set[int], timeout_s: float = 30.0) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while alive(pids) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return not alive(pids)
-
-
-@pytest.mark.parametrize(
-    "number",
-    [
-        signal.SIGINT,
-        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
-        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
-    ],
-)
-def test_a_run_that_is_stopped_leaves_nothing_behind(
-    tmp_path: Path, number: signal.Signals, answer: Callable[..., Any]
-) -> None:
-    rows = [{"id": f"r{n}", "text": f"text {n}", "year": 1} for n in range(2000)]
-    write_jsonl(tmp_path / "corpus" / "a.jsonl", rows)
-    slow = {"use": "tests.encoders:SlowEncoder"}
-    path = write_config(tmp_path, tmp_path / "corpus", encoder=slow, compute={"workers": 2})
-    started = subprocess.Popen(
-        [PROGRAM, "run", path],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert started.stderr is not None
-    for line in started.stderr:
-        if line.startswith("encode"):
-            break
-    time.sleep(2)
-    # Two idle agents of Ray notice a kill -9 at once, then wait a fixed minute for the head to take
-    # their report: they are not ours to hurry.
-    family = {pid for pid in children(started.pid) if not title(pid).startswith(RAY_AGENTS)}
-    assert len(family) > 3
-    os.kill(started.pid, number)
-    code = started.wait(60)
-    errors = started.stderr.read()
-    started.stderr.close()
-    assert gone(family)
-    assert "Traceback" not in errors
-    assert answer("spaces") == []
-    if number != signal.SIGKILL:
-        assert code == 130
-        assert "finished shards are kept" in errors
-
-
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -325,6 +201,26 @@ def test_a_mistake_is_one_clear_line_and_exit_code_2(
     assert (ended, out) == (code, "")
     assert message in err
     assert "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_a_cluster_that_does_not_answer_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_jsonl(tmp_path / "corpus" / "c.jsonl", [{"id": "c", "text": "c", "year": 1}])
+    path = write_config(tmp_path, tmp_path / "corpus", compute={"workers": 2})
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    done = subprocess.run(
+        [PROGRAM, "plan", path],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Ray at 127.0.0.1:1 cannot be reached" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_another_package_called_tasks_is_named(tmp_path: Path) -> None:
