@@ -18,10 +18,10 @@ demo: setup ## Encode the standard library's docstrings, run again, answer three
 	@sh examples/demo.sh
 
 test: setup ## Run the tests, without the long ones
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-all: setup ## Run all tests
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup ## Check style, types and who imports whom
 	$(BIN)/ruff check .
@@ -53,8 +53,9 @@ clean: ## Remove what the other targets made: .venv, build/, caches
 	@touch $@
 
 .venv/.ready: pyproject.toml requirements.lock .venv/.uv
-	@echo "setup: installing the packages of requirements.lock, by hash (7 GB; a minute or more)"
-	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock requirements-uv.lock
+	@echo "setup: installing the packages of requirements.lock, by hash (7 GB; a minute or two)"
+	@$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes \
+	    requirements.lock requirements-uv.lock
 	@echo "setup: installing vectorline itself, editable"
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --offline -e .
 	@touch $@

@@ -101,7 +101,7 @@ def test_a_record_that_kills_its_workers_is_found_and_goes_to_quarantine(tmp_pat
     rows[1]["text"] = "a deadly text"
     write_jsonl(tmp_path / "corpus" / "a.jsonl", rows)
     deadly = {"use": "tests.encoders:DeadlyEncoder"}
-    settings = config(tmp_path / "corpus", encoder=deadly, compute={"workers": 2})
+    settings = config(tmp_path / "corpus", encoder=deadly, compute={"workers": 1})
     made = refresh(settings, tmp_path / "vectors")
     assert books(made) == {"read": 2, "new": 1, "quarantined": 1}
     (entry,) = quarantine.read(str(tmp_path / "vectors"), made["table"])
