@@ -47,7 +47,8 @@ class HashingEncoder:
 
     def __repr__(self) -> str:
         """As it is constructed."""
-        return f"HashingEncoder(dim={self._dim}, ngrams={self._ngrams}, seed={self._seed})"
+        name = type(self).__name__
+        return f"{name}(dim={self._dim}, ngrams={self._ngrams}, seed={self._seed})"
 
     @property
     def dim(self) -> int:

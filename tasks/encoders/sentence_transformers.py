@@ -65,7 +65,7 @@ class SentenceTransformersEncoder:
     def __repr__(self) -> str:
         """The model's name and revision."""
         revision = f", revision={self._revision!r}" if self._revision else ""
-        return f"SentenceTransformersEncoder({self._name!r}{revision})"
+        return f"{type(self).__name__}({self._name!r}{revision})"
 
     @property
     def dim(self) -> int:

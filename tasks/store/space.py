@@ -46,6 +46,10 @@ class Space:
     settings: TableSettings
     dataset: lance.LanceDataset
 
+    def __repr__(self) -> str:
+        """In one line."""
+        return f"Space({self.entry.space!r}, version={self.version}, rows={self.rows:,})"
+
     @property
     def version(self) -> int:
         """Its number."""

@@ -106,5 +106,5 @@ def test_the_worst_canary_is_named_with_its_cosine() -> None:
     ids=["nan", "inf", "zero"],
 )
 def test_canaries_without_direction_name_the_weights(change: Callable[[Vectors], Vectors]) -> None:
-    with pytest.raises(EncoderError, match=r"HashingEncoder.*16 of 16 canaries.*weights"):
+    with pytest.raises(EncoderError, match=r"ChangedEncoder.*16 of 16 canaries.*weights"):
         canaries.canary_vectors(ChangedEncoder(change))
