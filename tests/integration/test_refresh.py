@@ -327,7 +327,7 @@ def test_a_record_that_is_encoded_to_nothing_goes_to_quarantine_once(
 def test_weights_that_give_nonsense_are_found_before_a_table_is_made(
     corpus: Path, store: Path
 ) -> None:
-    with pytest.raises(EncoderError, match="NanEncoder.*finite"):
+    with pytest.raises(EncoderError, match=r"NanEncoder.*finite"):
         refresh(config(corpus, encoder={"use": "tests.encoders:NanEncoder"}), store)
     assert list(store.glob("*.lance")) == []
 
