@@ -51,9 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--promote", choices=["auto", "yes", "no"], default="auto", help="let the version serve"
     )
-    run.add_argument(
-        "--wait", type=_duration, default=0.0, metavar="10m", help="for another writer to end"
-    )
+    _wait(run)
     run.add_argument(
         "--allow-removals", action="store_true", help="remove however many records are gone"
     )
@@ -84,13 +82,26 @@ def _space_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> N
     promote = command("promote", "let a version serve")
     rollback = command("rollback", "let the version serve that served before")
     quarantine = command("quarantine", "list the records that could not be encoded, and why")
-    for parser in (versions, show, promote, rollback, quarantine):
+    maintain = command(
+        "maintain", "gather small fragments, let old versions go, remove their files"
+    )
+    for parser in (versions, show, promote, rollback, quarantine, maintain):
         parser.add_argument("space", metavar="SPACE")
     show.add_argument("version", nargs="?", default="serving", metavar="V")
     promote.add_argument("version", metavar="V")
     quarantine.add_argument("--replay", action="store_true", help="try them all again, by a run")
     quarantine.add_argument(
         "--config", metavar="CONFIG", help="for --replay: instead of the last committed config"
+    )
+    maintain.add_argument(
+        "--config", metavar="CONFIG", help="its `retention`, not the last committed config's"
+    )
+    _wait(maintain)
+
+
+def _wait(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--wait", type=_duration, default=0.0, metavar="10m", help="for another writer to end"
     )
 
 

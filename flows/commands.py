@@ -3,8 +3,9 @@
 import argparse
 import contextlib
 import getpass
+import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,15 @@ def _run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def refresh(config: Config, store_uri: str, options: Options) -> dict[str, Any]:
-    """One run under Prefect, on the server that PREFECT_API_URL names or on one of its own."""
+    """One run; Ray and the weights start beside the server."""
+    arguments = (config.space, config.model_dump(mode="json"), store_uri, asdict(options))
+    return _under_prefect("refresh", arguments, Run(config, store_uri, options))
+
+
+def _under_prefect(
+    flow: str, arguments: tuple[Any, ...], early: Run | None = None
+) -> dict[str, Any]:
+    """A flow's answer, on the server that PREFECT_API_URL names or on one of its own."""
     from flows.server import (
         check_answers,
         client_environment,
@@ -68,29 +77,34 @@ def refresh(config: Config, store_uri: str, options: Options) -> dict[str, Any]:
     )
     from flows.terminal import quiet
 
-    arguments = (config.space, config.model_dump(mode="json"), store_uri, asdict(options))
     os.environ.update(quiet_environment())
     with quiet():
         if "PREFECT_API_URL" in os.environ:
             check_answers(os.environ["PREFECT_API_URL"])
-            from flows.refresh import refresh as flow
-
-            return flow(*arguments)
-        with embedded_server() as server, _early(Run(config, store_uri, options)):
+            return _load(flow)(*arguments)
+        with embedded_server() as server, _early(early):
             os.environ.update(client_environment(server))
             from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-            from flows.refresh import refresh as flow
-
+            run = _load(flow)
             server.wait_ready()
             # Nobody watches our own server for crashed flows, and heartbeats end up to 1 s late.
             with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-                return flow(*arguments)
+                return run(*arguments)
+
+
+def _load(flow: str) -> Callable[..., dict[str, Any]]:
+    """The flow of the module that has its name; Prefect is imported with it."""
+    loaded: Callable[..., dict[str, Any]] = getattr(importlib.import_module(f"flows.{flow}"), flow)
+    return loaded
 
 
 @contextlib.contextmanager
-def _early(run: Run) -> Iterator[None]:
-    """Ray and the weights start beside the server."""
+def _early(run: Run | None) -> Iterator[None]:
+    """A run whose workers start before its flow can."""
+    if run is None:
+        yield
+        return
     try:
         run.start_early()
         waiting.set(run)
@@ -232,6 +246,14 @@ def _quarantine(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any
     ]
 
 
+def _maintain(args: argparse.Namespace) -> dict[str, Any]:
+    catalog = Catalog(args.store)
+    if not catalog.versions(args.space):
+        raise ConfigError(_no_space(args.space, catalog))
+    config = _config_of(args, catalog).model_dump(mode="json")
+    return _under_prefect("maintain", (args.space, config, args.store, args.wait))
+
+
 def _config_of(args: argparse.Namespace, catalog: Catalog) -> Config:
     """The config that is given, else the last one that a version was committed with."""
     if args.config is not None:
@@ -254,4 +276,5 @@ COMMANDS = {
     "promote": _promote,
     "rollback": _rollback,
     "quarantine": _quarantine,
+    "maintain": _maintain,
 }

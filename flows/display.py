@@ -204,6 +204,19 @@ def _init(args: argparse.Namespace, result: dict[str, Any]) -> None:
     print(f"next: vectorline run {config}")
 
 
+def _maintain(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    del args
+    for done in result["tables"]:
+        print(
+            f"table {done['table']}: {done['fragments_before']:,} fragments are "
+            f"{done['fragments']:,} now, {_bytes(done['freed_bytes'])} freed"
+        )
+        if done["retired"]:
+            print(f"versions let go: {', '.join(map(str, done['retired']))}")
+        for note in done["notes"]:
+            print(f"note       {note}")
+
+
 RENDER: dict[str, Callable[[argparse.Namespace, Any], None]] = {
     "init": _init,
     "doctor": _doctor,
@@ -216,4 +229,5 @@ RENDER: dict[str, Callable[[argparse.Namespace, Any], None]] = {
     "promote": _moved,
     "rollback": _moved,
     "quarantine": _quarantine,
+    "maintain": _maintain,
 }

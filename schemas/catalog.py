@@ -43,6 +43,18 @@ class ServingEntry(BaseModel):
     hold: bool = False
 
 
+class RetiredEntry(BaseModel):
+    """A version that retention let go. The newest one never is, so numbers are not given again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    kind: Literal["retired"] = "retired"
+    space: str
+    version: int
+    when: datetime
+
+
 class ConfigEntry(BaseModel):
     """A config of a space, secrets as references.
 
@@ -60,5 +72,7 @@ class ConfigEntry(BaseModel):
     config: dict[str, object]
 
 
-Entry = Annotated[VersionEntry | ServingEntry | ConfigEntry, Field(discriminator="kind")]
+Entry = Annotated[
+    VersionEntry | ServingEntry | RetiredEntry | ConfigEntry, Field(discriminator="kind")
+]
 """One row of the catalog's log."""

@@ -151,6 +151,16 @@ class Limits(_Part):
     )
 
 
+class Retention(_Part):
+    """Which versions stay readable: those that either key keeps.
+
+    Besides, the last three that served, and all that someone tagged.
+    """
+
+    versions: int = Field(10, ge=1, description="The newest versions stay, so many of them.")
+    days: int = Field(30, ge=0, description="Versions stay for so many days.")
+
+
 class Config(_Part):
     """All that decides what a space holds and how it is made."""
 
@@ -168,6 +178,9 @@ class Config(_Part):
     encoder: EncoderConfig = Field(EncoderConfig(), description="What turns contents into vectors.")
     compute: ComputeConfig = Field(ComputeConfig(), description="Which workers encode.")
     limits: Limits = Field(Limits(), description="What stops a run before its commit.")
+    retention: Retention = Field(
+        Retention(), description="Which versions `vectorline maintain` keeps."
+    )
     store_content: bool = Field(True, description="Whether rows keep the text of their record.")
     precision: PrecisionChoice = Field(
         PrecisionChoice.AUTO, description="How the encoder computes; auto takes what is fast here."

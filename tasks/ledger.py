@@ -74,6 +74,14 @@ def read(store_uri: str, table: str, *, lance_version: int, sources_digest: str)
     return Ledger({(entry.source, entry.uri): entry for entry in entries})
 
 
+def follow(store_uri: str, table: str, before: int, after: int) -> None:
+    """Lets the ledger of a Lance version be that of another one with the same rows."""
+    stored = snapshots.read(store_uri, table, NAME)
+    if before != after and stored is not None and stored[1].get("lance_version") == str(before):
+        rows, properties = stored
+        snapshots.write(store_uri, table, NAME, rows, {**properties, "lance_version": str(after)})
+
+
 def drop(store_uri: str, table: str) -> None:
     """Forgets all files: what they put into quarantine is about to be replaced."""
     if snapshots.read(store_uri, table, NAME) is not None:

@@ -41,6 +41,8 @@ encoder:
 # limits:
 #   max_removed: 0.2          # stop before a source that lost more of its records is followed
 #   max_quarantined: 0.2      # stop if more of the records cannot be encoded
+
+# retention: {{versions: 10, days: 30}}    # what `vectorline maintain` keeps, each of the two
 """
 
 

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,18 +18,19 @@ import pyarrow as pa
 from lance.fragment import FragmentMetadata
 from pydantic import TypeAdapter
 
-from schemas.catalog import ConfigEntry, Entry, ServingEntry, VersionEntry
+from schemas.catalog import ConfigEntry, Entry, RetiredEntry, ServingEntry, VersionEntry
 from tasks import failpoints
 from tasks.errors import CommitConflict, ConfigError, StoreError
 from tasks.store import fragments, layout
 from tasks.store.durable import store_error
 from tasks.store.formats import parse
-from tasks.store.swap import DATA_DIGEST, RUN_ID, runs, swap
+from tasks.store.swap import DATA_DIGEST, RUN_ID, runs, settle_all, swap
 from tasks.store.table import Table, create, exists
 
-E = TypeVar("E", VersionEntry, ServingEntry, ConfigEntry)
+E = TypeVar("E", bound=Entry)
 
 ENTRY: TypeAdapter[Entry] = TypeAdapter(Entry)
+SERVED = 3  # versions that served last, and can be rolled back to
 APPEND_ATTEMPTS = 50
 PAUSE_S = 0.1
 LOG = pa.schema(
@@ -54,8 +55,12 @@ class Catalog:
         return sorted({entry.space for entry in self._entries() if entry.kind == "version"})
 
     def versions(self, space: str) -> list[VersionEntry]:
-        """Versions of a space by number."""
+        """Versions of a space by number, those that retention left."""
         return _versions(self._entries(), space)
+
+    def made(self, space: str) -> list[VersionEntry]:
+        """All versions that a space ever had, by number."""
+        return _made(self._entries(), space)
 
     def latest(self, space: str) -> VersionEntry | None:
         """The version with the highest number."""
@@ -167,6 +172,30 @@ class Catalog:
 
         return self._append(decide)
 
+    def move(self, version: VersionEntry, lance_version: int) -> VersionEntry:
+        """Lets a version be another Lance version of its table, one with the same rows."""
+        moved = version.model_copy(update={"lance_version": lance_version})
+
+        def decide(entries: Sequence[Entry]) -> VersionEntry:
+            held = _find(entries, version.space, version.version)
+            return held if held == moved else moved
+
+        return self._append(decide)
+
+    def retire(self, version: VersionEntry) -> bool:
+        """Takes a version, never the newest, out of what can be read; False if it served lately."""
+        wanted = RetiredEntry(space=version.space, version=version.version, when=datetime.now(UTC))
+
+        def decide(entries: Sequence[Entry]) -> RetiredEntry | VersionEntry:
+            held = _find(entries, version.space, version.version)
+            return held if held.version in _served(entries, version.space) else wanted
+
+        return self._append(decide) is wanted
+
+    def retired(self, space: str) -> dict[int, datetime]:
+        """When retention let go which versions, by number."""
+        return {entry.version: entry.when for entry in _retired(self._entries(), space)}
+
     def promote(
         self, space: str, to: int, *, who: str, why: str, expected_from: int | None
     ) -> ServingEntry:
@@ -207,6 +236,21 @@ class Catalog:
             return _move(space, served[-1], before[-1], who, why, hold=True)
 
         return self._append(decide)
+
+    def tidy(self, keep: timedelta) -> None:
+        """Gathers the log's fragments, and removes what replaced them longer ago than `keep`.
+
+        Where another process appends just then, that one goes first, and the next time will do.
+        """
+        path = layout.log_path(self.store_uri)
+        try:
+            lance.dataset(str(path)).optimize.compact_files()
+            log = lance.dataset(str(path))
+            settle_all(log)
+            log.cleanup_old_versions(keep)
+        except (OSError, ValueError) as error:
+            if "commit conflict" not in str(error):  # Lance has no type for it here
+                raise store_error(error, f"tidying the catalog {path}") from error
 
     def _resolve_serving(self, space: str, latest: VersionEntry) -> VersionEntry:
         entry = self.serving(space)
@@ -264,7 +308,7 @@ def _read(log: lance.LanceDataset) -> list[Entry]:
     return [parse(ENTRY, row["payload"], f"row {row['seq']} of the catalog") for row in rows]
 
 
-def _row(seq: int, entry: VersionEntry | ServingEntry | ConfigEntry) -> pa.Table:
+def _row(seq: int, entry: Entry) -> pa.Table:
     row = {
         "seq": seq,
         "kind": entry.kind,
@@ -276,6 +320,21 @@ def _row(seq: int, entry: VersionEntry | ServingEntry | ConfigEntry) -> pa.Table
 
 
 def _versions(entries: Sequence[Entry], space: str) -> list[VersionEntry]:
+    gone = {entry.version for entry in _retired(entries, space)}
+    return [entry for entry in _made(entries, space) if entry.version not in gone]
+
+
+def _retired(entries: Sequence[Entry], space: str) -> list[RetiredEntry]:
+    return [entry for entry in entries if entry.kind == "retired" and entry.space == space]
+
+
+def _served(entries: Sequence[Entry], space: str) -> list[int]:
+    """The last SERVED versions that served, newest first."""
+    moves = reversed(_serving(entries, space))
+    return [*dict.fromkeys(entry.to_version for entry in moves)][:SERVED]
+
+
+def _made(entries: Sequence[Entry], space: str) -> list[VersionEntry]:
     own = {
         entry.version: entry
         for entry in entries
@@ -293,7 +352,7 @@ def _configs(entries: Sequence[Entry], space: str) -> list[ConfigEntry]:
 
 
 def _in_force(config: ConfigEntry, entries: Sequence[Entry]) -> bool:
-    versions = _versions(entries, config.space)
+    versions = _made(entries, config.space)
     return not config.run_id or any(entry.run_id == config.run_id for entry in versions)
 
 
@@ -302,6 +361,12 @@ def _find(entries: Sequence[Entry], space: str, version: int) -> VersionEntry:
     for entry in versions:
         if entry.version == version:
             return entry
+    for gone in _retired(entries, space):
+        if gone.version == version:
+            raise ConfigError(
+                f"version {version} of space {space!r} was let go by its retention policy "
+                f"on {gone.when:%Y-%m-%d}"
+            )
     known = ", ".join(str(entry.version) for entry in versions) or "none"
     raise ConfigError(f"space {space!r} has no version {version}; it has: {known}")
 

@@ -18,6 +18,8 @@ from tasks.store.fragments import data_path
 from tasks.store.swap import RUN_ID, find_run, settle, swap
 from tasks.store.table import Addresses, Table
 
+RUN_TAG = "run-"
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -64,7 +66,7 @@ def tag_run(table: Table, run_id: str, version: int) -> bool:
     """Gives a run's Lance version its tag, both durably; False if it was there already."""
     settle(table.uri, version)
     tags = table.open().tags
-    name = f"run-{run_id}"
+    name = f"{RUN_TAG}{run_id}"
     try:
         tags.create(name, version)
     except (OSError, ValueError) as error:

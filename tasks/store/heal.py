@@ -4,7 +4,7 @@ import contextlib
 import uuid
 from pathlib import Path
 
-from tasks.store import layout, receipts
+from tasks.store import layout, maintenance, receipts
 from tasks.store.catalog import Catalog
 from tasks.store.commit import tag_run
 from tasks.store.durable import sync
@@ -19,7 +19,7 @@ def heal(table: Table, catalog: Catalog) -> list[str]:
 
     Called under its lease, before anything is planned. Broken newest manifests of the table, its
     snapshots and the catalog are moved aside; commits after the last catalog row get their tags and
-    rows; receipts that a commit took are dropped.
+    rows, gathered versions their place; receipts that a commit took are dropped.
     """
     states = sorted(
         layout.state_path(table.store_uri, table.name, "*").parent.glob(f"{table.name}.*.lance")
@@ -32,6 +32,7 @@ def heal(table: Table, catalog: Catalog) -> list[str]:
     if not table.exists():
         return done
     done += _finish_commits(table, catalog)
+    done += maintenance.finish_moves(table, catalog)
     _drop_taken_receipts(table)
     return done
 

@@ -7,8 +7,9 @@ takes Lance's own put-if-absent away.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import lance
 from lance import LanceDataset, LanceOperation, Transaction
@@ -17,6 +18,9 @@ from lance.fragment import FragmentMetadata
 
 from tasks.errors import CommitConflict, StoreError
 from tasks.store.durable import store_error, sync
+
+if TYPE_CHECKING:
+    from lance.lance.schema import LanceField
 
 RUN_ID = "run_id"
 DATA_DIGEST = "data_digest"
@@ -91,6 +95,14 @@ def settle(uri: str, version: int) -> None:
     sync([manifest_path(root, version), *files])
 
 
+def settle_all(dataset: LanceDataset) -> None:
+    """Brings a Lance version with all of its data to the disk: one that Lance itself wrote."""
+    root = Path(dataset.uri)
+    fragments = [fragment.metadata for fragment in dataset.get_fragments()]
+    files = [root / "data" / file.path for fragment in fragments for file in fragment.files]
+    sync([*files, manifest_path(root, dataset.version)])
+
+
 def manifest_path(root: Path, version: int) -> Path:
     """Where Lance keeps the manifest of a version; names sort newest first."""
     return root / "_versions" / f"{2**64 - 1 - version:020d}.manifest"
@@ -113,5 +125,12 @@ def _operation(
         new_fragments=list(new),
         update_mode="rewrite_rows",
         # Left empty, every index would go silently wrong: filters would miss updated rows.
-        fields_for_preserving_frag_bitmap=[field.id() for field in base.lance_schema.fields()],
+        fields_for_preserving_frag_bitmap=[*_field_ids(base.lance_schema.fields())],
     )
+
+
+def _field_ids(fields: Iterable["LanceField"]) -> Iterator[int]:
+    """Those of columns and of what is inside them."""
+    for field in fields:
+        yield field.id()
+        yield from _field_ids(field.children())

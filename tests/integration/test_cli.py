@@ -121,6 +121,12 @@ def test_every_command_answers_in_json_on_a_cluster_and_a_server_of_the_users_ow
     table = json.loads(artifacts["manifest"]["data"])
     assert {row["outcome"]: row["records"] for row in table} == again["records"]
 
+    kept = run(tmp_path, "maintain", "notes")
+    assert kept["space"] == "notes"
+    (done,) = kept["tables"]
+    assert (done["table"], done["retired"]) == (first["table"], [])
+    assert done["fragments_before"] > done["fragments"] == 1
+
     near = answer("search", "notes", "--id", "r7", "-k", "1")
     assert (near[0]["id"], near[0]["text"]) == ("r7", "text 7 odd")
     assert near[0]["score"] == pytest.approx(1, abs=1e-6)

@@ -1,0 +1,182 @@
+"""Keeping a table small and quick without making a version of it.
+
+Runs leave many small fragments, rows that are only marked as deleted, and a Lance version each.
+Here fragments are gathered, versions that nothing holds are let go, and their files are removed.
+Readers go on: what was replaced or let go stays on the disk for `GRACE` longer, for those who
+opened it just before.
+
+All of it is done under the table's lease, after healing; each step can be cut off and done again.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+from lance import LanceDataset
+
+from schemas.catalog import VersionEntry
+from tasks import failpoints
+from tasks.errors import StoreError
+from tasks.store.catalog import Catalog
+from tasks.store.commit import RUN_TAG, tag_run
+from tasks.store.durable import store_error, sync
+from tasks.store.swap import settle_all
+from tasks.store.table import Table
+
+GRACE = timedelta(hours=1)
+FRAGMENT_BYTES = 256 * 2**20
+"""What a gathered fragment holds at most of vectors: as much as one new row may cost to gather."""
+
+# Tags on what readers may have open still: the Lance version, and since when, in unix seconds.
+_REPLACED = re.compile(r"replaced-\d+-(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The newest version before and after: its Lance version, and how many fragments it has."""
+
+    lance_version_before: int
+    fragments_before: int
+    lance_version: int
+    fragments: int
+
+
+def retire(table: Table, catalog: Catalog, *, versions: int, days: int, now: datetime) -> list[int]:
+    """Lets go of this table's versions that nothing holds; gives their numbers.
+
+    Held are the newest `versions` of the space, those of the last `days`, the table's newest, those
+    that served last, and those with a tag that is not their run's.
+    """
+    space = table.settings().space
+    live = catalog.versions(space)
+    own = [entry for entry in live if entry.table == table.name]
+    tags = table.open().tags.list()
+    bookkeeping = {f"{RUN_TAG}{entry.run_id}" for entry in own}
+    tagged = {tag["version"] for name, tag in tags.items() if name not in bookkeeping}
+    newest = {entry.version for entry in live[-versions:]}
+    gone = [
+        entry
+        for entry in own[:-1]
+        if entry.version not in newest
+        and entry.lance_version not in tagged
+        and now - entry.created_at > timedelta(days=days)
+    ]
+    return [entry.version for entry in gone if catalog.retire(entry)]
+
+
+def clean(table: Table, catalog: Catalog, *, now: datetime) -> int:
+    """Removes what no version needs any longer; gives the bytes that were freed."""
+    space = table.settings().space
+    own = {entry.run_id: entry for entry in catalog.made(space) if entry.table == table.name}
+    retired = catalog.retired(space)
+    dataset = table.open()
+    tags = dataset.tags.list()
+    for run_id, entry in own.items():
+        if entry.version not in retired and f"{RUN_TAG}{run_id}" not in tags:
+            tag_run(table, run_id, entry.lance_version)  # else it would go with the others
+    try:
+        for name in tags:
+            if _expired(name, own, retired, now):
+                dataset.tags.delete(name)
+        failpoints.reach("cleanup")
+        done = table.open().cleanup_old_versions(GRACE, error_if_tagged_old_versions=False)
+    except (OSError, ValueError) as error:
+        raise store_error(error, f"cleaning up table {table.name!r}") from error
+    return int(done.bytes_removed)
+
+
+def gather(table: Table, catalog: Catalog, *, now: datetime) -> Gathered:
+    """Puts small fragments together and drops rows that are marked as deleted.
+
+    The newest version becomes the Lance version with the new fragments, once these were proved to
+    have the same rows.
+    """
+    space = table.settings().space
+    latest = [entry for entry in catalog.versions(space) if entry.table == table.name][-1]
+    before = table.open(latest.lance_version)
+    n_before = len(before.get_fragments())
+    unchanged = Gathered(before.version, n_before, before.version, n_before)
+    head = table.open()
+    if head.schema != before.schema:  # of a run that was cut off; the next one goes on from here
+        return unchanged
+    rows = max(1, FRAGMENT_BYTES // (4 * table.settings().dim))
+    try:
+        head.optimize.compact_files(target_rows_per_fragment=rows)
+    except (OSError, ValueError) as error:
+        raise store_error(error, f"gathering the fragments of table {table.name!r}") from error
+    failpoints.reach("compaction")
+    after = table.open()
+    if after.version == before.version:
+        return unchanged
+    if not np.array_equal(_row_ids(before), _row_ids(after)):
+        before.restore()  # type: ignore[no-untyped-call]
+        raise StoreError(
+            f"gathering the fragments of table {table.name!r} would have changed its rows; "
+            "it is as it was before: please report this"
+        )
+    settle_all(after)
+    _tag(table, f"replaced-{latest.lance_version}-{int(now.timestamp())}", latest.lance_version)
+    _tag(table, f"{RUN_TAG}{latest.run_id}", after.version)
+    failpoints.reach("compaction-tag")
+    finish_moves(table, catalog)
+    return Gathered(before.version, n_before, after.version, len(after.get_fragments()))
+
+
+def finish_moves(table: Table, catalog: Catalog) -> list[str]:
+    """Lets versions follow their runs' tags, which `gather` moves first; a sentence for each.
+
+    A tag that someone put on other rows goes back to where it was.
+    """
+    tags = table.open().tags.list()
+    done = []
+    for entry in catalog.versions(table.settings().space):
+        name = f"{RUN_TAG}{entry.run_id}"
+        target = tags[name]["version"] if name in tags else entry.lance_version
+        if entry.table != table.name or target == entry.lance_version:
+            continue
+        what = f"version {entry.version} of {entry.space}: Lance version {entry.lance_version}"
+        if not np.array_equal(
+            _row_ids(table.open(entry.lance_version)), _row_ids(table.open(target))
+        ):
+            _tag(table, name, entry.lance_version)
+            done.append(f"{what} got its tag {name} back, which was on other rows")
+            continue
+        for other, tag in tags.items():
+            if tag["version"] == entry.lance_version and not _REPLACED.fullmatch(other):
+                _tag(table, other, target)
+        catalog.move(entry, target)
+        done.append(f"{what} is {target} by now, with the same rows in fewer fragments")
+    return done
+
+
+def _expired(
+    tag: str, own: dict[str, VersionEntry], retired: dict[int, datetime], now: datetime
+) -> bool:
+    if replaced := _REPLACED.fullmatch(tag):
+        since = datetime.fromtimestamp(int(replaced[1]), UTC)
+    elif (entry := own.get(tag.removeprefix(RUN_TAG))) is not None and entry.version in retired:
+        since = retired[entry.version]
+    else:
+        return False
+    return now - since > GRACE
+
+
+def _row_ids(dataset: LanceDataset) -> npt.NDArray[np.uint64]:
+    """Lance's ids of all rows, sorted: one stands for the same content for ever."""
+    ids = dataset.to_table(columns=[], with_row_id=True)["_rowid"].to_numpy()
+    return np.sort(ids)
+
+
+def _tag(table: Table, name: str, lance_version: int) -> None:
+    """Makes or moves a tag, durably."""
+    tags = table.open().tags
+    try:
+        if name in tags.list():
+            tags.update(name, lance_version)
+        else:
+            tags.create(name, lance_version)
+        sync([table.path / "_refs" / "tags" / f"{name}.json"])
+    except (OSError, ValueError) as error:
+        raise store_error(error, f"tagging table {table.name!r}") from error

@@ -1,0 +1,73 @@
+"""Upkeep between runs: nobody notices but the disk."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.config import Retention
+from tasks.errors import LeaseHeld
+from tasks.maintain import maintain
+from tasks.sources.base import Record, Shard
+from tasks.sources.jsonl import JsonlSource
+from tasks.store.lease import lease
+from tasks.store.space import open_space
+from tests.pipeline import books, config, refresh, write_jsonl
+
+KEEP_ALL = Retention(versions=100, days=0)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> dict[str, Any]:
+    """A space of three versions, from files that are old enough to be trusted."""
+    settings = config(tmp_path / "corpus")
+    for n in range(3):
+        path = tmp_path / "corpus" / f"{n}.jsonl"
+        write_jsonl(
+            path, [{"id": f"r{n}.{m}", "text": f"text {n} {m}", "year": m} for m in range(9)]
+        )
+        os.utime(path, (time.time() - 60,) * 2)
+        refresh(settings, tmp_path / "vectors")
+    return settings
+
+
+def test_a_run_after_upkeep_reads_no_file_again(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "vectors"
+    before = open_space("notes", str(store))
+    done = maintain.fn(str(store), before.entry.table, KEEP_ALL, 0.0)
+    assert (done["fragments_before"], done["fragments"]) == (3, 1)
+    assert (done["retired"], done["notes"]) == ([], [])
+
+    def read(source: JsonlSource, shard: Shard) -> Iterator[Record]:
+        raise AssertionError(f"{shard} is read again")
+
+    monkeypatch.setattr(JsonlSource, "read", read)
+    made = refresh(settings, store)
+    assert (books(made), made["version"]) == ({"read": 27, "unchanged": 27}, 3)
+    after = open_space("notes", str(store))
+    assert after.entry.lance_version > before.entry.lance_version
+    assert after.to_arrow().equals(before.to_arrow())
+
+
+def test_a_run_after_upkeep_changes_what_changed(settings: dict[str, Any], tmp_path: Path) -> None:
+    store = tmp_path / "vectors"
+    maintain.fn(str(store), open_space("notes", str(store)).entry.table, KEEP_ALL, 0.0)
+    write_jsonl(tmp_path / "corpus" / "1.jsonl", [{"id": "r1.1", "text": "other", "year": 1}])
+    made = refresh(settings, store)
+    assert books(made) == {"read": 19, "changed": 1, "unchanged": 18, "removed": 8}
+    space = open_space("notes", str(store))
+    assert (space.version, space.rows) == (4, 19)
+    assert (space.row("r1.1") or {})["text"] == "other"
+
+
+def test_upkeep_waits_for_the_lease(settings: dict[str, Any], tmp_path: Path) -> None:
+    del settings
+    store = str(tmp_path / "vectors")
+    table = open_space("notes", store).entry.table
+    with lease(store, table), pytest.raises(LeaseHeld):
+        maintain.fn(store, table, KEEP_ALL, 0.0)

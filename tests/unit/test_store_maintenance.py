@@ -1,0 +1,264 @@
+"""Upkeep of a table: gathered fragments, versions let go, and kill -9 at each step of it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import lance
+import pytest
+from lance.dataset import DatasetOptimizer
+
+from tasks import failpoints
+from tasks.errors import ConfigError, StoreError
+from tasks.store import maintenance
+from tasks.store.catalog import Catalog
+from tasks.store.heal import heal
+from tasks.store.table import Table
+from tests.tables import content, new_table, put
+
+NOW = datetime.now(UTC) + timedelta(minutes=1)
+LATER = NOW + 2 * maintenance.GRACE
+STEPS = ("compaction", "compaction-tag", "cleanup")
+
+
+def fill(store: Path, n_versions: int = 6) -> tuple[Table, Catalog]:
+    """A table of so many versions; number n has ids 1 to n, of which 1 changed each time."""
+    table, catalog = new_table(store), Catalog(str(store))
+    for n in range(1, n_versions + 1):
+        catalog.add_version(table, put(table, f"r{n}", {str(n): n, "1": n}))
+    return table, catalog
+
+
+def promote(catalog: Catalog, version: int) -> None:
+    serving = catalog.serving("papers")
+    before = None if serving is None else serving.version
+    catalog.promote("papers", version, who="me", why="a test", expected_from=before)
+
+
+def contents(table: Table, catalog: Catalog) -> dict[int, dict[str, int]]:
+    versions = catalog.versions("papers")
+    return {entry.version: content(table, entry.lance_version) for entry in versions}
+
+
+def expected(numbers: Sequence[int]) -> dict[int, dict[str, int]]:
+    return {n: {str(m): m for m in range(1, n + 1)} | {"1": n} for n in numbers}
+
+
+def maintain(table: Table, catalog: Catalog, now: datetime, versions: int = 99) -> list[int]:
+    heal(table, catalog)
+    retired = maintenance.retire(table, catalog, versions=versions, days=0, now=now)
+    maintenance.clean(table, catalog, now=now)
+    maintenance.gather(table, catalog, now=now)
+    return retired
+
+
+def test_gathered_fragments_are_the_same_version_and_its_tags_go_along(tmp_path: Path) -> None:
+    table, catalog = fill(tmp_path)
+    before = catalog.versions("papers")[-1]
+    table.open().tags.create("mine", before.lance_version)
+    reader = table.open(before.lance_version)
+    done = maintenance.gather(table, catalog, now=NOW)
+    after = catalog.versions("papers")[-1]
+    assert (done.fragments_before, done.fragments) == (5, 1)  # the first one's row was changed
+    assert (done.lance_version_before, done.lance_version) == (
+        before.lance_version,
+        after.lance_version,
+    )
+    assert after == before.model_copy(update={"lance_version": table.open().version})
+    assert catalog.tags(after) == ["mine", "run-r6"]
+    assert catalog.resolve("papers", "mine") == after
+    assert contents(table, catalog) == expected(range(1, 7))
+    assert heal(table, catalog) == []
+    again = maintenance.gather(table, catalog, now=NOW)
+    assert (again.fragments_before, again.fragments) == (1, 1)
+    assert again.lance_version == after.lance_version
+    maintenance.clean(table, catalog, now=NOW)
+    assert reader.count_rows() == len(reader.to_table()) == 6
+
+
+def test_runs_go_on_from_gathered_fragments(tmp_path: Path) -> None:
+    table, catalog = fill(tmp_path)
+    maintain(table, catalog, NOW)
+    entry = catalog.add_version(table, put(table, "r7", {"7": 7, "1": 7}))
+    assert (entry.version, entry.rows) == (7, 7)
+    assert contents(table, catalog) == expected(range(1, 8))
+
+
+def test_what_nothing_holds_is_let_go_and_its_files_an_hour_later(tmp_path: Path) -> None:
+    table, catalog = fill(tmp_path)
+    for version in (6, 1, 6, 2, 3):
+        promote(catalog, version)
+    four = catalog.versions("papers")[3]
+    table.open().tags.create("mine", four.lance_version)
+    reader = table.open(catalog.versions("papers")[4].lance_version)
+    assert maintain(table, catalog, NOW, versions=1) == [1, 5]
+    left = expected([2, 3, 4, 6])
+    assert contents(table, catalog) == left
+    assert reader.to_table().num_rows == 5
+    with pytest.raises(ConfigError, match="version 5 of space 'papers' was let go"):
+        catalog.resolve("papers", "5")
+    assert maintain(table, catalog, LATER, versions=1) == []
+    assert contents(table, catalog) == left
+    names = set(table.open().tags.list())
+    assert {name for name in names if not name.startswith("replaced-")} == {
+        *(f"run-r{n}" for n in (2, 3, 4, 6)),
+        "mine",
+    }
+    assert catalog.add_version(table, put(table, "r7", {"7": 7, "1": 7})).version == 7
+    assert catalog.rollback("papers", who="me").to_version == 2
+
+
+def test_readers_go_on_for_an_hour_however_old_their_version_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, catalog = fill(tmp_path)
+    readers = [table.open(entry.lance_version) for entry in catalog.versions("papers")]
+    last_hour = NOW - timedelta(minutes=2)
+    assert maintenance.retire(table, catalog, versions=1, days=0, now=NOW) == [1, 2, 3, 4, 5]
+    maintenance.gather(table, catalog, now=NOW)
+    monkeypatch.setattr(maintenance, "GRACE", timedelta(microseconds=1))  # all files are older
+    maintenance.clean(table, catalog, now=last_hour)
+    assert [reader.to_table().num_rows for reader in readers] == [1, 2, 3, 4, 5, 6]
+    maintenance.clean(table, catalog, now=LATER)
+    for entry_version in range(2, 8):
+        with pytest.raises(StoreError):
+            table.open(entry_version)
+
+
+def test_the_config_of_a_version_that_was_let_go_stays_in_force(tmp_path: Path) -> None:
+    table, catalog = new_table(tmp_path), Catalog(str(tmp_path))
+    catalog.put_config("papers", "f", {"n": 1}, run_id="r1")
+    for n in (1, 2):
+        catalog.add_version(table, put(table, f"r{n}", {"a": n}))
+    assert maintenance.retire(table, catalog, versions=1, days=0, now=NOW) == [1]
+    kept = catalog.config("papers")
+    assert kept is not None
+    assert kept.config == {"n": 1}
+
+
+def test_young_versions_and_the_newest_of_a_table_stay(tmp_path: Path) -> None:
+    table, catalog = fill(tmp_path)
+    assert maintenance.retire(table, catalog, versions=1, days=1, now=NOW) == []
+    old = NOW + timedelta(days=2)
+    assert maintenance.retire(table, catalog, versions=4, days=1, now=old) == [1, 2]
+    assert maintenance.retire(table, catalog, versions=1, days=1, now=old) == [3, 4, 5]
+
+
+def test_old_files_go_and_freed_bytes_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "GRACE", timedelta(microseconds=1))
+    table, catalog = fill(tmp_path)
+    maintain(table, catalog, NOW, versions=1)
+    n_files = len(list((table.path / "data").iterdir()))
+    freed = maintenance.clean(table, catalog, now=LATER)
+    assert freed > 0
+    assert n_files == 6  # that of the first version alone is gone already
+    assert len(list((table.path / "data").iterdir())) == 1
+    assert contents(table, catalog) == expected([6])
+
+
+def test_a_version_whose_tag_was_lost_keeps_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "GRACE", timedelta(microseconds=1))
+    table, catalog = fill(tmp_path)
+    table.open().tags.delete("run-r3")
+    maintain(table, catalog, LATER)
+    assert contents(table, catalog) == expected(range(1, 7))
+
+
+def test_a_tag_that_was_put_on_other_rows_goes_back(tmp_path: Path) -> None:
+    table, catalog = fill(tmp_path)
+    table.open().tags.update("run-r3", 2)
+    (sentence,) = heal(table, catalog)
+    assert "got its tag run-r3 back" in sentence
+    assert contents(table, catalog) == expected(range(1, 7))
+    assert heal(table, catalog) == []
+
+
+def test_rows_that_would_change_are_kept_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, catalog = fill(tmp_path)
+    compact = DatasetOptimizer.compact_files
+
+    def lose_a_row(optimizer: DatasetOptimizer, target_rows_per_fragment: int) -> object:
+        done = compact(optimizer, target_rows_per_fragment=target_rows_per_fragment)
+        lance.dataset(table.uri).delete("id = '2'")
+        return done
+
+    monkeypatch.setattr(DatasetOptimizer, "compact_files", lose_a_row)
+    with pytest.raises(StoreError, match="would have changed its rows"):
+        maintenance.gather(table, catalog, now=NOW)
+    assert content(table) == expected([6])[6]
+    assert contents(table, catalog) == expected(range(1, 7))
+
+
+KILLED = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from tasks.store.catalog import Catalog
+from tasks.store.table import Table
+from tests.unit.test_store_maintenance import maintain
+maintain(Table(sys.argv[1], sys.argv[2]), Catalog(sys.argv[1]), datetime.now(UTC), versions=4)
+"""
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("run_between", [False, True])
+def test_upkeep_killed_at_any_step_is_finished_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, run_between: bool
+) -> None:
+    table, catalog = fill(tmp_path)
+    table.open().tags.create("mine", catalog.versions("papers")[-1].lance_version)
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path), table.name],
+        env={**os.environ, failpoints.VARIABLE: step},
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    left = list(range(3, 7))
+    assert contents(table, catalog) == expected(left)
+    if run_between:
+        heal(table, catalog)
+        left.append(catalog.add_version(table, put(table, "r7", {"7": 7, "1": 7})).version)
+    monkeypatch.setattr(maintenance, "GRACE", timedelta(microseconds=1))
+    for hours in (3, 6):
+        maintain(table, catalog, NOW + timedelta(hours=hours))
+        assert contents(table, catalog) == expected(left)
+    assert catalog.resolve("papers", "mine").version == 6
+    assert len(table.open().get_fragments()) == 1
+
+
+APPENDS = """
+import sys
+from tasks.store.catalog import Catalog
+catalog = Catalog(sys.argv[1])
+for n in range(15):
+    catalog.put_config(f"space{sys.argv[2]}", "f", {"n": n})
+"""
+
+
+def test_a_catalog_that_is_tidied_while_others_append_loses_nothing(tmp_path: Path) -> None:
+    catalog = Catalog(str(tmp_path))
+    catalog.put_config("papers", "f", {"n": 0})
+    writers = [
+        subprocess.Popen([sys.executable, "-c", APPENDS, str(tmp_path), str(n)]) for n in range(2)
+    ]
+    n_tidied = 0
+    while any(writer.poll() is None for writer in writers):
+        catalog.tidy(timedelta(hours=1))
+        n_tidied += 1
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert n_tidied > 5
+    catalog.tidy(timedelta(microseconds=1))
+    log = lance.dataset(str(tmp_path / "_catalog" / "log.lance"))
+    assert log.count_rows() == 1 + 2 * 15
+    assert len(log.get_fragments()) == 1
+    assert catalog.config("space1").config == {"n": 14}  # type: ignore[union-attr]
