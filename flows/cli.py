@@ -79,15 +79,19 @@ def _space_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> N
     command("spaces", "list the spaces of a store")
     versions = command("versions", "list the versions of a space")
     show = command("show", "show a version and some of its rows")
+    diff = command("diff", "say what differs between two versions: records, and their neighbours")
     promote = command("promote", "let a version serve")
     rollback = command("rollback", "let the version serve that served before")
     quarantine = command("quarantine", "list the records that could not be encoded, and why")
     maintain = command(
         "maintain", "gather small fragments, let old versions go, remove their files"
     )
-    for parser in (versions, show, promote, rollback, quarantine, maintain):
+    for parser in (versions, show, diff, promote, rollback, quarantine, maintain):
         parser.add_argument("space", metavar="SPACE")
     show.add_argument("version", nargs="?", default="serving", metavar="V")
+    diff.add_argument("before", metavar="A", help="a version")
+    diff.add_argument("after", metavar="B", help="a later one, or any other")
+    diff.add_argument("--counts", action="store_true", help="numbers, not the ids of all records")
     promote.add_argument("version", metavar="V")
     quarantine.add_argument("--replay", action="store_true", help="try them all again, by a run")
     quarantine.add_argument(

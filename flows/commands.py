@@ -204,6 +204,18 @@ def _show(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _diff(args: argparse.Namespace) -> dict[str, Any]:
+    from tasks.changes import changes
+
+    before, after = (open_space(args.space, args.store, one) for one in (args.before, args.after))
+    found = asdict(changes(before, after))
+    if args.counts:
+        found = {
+            key: len(value) if isinstance(value, list) else value for key, value in found.items()
+        }
+    return {"space": args.space, "from": before.version, "to": after.version, **found}
+
+
 def _promote(args: argparse.Namespace) -> dict[str, Any]:
     catalog = Catalog(args.store)
     version = catalog.resolve(args.space, args.version).version
@@ -273,6 +285,7 @@ COMMANDS = {
     "spaces": _spaces,
     "versions": _versions,
     "show": _show,
+    "diff": _diff,
     "promote": _promote,
     "rollback": _rollback,
     "quarantine": _quarantine,

@@ -11,6 +11,7 @@ from tasks.errors import VectorlineError
 
 TEXT_CHARACTERS = 160
 QUARANTINE_ROWS = 20
+DIFF_IDS = 5
 
 
 def show(args: argparse.Namespace, result: object) -> None:
@@ -169,6 +170,22 @@ def _show(args: argparse.Namespace, result: dict[str, Any]) -> None:
         print(f"\n{row['id']}\n  {text[:TEXT_CHARACTERS]}")
 
 
+def _diff(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    print(f"space {args.space}: from version {result['from']} to version {result['to']}")
+    for outcome in ("added", "changed", "metadata_changed", "removed"):
+        found = result[outcome]
+        ids = [] if args.counts else found[:DIFF_IDS]
+        more = ", ..." if not args.counts and len(found) > len(ids) else ""
+        count = found if args.counts else len(found)
+        print(f"{outcome.replace('_', ' '):<17}{count:>9,}  {', '.join(ids)}{more}".rstrip())
+    print(f"{'in both':<17}{result['common']:>9,}")
+    if result["neighbour_overlap"] is not None:
+        print(
+            f"{'same neighbours':<17}{result['neighbour_overlap']:>9.1%}  of the "
+            f"{result['neighbours']} nearest of {result['queries']:,} records that are in both"
+        )
+
+
 def _moved(args: argparse.Namespace, result: dict[str, Any]) -> None:
     before = result["from_version"]
     print(
@@ -226,6 +243,7 @@ RENDER: dict[str, Callable[[argparse.Namespace, Any], None]] = {
     "spaces": _spaces,
     "versions": _versions,
     "show": _show,
+    "diff": _diff,
     "promote": _moved,
     "rollback": _moved,
     "quarantine": _quarantine,

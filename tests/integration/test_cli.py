@@ -160,6 +160,9 @@ def test_promote_and_rollback_move_what_readers_get(
         refresh(settings, tmp_path / "vectors", promote="no")
     with pytest.raises(ConfigError, match="promote notes 3"):
         open_space("notes", str(tmp_path / "vectors"))
+    differ = answer("diff", "notes", "1", "latest")
+    assert (differ["from"], differ["to"], differ["added"]) == (1, 3, ["r2", "r3"])
+    assert answer("diff", "notes", "1", "latest", "--counts")["added"] == 2
     moved = [
         answer("promote", "notes", "1"),
         answer("promote", "notes", "latest"),
