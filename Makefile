@@ -6,10 +6,10 @@ LOCK := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check bench lock clean
+.PHONY: help setup demo test test-all test-faults check bench lock clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 setup: .venv/.ready ## Install all that the other targets need into .venv
 	@echo "setup: .venv is ready"
@@ -22,6 +22,9 @@ test: setup ## Run the tests, without the long ones
 
 test-all: setup ## Run all tests
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-faults: setup ## Kill runs and upkeep some 300 times, and look at what is left
+	$(BIN)/python -m tests.faults.matrix
 
 check: setup ## Check style, types and who imports whom
 	$(BIN)/ruff check .

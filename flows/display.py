@@ -225,8 +225,8 @@ def _maintain(args: argparse.Namespace, result: dict[str, Any]) -> None:
     del args
     for done in result["tables"]:
         print(
-            f"table {done['table']}: {done['fragments_before']:,} fragments are "
-            f"{done['fragments']:,} now, {_bytes(done['freed_bytes'])} freed"
+            f"table {done['table']}: from {done['fragments_before']:,} fragments to "
+            f"{done['fragments']:,}, {_bytes(done['freed_bytes'])} freed"
         )
         if done["retired"]:
             print(f"versions let go: {', '.join(map(str, done['retired']))}")

@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import State
 
 from schemas.manifest import RecordBook
 from schemas.quarantine import QuarantineEntry, Reason
-from tasks import ledger
+from tasks import failpoints, ledger
 from tasks.books import books_of_files, books_of_work, file_entries
 from tasks.compare import Compared, Head, compare, head_of
 from tasks.digests import digest_text
@@ -96,6 +96,7 @@ def plan(run: Run) -> Plan:
     # An empty dataset is false.
     version, rows = (0, 0) if dataset is None else (dataset.version, dataset.count_rows())
     listing = list_files(run)
+    failpoints.reach("plan")
     known = _ledger(run, version)
     prior = quarantine.read(run.store_uri, run.table.name)
     unread = listing.known(known)

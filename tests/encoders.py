@@ -1,8 +1,10 @@
 """Encoders that fail in known ways; functions of their input like any other."""
 
+import json
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -63,6 +65,19 @@ class SlowEncoder(HashingEncoder):
     def encode(self, items: Sequence[Prepared]) -> Vectors:
         time.sleep(0.3)
         return super().encode(items)
+
+
+class CountingEncoder(HashingEncoder):
+    """Notes each content that it prepares, as a line of JSON."""
+
+    def __init__(self, counts: str) -> None:
+        super().__init__(dim=8)
+        self._counts = Path(counts)
+
+    def prepare(self, contents: Sequence[str]) -> list[Prepared]:
+        with self._counts.open("a") as file:
+            file.writelines(json.dumps(content) + "\n" for content in contents)
+        return super().prepare(contents)
 
 
 class RaisingEncoder(HashingEncoder):

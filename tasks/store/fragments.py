@@ -11,6 +11,7 @@ from lance.file import LanceFileReader
 from lance.fragment import FragmentMetadata, write_fragments
 
 from schemas.receipt import WrittenFile, WrittenFragment
+from tasks import failpoints
 from tasks.digests import Digests
 from tasks.store.durable import store_error, sync
 from tasks.store.rows import HASH
@@ -31,6 +32,7 @@ def write(table_uri: str, rows: pa.Table) -> list[WrittenFragment]:
         return []
     try:
         fragments = write_fragments(rows, table_uri, mode="append")
+        failpoints.reach("fragment")
         sync(data_path(table_uri, file.path) for fragment in fragments for file in fragment.files)
     except (OSError, ValueError) as error:
         raise store_error(error, f"writing rows to {table_uri}") from error

@@ -63,7 +63,12 @@ def retire(table: Table, catalog: Catalog, *, versions: int, days: int, now: dat
         and entry.lance_version not in tagged
         and now - entry.created_at > timedelta(days=days)
     ]
-    return [entry.version for entry in gone if catalog.retire(entry)]
+    retired = []
+    for entry in gone:
+        if catalog.retire(entry):
+            failpoints.reach("retire")
+            retired.append(entry.version)
+    return retired
 
 
 def clean(table: Table, catalog: Catalog, *, now: datetime) -> int:

@@ -1,0 +1,310 @@
+"""kill -9 at every named place and at random ones; after each, what readers and the next run find.
+
+A plain dict is what the store is compared with, version by version. `python -m tests.faults.matrix`
+runs all of it and prints a table; the tests run a part.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from tasks.encoders import canaries
+from tasks.store.catalog import Catalog
+from tasks.store.space import open_space
+from tests.pipeline import config, write_jsonl
+
+RUN_POINTS = (
+    "plan",
+    "fragment",
+    "before-receipt",
+    "after-receipt",
+    "before-commit",
+    "after-commit",
+    "after-tag",
+    "promote",
+)
+UPKEEP_POINTS = ("retire", "cleanup", "compaction", "compaction-tag")
+
+JOB_RECORDS = 8
+FILES = 3
+KEPT = 4  # versions that upkeep leaves
+ROUNDS = 20  # in one store
+WINDOW_S = 0.05
+LONGEST_S = 0.3
+UPKEEP_SHARE = 0.3  # of the kills anywhere
+WATCHED = (
+    "*/_versions/*",
+    "*/_transactions/*",
+    "*/_refs/tags/*",
+    "_*/*/_versions/*",
+    "runs/*/receipts/*",
+    "runs/*/*/manifest.json",
+)
+
+Model = dict[str, tuple[str, int]]
+Kill = Callable[[int], None]
+
+
+class Zygote:
+    """Processes that can be killed, one at a time."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def start(self, job: dict[str, Any]) -> int:
+        """Gives the pid of a process that does the job."""
+        assert self._process.stdin is not None
+        print(json.dumps(job), file=self._process.stdin, flush=True)
+        return int(self._answer())
+
+    def wait(self) -> int:
+        """The exit code of the process, negative for a signal."""
+        return os.waitstatus_to_exitcode(int(self._answer()))
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        answer = self._process.stdout.readline()
+        assert answer, "the zygote ended"
+        return answer
+
+
+@contextmanager
+def zygote(errors: IO[str]) -> Iterator[Zygote]:
+    """Starts the process that forks the others; what these complain of goes to `errors`."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.zygote"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+    ) as process:
+        yield Zygote(process)
+
+
+@dataclass
+class Outcome:
+    """Kills and the most contents that the next run encoded again, by where it was killed."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    repeated: Counter[str] = field(default_factory=Counter)
+
+
+class Trial:
+    """One store, its corpus, and the dicts that say what each of its versions must hold."""
+
+    def __init__(self, folder: Path, zygote: Zygote, seed: int) -> None:
+        self.store, self._corpus, self._counts = (
+            folder / name for name in ("vectors", "corpus", "encoded")
+        )
+        self.random = random.Random(seed)  # noqa: S311 (repeatable, not secret)
+        self.versions: dict[int, Model] = {}
+        self._zygote = zygote
+        self._model: Model = {}
+        self._n_ids = 0
+        encoder = {"use": "tests.encoders:CountingEncoder", "counts": str(self._counts)}
+        self._settings = config(self._corpus, encoder=encoder)
+
+    def change(self) -> None:
+        """Adds, changes and removes records, some by their metadata only."""
+        ids = sorted(self._model)
+        for id_ in self.random.sample(ids, min(len(ids), 12)):
+            text, year = self._model.pop(id_)
+            kind = self.random.choice(["text", "year", "gone"])
+            if kind != "gone":
+                self._model[id_] = (self._text(), year) if kind == "text" else (text, year + 1)
+        for _ in range(20):
+            self._n_ids += 1
+            self._model[f"r{self._n_ids}"] = (self._text(), 2000)
+        for number in range(FILES):
+            rows = [
+                {"id": id_, "text": text, "year": year}
+                for id_, (text, year) in sorted(self._model.items())
+                if int(id_[1:]) % FILES == number
+            ]
+            write_jsonl(self._corpus / f"{number}.jsonl", rows)
+        self._counts.unlink(missing_ok=True)
+
+    def _text(self) -> str:
+        return f"text {self.random.randrange(10**9)}"
+
+    def run(self, point: str = "", kill: Kill | None = None) -> bool:
+        """A run, killed at a place or by `kill`; gives whether it was killed."""
+        return self._do({"what": "run", "config": self._settings}, point, kill)
+
+    def maintain(self, point: str = "", kill: Kill | None = None) -> bool:
+        """Upkeep, the same way."""
+        table = Catalog(str(self.store)).versions("notes")[-1].table
+        return self._do({"what": "maintain", "table": table, "keep": KEPT}, point, kill)
+
+    def _do(self, job: dict[str, Any], point: str, kill: Kill | None) -> bool:
+        own = {"point": point, "store": str(self.store), "job_records": JOB_RECORDS}
+        pid = self._zygote.start({**job, **own})
+        if kill is not None:
+            kill(pid)
+        code = self._zygote.wait()
+        assert code in (0, -signal.SIGKILL), f"{job['what']} ended with {code}"
+        assert not point or code, f"{point} was not reached"
+        return code != 0
+
+    def check(self, *, finished: bool) -> None:
+        """Each version holds what it must; that of the last change is there, if `finished`."""
+        catalog, number = Catalog(str(self.store)), max(self.versions, default=0) + (not finished)
+        found = [entry.version for entry in catalog.versions("notes")]
+        newest = max(found, default=0)
+        assert newest in ((number,) if finished else (number - 1, number)), "an extra version"
+        assert len(found) >= min(newest, KEPT), "a version is missing"
+        for version in found:
+            wanted = self.versions.get(version, self._model)
+            assert self._content(version) == wanted, f"version {version} is not what it was"
+        if finished:
+            serving = catalog.serving("notes")
+            assert serving is not None
+            assert serving.version == newest
+
+    def finish(self) -> None:
+        """Says that the last change is a version by now, and checks it."""
+        self.versions[max(self.versions, default=0) + 1] = dict(self._model)
+        self.check(finished=True)
+
+    def _content(self, version: int) -> Model:
+        rows = open_space("notes", str(self.store), version).to_arrow(["id", "text", "year"])
+        content = {row["id"]: (row["text"], row["year"]) for row in rows.to_pylist()}
+        assert len(content) == rows.num_rows, f"an id stands twice in version {version}"
+        return content
+
+    def repeated(self) -> int:
+        """How many contents were encoded more than once since the last change."""
+        seen = Counter(self._counts.read_text().splitlines())
+        for text in canaries.TEXTS:
+            del seen[json.dumps(text)]
+        return sum(times - 1 for times in seen.values())
+
+
+def at_a_new_file(trial: Trial) -> Kill:
+    """Kills up to 50 ms after a file came under versions, transactions, tags or receipts."""
+
+    def files() -> set[Path]:
+        return {path for pattern in WATCHED for path in trial.store.glob(pattern)}
+
+    skipped = trial.random.randrange(12)
+
+    def kill(pid: int) -> None:
+        known, n_new = files(), 0
+        while not ended(pid) and n_new <= skipped:
+            found = files()
+            n_new += len(found - known)
+            known |= found
+        time.sleep(trial.random.uniform(0, WINDOW_S))
+        end(pid)
+
+    return kill
+
+
+def at_random(trial: Trial) -> Kill:
+    """Kills at any moment of a run."""
+
+    def kill(pid: int) -> None:
+        time.sleep(trial.random.uniform(0, LONGEST_S))
+        end(pid)
+
+    return kill
+
+
+def ended(pid: int) -> bool:
+    """Whether it is a zombie, or gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def end(pid: int) -> None:
+    """kill -9, if it runs still; the zygote waits for it, so that the pid is nobody else's."""
+    if not ended(pid):
+        os.kill(pid, signal.SIGKILL)
+
+
+ANYWHERE: dict[str, Callable[[Trial], Kill]] = {
+    "at a new file": at_a_new_file,
+    "at any moment": at_random,
+}
+PLACES = (*RUN_POINTS, *UPKEEP_POINTS, *ANYWHERE)
+
+
+def try_out(trial: Trial, outcome: Outcome, where: str) -> None:
+    """A change, and a run or upkeep that is killed there; then one that is not."""
+    anywhere = ANYWHERE.get(where)
+    kill, point = (anywhere(trial), "") if anywhere else (None, where)
+    trial.change()
+    if where in UPKEEP_POINTS or (kill is not None and trial.random.random() < UPKEEP_SHARE):
+        trial.run()
+        trial.finish()
+        outcome.kills[where] += trial.maintain(point, kill)
+        trial.check(finished=True)
+        trial.maintain()
+        trial.check(finished=True)
+        return
+    outcome.kills[where] += trial.run(point, kill)
+    trial.check(finished=False)
+    trial.run()
+    trial.finish()
+    repeated = trial.repeated()
+    assert repeated <= JOB_RECORDS, f"{repeated} contents were encoded again"
+    outcome.repeated[where] = max(outcome.repeated[where], repeated)
+
+
+def run_all(folder: Path, kills_each: int, seed: int) -> Outcome:
+    """So many rounds at each place, in an order of their own, over stores of some rounds each."""
+    outcome = Outcome()
+    places = [place for place in PLACES for _ in range(kills_each)]
+    random.Random(seed).shuffle(places)  # noqa: S311
+    with (folder / "errors.log").open("w") as errors, zygote(errors) as runner:
+        trial: Trial | None = None
+        for number, place in enumerate(places):
+            if trial is None or number % ROUNDS == 0:
+                (folder / str(number)).mkdir()
+                trial = Trial(folder / str(number), runner, seed + number)
+                for _ in range(KEPT + 1):  # something for upkeep to do
+                    trial.change()
+                    trial.run()
+                    trial.finish()
+            try:
+                try_out(trial, outcome, place)
+            except AssertionError as error:
+                said = (folder / "errors.log").read_text()
+                error.add_note(f"round {number}, killed {place!r}, seed {seed}; {folder}\n{said}")
+                raise
+    return outcome
+
+
+def main() -> None:
+    """Reads the command line, prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=25, help="at each place")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="vectorline-faults-") as folder:
+        outcome = run_all(Path(folder), args.kills, args.seed)
+    print(f"{'killed':<16}{'kills':>7}{'encoded again, at most':>25}")
+    for place in PLACES:
+        again = str(outcome.repeated[place]) if place in outcome.repeated else "-"
+        print(f"{place:<16}{outcome.kills[place]:>7}{again:>25}")
+    print(f"{'all':<16}{outcome.kills.total():>7}   in {time.monotonic() - started:.0f} s")
+    print("0 rows lost, doubled or changed; 0 extra or unreadable versions")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""A process that has everything imported and forks for each job, so that a kill costs no second.
+
+It calls nothing of Lance itself, whose threads would not survive a fork. A job is a line of JSON on
+standard input; the answers are the child's pid, and its exit status when it has ended.
+"""
+
+import json
+import os
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from schemas.config import Retention
+from tasks import cut, failpoints
+from tasks.maintain import maintain
+from tasks.store import maintenance
+from tests.pipeline import refresh
+
+
+def work(job: dict[str, Any]) -> None:
+    """Does one job: a run, or upkeep."""
+    os.environ[failpoints.VARIABLE] = job["point"]
+    store = job["store"]
+    if job["what"] == "run":
+        cut.MAX_RECORDS = cut.MIN_RECORDS = job["job_records"]
+        refresh(job["config"], Path(store))
+    else:
+        maintenance.GRACE = timedelta(microseconds=1)
+        maintain.fn(store, job["table"], Retention(versions=job["keep"], days=0), 30.0)
+
+
+def main() -> None:
+    """Forks for each line of standard input."""
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                work(json.loads(line))
+            except BaseException as error:
+                print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                os._exit(1)
+            os._exit(0)
+        print(pid, flush=True)
+        print(os.waitpid(pid, 0)[1], flush=True)
+
+
+if __name__ == "__main__":
+    main()
