@@ -20,7 +20,7 @@ from tasks.store.heal import heal
 from tasks.store.table import Table
 from tests.tables import content, new_table, put
 
-NOW = datetime.now(UTC) + timedelta(minutes=1)
+NOW = datetime.now(UTC) + timedelta(minutes=30)  # after all that the tests make
 LATER = NOW + 2 * maintenance.GRACE
 STEPS = ("compaction", "compaction-tag", "cleanup")
 
@@ -117,7 +117,7 @@ def test_readers_go_on_for_an_hour_however_old_their_version_is(
 ) -> None:
     table, catalog = fill(tmp_path)
     readers = [table.open(entry.lance_version) for entry in catalog.versions("papers")]
-    last_hour = NOW - timedelta(minutes=2)
+    last_hour = NOW - timedelta(hours=1)
     assert maintenance.retire(table, catalog, versions=1, days=0, now=NOW) == [1, 2, 3, 4, 5]
     maintenance.gather(table, catalog, now=NOW)
     monkeypatch.setattr(maintenance, "GRACE", timedelta(microseconds=1))  # all files are older
