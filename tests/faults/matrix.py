@@ -111,26 +111,27 @@ class Trial:
         self.random = random.Random(seed)  # noqa: S311 (repeatable, not secret)
         self.versions: dict[int, Model] = {}
         self._zygote = zygote
-        self._model: Model = {}
+        self.model: Model = {}
         self._n_ids = 0
         encoder = {"use": "tests.encoders:CountingEncoder", "counts": str(self._counts)}
         self._settings = config(self._corpus, encoder=encoder)
 
     def change(self) -> None:
         """Adds, changes and removes records, some by their metadata only."""
-        ids = sorted(self._model)
-        for id_ in self.random.sample(ids, min(len(ids), 12)):
-            text, year = self._model.pop(id_)
+        model = dict(self.model)
+        for id_ in self.random.sample(sorted(model), min(len(model), 12)):
+            text, year = model.pop(id_)
             kind = self.random.choice(["text", "year", "gone"])
             if kind != "gone":
-                self._model[id_] = (self._text(), year) if kind == "text" else (text, year + 1)
+                model[id_] = (self._text(), year) if kind == "text" else (text, year + 1)
         for _ in range(20):
             self._n_ids += 1
-            self._model[f"r{self._n_ids}"] = (self._text(), 2000)
+            model[f"r{self._n_ids}"] = (self._text(), 2000)
+        self.model = model
         for number in range(FILES):
             rows = [
                 {"id": id_, "text": text, "year": year}
-                for id_, (text, year) in sorted(self._model.items())
+                for id_, (text, year) in sorted(model.items())
                 if int(id_[1:]) % FILES == number
             ]
             write_jsonl(self._corpus / f"{number}.jsonl", rows)
@@ -139,23 +140,26 @@ class Trial:
     def _text(self) -> str:
         return f"text {self.random.randrange(10**9)}"
 
-    def run(self, point: str = "", kill: Kill | None = None) -> bool:
-        """A run, killed at a place or by `kill`; gives whether it was killed."""
-        return self._do({"what": "run", "config": self._settings}, point, kill)
+    def a_run(self, point: str = "") -> dict[str, Any]:
+        """A zygote's job: a run."""
+        return self._job(what="run", point=point, config=self._settings, job_records=JOB_RECORDS)
 
-    def maintain(self, point: str = "", kill: Kill | None = None) -> bool:
-        """Upkeep, the same way."""
+    def an_upkeep(self, point: str = "", grace_s: float = 1e-6) -> dict[str, Any]:
+        """A zygote's job: upkeep, by default without an hour for readers."""
         table = Catalog(str(self.store)).versions("notes")[-1].table
-        return self._do({"what": "maintain", "table": table, "keep": KEPT}, point, kill)
+        return self._job(what="maintain", point=point, table=table, keep=KEPT, grace_s=grace_s)
 
-    def _do(self, job: dict[str, Any], point: str, kill: Kill | None) -> bool:
-        own = {"point": point, "store": str(self.store), "job_records": JOB_RECORDS}
-        pid = self._zygote.start({**job, **own})
+    def _job(self, **job: object) -> dict[str, Any]:
+        return {"store": str(self.store), **job}
+
+    def do(self, job: dict[str, Any], kill: Kill | None = None) -> bool:
+        """A job, killed at its point or by `kill`; gives whether it was killed."""
+        pid = self._zygote.start(job)
         if kill is not None:
             kill(pid)
         code = self._zygote.wait()
         assert code in (0, -signal.SIGKILL), f"{job['what']} ended with {code}"
-        assert not point or code, f"{point} was not reached"
+        assert not job["point"] or code, f"{job['point']} was not reached"
         return code != 0
 
     def check(self, *, finished: bool) -> None:
@@ -166,8 +170,8 @@ class Trial:
         assert newest in ((number,) if finished else (number - 1, number)), "an extra version"
         assert len(found) >= min(newest, KEPT), "a version is missing"
         for version in found:
-            wanted = self.versions.get(version, self._model)
-            assert self._content(version) == wanted, f"version {version} is not what it was"
+            wanted = self.versions.get(version, self.model)
+            assert self.content(version) == wanted, f"version {version} is not what it was"
         if finished:
             serving = catalog.serving("notes")
             assert serving is not None
@@ -175,10 +179,11 @@ class Trial:
 
     def finish(self) -> None:
         """Says that the last change is a version by now, and checks it."""
-        self.versions[max(self.versions, default=0) + 1] = dict(self._model)
+        self.versions[max(self.versions, default=0) + 1] = self.model
         self.check(finished=True)
 
-    def _content(self, version: int) -> Model:
+    def content(self, version: int) -> Model:
+        """What a version holds; no id twice."""
         rows = open_space("notes", str(self.store), version).to_arrow(["id", "text", "year"])
         content = {row["id"]: (row["text"], row["year"]) for row in rows.to_pylist()}
         assert len(content) == rows.num_rows, f"an id stands twice in version {version}"
@@ -249,16 +254,16 @@ def try_out(trial: Trial, outcome: Outcome, where: str) -> None:
     kill, point = (anywhere(trial), "") if anywhere else (None, where)
     trial.change()
     if where in UPKEEP_POINTS or (kill is not None and trial.random.random() < UPKEEP_SHARE):
-        trial.run()
+        trial.do(trial.a_run())
         trial.finish()
-        outcome.kills[where] += trial.maintain(point, kill)
+        outcome.kills[where] += trial.do(trial.an_upkeep(point), kill)
         trial.check(finished=True)
-        trial.maintain()
+        trial.do(trial.an_upkeep())
         trial.check(finished=True)
         return
-    outcome.kills[where] += trial.run(point, kill)
+    outcome.kills[where] += trial.do(trial.a_run(point), kill)
     trial.check(finished=False)
-    trial.run()
+    trial.do(trial.a_run())
     trial.finish()
     repeated = trial.repeated()
     assert repeated <= JOB_RECORDS, f"{repeated} contents were encoded again"
@@ -278,7 +283,7 @@ def run_all(folder: Path, kills_each: int, seed: int) -> Outcome:
                 trial = Trial(folder / str(number), runner, seed + number)
                 for _ in range(KEPT + 1):  # something for upkeep to do
                     trial.change()
-                    trial.run()
+                    trial.do(trial.a_run())
                     trial.finish()
             try:
                 try_out(trial, outcome, place)

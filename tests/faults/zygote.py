@@ -7,6 +7,7 @@ standard input; the answers are the child's pid, and its exit status when it has
 import json
 import os
 import sys
+import warnings
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,15 @@ def work(job: dict[str, Any]) -> None:
     store = job["store"]
     if job["what"] == "run":
         cut.MAX_RECORDS = cut.MIN_RECORDS = job["job_records"]
-        refresh(job["config"], Path(store))
+        refresh(job["config"], Path(store), wait_s=30.0)
     else:
-        maintenance.GRACE = timedelta(microseconds=1)
+        maintenance.GRACE = timedelta(seconds=job["grace_s"])
         maintain.fn(store, job["table"], Retention(versions=job["keep"], days=0), 30.0)
 
 
 def main() -> None:
     """Forks for each line of standard input."""
+    warnings.filterwarnings("ignore", "lance is not fork-safe")  # nothing of it runs here
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:
