@@ -69,7 +69,7 @@ def encode(run: Run, plan: Plan) -> Encoded:
     if plan.work is None:
         raise ValueError("nothing to encode: the plan has no changes")
     encoded = _prepare_table(run, plan, plan.work)
-    resumed = resume(run.table, plan.work, encoded.base_version)
+    resumed = resume(run.table, plan.work, encoded.base_version, replay=run.options.replay)
     shares = _take_over(run, encoded, resumed)
     target = Target(
         store_uri=str(root(run.store_uri)),

@@ -43,8 +43,11 @@ class Resumed:
         return sum(receipt.records for receipt in self.adopted) + len(self.reuse)
 
 
-def resume(table: Table, work: Work, lance_version: int) -> Resumed:
-    """Looks at all receipts of a table; to be called under its lease, and after healing."""
+def resume(table: Table, work: Work, lance_version: int, *, replay: bool = False) -> Resumed:
+    """Looks at all receipts of a table; to be called under its lease, and after healing.
+
+    With `replay` what another run found to be bad is tried again.
+    """
     listed, warnings = receipts.list(table.store_uri, table.name)
     if not listed:
         return Resumed(work.shares, warnings=warnings)
@@ -57,7 +60,8 @@ def resume(table: Table, work: Work, lance_version: int) -> Resumed:
         if keys is None:
             continue
         if fragments.have(columns, receipt.fragments) and wanted.claim(keys):
-            adopted.append(_taken_over(receipt, keys, wanted))
+            bad = () if replay else wanted.claim_bad(receipt.quarantined)
+            adopted.append(_taken_over(receipt, keys, bad))
         donors.append(receipt.fragments)
         contents.append(_digests(keys["content_hash"]))
     left = wanted.left(work.shares)
@@ -132,9 +136,8 @@ class _Wanted:
         return find(to_array(digest_text(one) for one in ids), self._ids)
 
 
-def _taken_over(receipt: Receipt, keys: pa.Table, wanted: _Wanted) -> Receipt:
-    """The receipt as one of this run: the work was another's, what it found bad is still bad."""
-    bad = wanted.claim_bad(receipt.quarantined)
+def _taken_over(receipt: Receipt, keys: pa.Table, bad: tuple[QuarantineEntry, ...]) -> Receipt:
+    """The receipt as one of this run: the work was another's, what it found bad is still `bad`."""
     nothing = {"encoded": 0, "encoder_loads": 0, "tokens": 0, "seconds": {}}
     records = len(keys["record_id"].unique()) + len(bad)
     return receipt.model_copy(update={**nothing, "records": records, "quarantined": bad})

@@ -183,6 +183,33 @@ def test_what_was_bad_stays_bad_and_is_counted_once(corpus: Path, store: Path) -
     assert rows_of(store) == undisturbed(settings, store)
 
 
+def test_a_replay_tries_again_what_a_killed_run_found_to_be_bad(corpus: Path, store: Path) -> None:
+    rows = notes(60)
+    rows[7]["text"] = "a blind spot"
+    write_jsonl(corpus / "a.jsonl", rows)
+    settings = config(corpus, encoder={"use": "tests.encoders:BlindEncoder"})
+    stop(settings, store, 1)
+    made = refresh(settings, store, replay=True)
+    assert books(made) == {"read": 60, "new": 59, "quarantined": 1}
+    assert made["encoded"] == 37 - JOB_RECORDS + 1
+    assert rows_of(store) == undisturbed(settings, store)
+
+
+def test_a_run_of_chunks_goes_on_where_it_was(corpus: Path, store: Path) -> None:
+    rows = notes(60)
+    for number, row in enumerate(rows):
+        row["text"] = " ".join(f"{row['text']} {part} of {number % 9}" for part in range(4))
+    write_jsonl(corpus / "a.jsonl", rows)
+    settings = config(corpus, chunk={"tokens": 8, "overlap": 2})
+    stop(settings, store, 2)
+    made = refresh(settings, store)
+    assert books(made) == {"read": 60, "new": 60}
+    assert made["notes"] != []
+    whole = undisturbed(settings, store)
+    assert rows_of(store) == whole
+    assert len(whole) == made["rows"] > 60
+
+
 def test_a_change_of_a_version_is_resumed_too(corpus: Path, store: Path) -> None:
     write_jsonl(corpus / "a.jsonl", notes(200))
     settings = config(corpus)
