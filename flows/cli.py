@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -152,6 +153,7 @@ def _execute(args: argparse.Namespace) -> int:
     from flows import commands, display
     from tasks.errors import VectorlineError
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends a command as Ctrl-C does
     try:
         result = commands.execute(args)
         display.show(args, result)

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from schemas.catalog import VersionEntry
 from schemas.config import Config
 from tasks.config import from_dict, read_config
 from tasks.errors import ConfigError
@@ -160,9 +161,7 @@ def _spaces(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 def _versions(args: argparse.Namespace) -> list[dict[str, Any]]:
     catalog = Catalog(args.store)
-    versions = catalog.versions(args.space)
-    if not versions:
-        raise ConfigError(_no_space(args.space, catalog))
+    versions = _known(args.space, catalog)
     serving = catalog.serving(args.space)
     return [
         {
@@ -178,6 +177,14 @@ def _versions(args: argparse.Namespace) -> list[dict[str, Any]]:
         }
         for entry in versions
     ]
+
+
+def _known(space: str, catalog: Catalog) -> list[VersionEntry]:
+    """The versions of a space; ConfigError if it has none."""
+    versions = catalog.versions(space)
+    if not versions:
+        raise ConfigError(_no_space(space, catalog))
+    return versions
 
 
 def _no_space(space: str, catalog: Catalog) -> str:
@@ -228,9 +235,9 @@ def _promote(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _rollback(args: argparse.Namespace) -> dict[str, Any]:
-    moved = Catalog(args.store).rollback(
-        args.space, who=getpass.getuser(), why="vectorline rollback"
-    )
+    catalog = Catalog(args.store)
+    _known(args.space, catalog)
+    moved = catalog.rollback(args.space, who=getpass.getuser(), why="vectorline rollback")
     return moved.model_dump(mode="json", exclude={"format", "kind"})
 
 
@@ -260,8 +267,7 @@ def _quarantine(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any
 
 def _maintain(args: argparse.Namespace) -> dict[str, Any]:
     catalog = Catalog(args.store)
-    if not catalog.versions(args.space):
-        raise ConfigError(_no_space(args.space, catalog))
+    _known(args.space, catalog)
     config = _config_of(args, catalog).model_dump(mode="json")
     return _under_prefect("maintain", (args.space, config, args.store, args.wait))
 

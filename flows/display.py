@@ -85,6 +85,8 @@ def _plan(args: argparse.Namespace, result: dict[str, Any]) -> None:
     )
     for objection in result["objections"]:
         print(f"STOP       {objection}")
+    for note in result["notes"]:
+        print(f"note       {note}")
 
 
 def _run(args: argparse.Namespace, result: dict[str, Any]) -> None:

@@ -101,7 +101,7 @@ def _take_over(run: Run, encoded: Encoded, resumed: Resumed) -> Shares:
     run.notes += resumed.warnings
     if resumed.records:
         run.notes.append(
-            f"{resumed.records} records were taken over from a run that never came to its commit"
+            f"{resumed.records:,} records were taken over from a run that never came to its commit"
         )
     return resumed.shares
 

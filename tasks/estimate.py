@@ -72,6 +72,7 @@ def estimate(run: Run, plan: Plan) -> dict[str, Any]:
         "free_bytes": _free_bytes(run.store_uri),
         "seconds": {"plan": plan.seconds},
         "objections": list(objections(run, plan)),
+        "notes": list(run.notes),
     }
     if plan.work is None or not plan.changes:
         return found

@@ -117,6 +117,12 @@ def plan(run: Run) -> Plan:
             break
         unread -= losers  # another file claims an id of theirs: they are part of the change
     work = Work(reading.scanned, head, compared, reading.types)
+    held = () if dataset is None else dataset.schema.names
+    run.notes += [
+        f"metadata column {name!r} is null in all records, and is left out: is it its name?"
+        for name in reading.empty
+        if name not in held
+    ]
     kept = [known.entries[listing.files[n].key] for n in sorted(unread)]
     uris = {entry.uri for entry in kept}
     quarantined = [

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Kind: TypeAlias = Literal["sources", "chunking", "encoders", "compute"]
 
+PROTOCOLS = {"sources": "Source", "chunking": "Chunker", "encoders": "Encoder"}
+
 
 def names(kind: Kind) -> dict[str, str]:
     """The built-in plugins of a kind: short name to "module:attribute"."""
@@ -38,7 +40,7 @@ def load(kind: Kind, use: str) -> type:
     module_name, colon, attribute = path.partition(":")
     if not (module_name and colon and attribute):
         raise ConfigError(
-            f"{use!r} is none of {', '.join(names(kind))}{did_you_mean(use, names(kind))} "
+            f"{use!r} is none of {', '.join(names(kind))}{did_you_mean(use, names(kind)) or '.'} "
             "A plugin of your own is named package.module:Attribute"
         )
     try:
@@ -69,9 +71,18 @@ def build(kind: Kind, use: str, arguments: Mapping[str, object]) -> object:
     """The plugin itself, made from arguments that were checked and whose secrets are resolved.
 
     Raises:
-        ConfigError: There is no such plugin, or it refuses its arguments.
+        ConfigError: There is no such plugin, it refuses its arguments, or lacks what its kind has.
     """
-    return load(kind, use)(**arguments)
+    plugin = load(kind, use)(**arguments)
+    module = f"tasks.{kind}.base"
+    protocol = getattr(importlib.import_module(module), PROTOCOLS[kind])
+    members = {name for name in (*vars(protocol), *protocol.__annotations__) if name[0] != "_"}
+    if missing := sorted(members - set(dir(plugin))):
+        raise ConfigError(
+            f"{use!r} is no {PROTOCOLS[kind].lower()}: it lacks {', '.join(missing)}; "
+            f"{module} says what each is"
+        )
+    return plugin
 
 
 def arguments_model(kind: Kind, use: str, beside: type[BaseModel] = BaseModel) -> type[BaseModel]:

@@ -13,8 +13,8 @@ from tasks.run import Run
 def promote(run: Run, version: VersionEntry | None) -> bool:
     """Moves the serving pointer as the options say; gives whether it moved.
 
-    `auto` leaves it alone after a rollback, until someone promotes; a run of the version that
-    serves already moves nothing.
+    `auto` leaves it alone after a rollback, until someone promotes, and where someone chose another
+    version since this one was made; a run of the version that serves already moves nothing.
     """
     wanted = run.options.promote
     if version is None or wanted == "no":
@@ -24,6 +24,12 @@ def promote(run: Run, version: VersionEntry | None) -> bool:
         return False
     if wanted == "auto" and run.catalog.hold(run.space):
         run.notes.append("serving was rolled back by hand: `vectorline promote` lets it move again")
+        return False
+    if wanted == "auto" and serving is not None and run.catalog.moved_since(version):
+        run.notes.append(
+            f"version {serving.version} was chosen after version {version.version} was made, and "
+            f"serves on: `vectorline promote {run.space} {version.version}` changes that"
+        )
         return False
     run.catalog.promote(
         run.space,

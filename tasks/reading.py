@@ -55,12 +55,13 @@ class Listing:
 class Reading:
     """What the files gave that were read.
 
-    `types` are those of the metadata columns. `unreadable` files, by number, have an entry in
-    quarantine and keep the rows that they had.
+    `types` are those of the metadata columns; `empty` ones had no value in any record. `unreadable`
+    files, by number, have an entry in quarantine and keep the rows that they had.
     """
 
     scanned: Scanned
     types: pa.Schema
+    empty: list[str]
     unreadable: dict[int, QuarantineEntry] = field(default_factory=dict)
 
 
@@ -100,7 +101,9 @@ def read(run: Run, listing: Listing, wanted: Sequence[int]) -> Reading:
     ]
     scanned = gather([shards[n] for n in good], [scans[n] for n in good], listing.numbers)
     found = [(shards[n].source, scans[n]) for n in good]
-    return Reading(scanned, _types(run, listing, wanted, found), unreadable)
+    types = _types(run, listing, wanted, found)
+    empty = {name for _, scan in found for name in scan.types} - set(types.names)
+    return Reading(scanned, types, sorted(empty), unreadable)
 
 
 def entries_of(

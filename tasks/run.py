@@ -221,7 +221,7 @@ def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
         del frame
         stop.set()
         signal.alarm(0)  # set where Ray's handler came first: it aborts the process after 3 s
-        os.write(2, b"stopping after the batch in hand; once more ends at once\n")
+        os.write(2, b"stopping after the batch in hand; once more does not wait for it\n")
         signal.signal(number, before[signal.Signals(number)])
 
     for number in before:

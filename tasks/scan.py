@@ -199,7 +199,8 @@ def arrow_type(name: str, kinds: set[object]) -> pa.DataType:
         )
         raise ConfigError(
             f"metadata column {name!r} holds values of several types: {', '.join(found)}; "
-            "a column has one type (integers and floats may mix)"
+            "a column has one type (integers and floats may mix): mend the values, or leave the "
+            "column out of `metadata`"
         )
     return known.pop()
 

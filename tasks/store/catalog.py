@@ -81,6 +81,16 @@ class Catalog:
         """All moves of the serving version, oldest first."""
         return _serving(self._entries(), space)
 
+    def moved_since(self, version: VersionEntry) -> bool:
+        """Whether someone let another version serve after this one was made."""
+        later = False
+        for entry in self._entries():
+            if entry.kind == "version" and entry.run_id == version.run_id:
+                later = True
+            elif later and entry.kind == "serving" and entry.space == version.space:
+                return True
+        return False
+
     def hold(self, space: str) -> bool:
         """Whether a rollback holds the serving version until someone promotes."""
         moves = self.serving_history(space)
@@ -123,7 +133,10 @@ class Catalog:
         versions = _versions(entries, space)
         if not versions:
             known = ", ".join(self.spaces()) or "none"
-            raise ConfigError(f"store {self.store_uri!r} has no space {space!r}; it has: {known}")
+            raise ConfigError(
+                f"store {self.store_uri!r} has no space {space!r}; it has: "
+                f"{known}; --store or VECTORLINE_STORE names another"
+            )
         if version == "latest":
             return versions[-1]
         if version == "serving":
@@ -225,12 +238,13 @@ class Catalog:
     def rollback(self, space: str, *, who: str, why: str = "rollback") -> ServingEntry:
         """Goes back to the version that served before, and holds it until someone promotes.
 
-        Raises ConfigError if no other one served before.
+        Again, it goes back further. Raises ConfigError if no other one served before.
         """
 
         def decide(entries: Sequence[Entry]) -> ServingEntry:
-            served = [entry.to_version for entry in _serving(entries, space)]
-            before = [version for version in served if version != served[-1]]
+            served = _not_gone_back_from(entries, space)
+            there = {entry.version for entry in _versions(entries, space)}
+            before = [version for version in served if version in there - {served[-1]}]
             if not before:
                 raise ConfigError(f"space {space!r} has no earlier serving version to roll back to")
             return _move(space, served[-1], before[-1], who, why, hold=True)
@@ -326,6 +340,18 @@ def _versions(entries: Sequence[Entry], space: str) -> list[VersionEntry]:
 
 def _retired(entries: Sequence[Entry], space: str) -> list[RetiredEntry]:
     return [entry for entry in entries if entry.kind == "retired" and entry.space == space]
+
+
+def _not_gone_back_from(entries: Sequence[Entry], space: str) -> list[int]:
+    """The versions that served, as they were promoted, up to the one that serves now."""
+    served: list[int] = []
+    for move in _serving(entries, space):
+        if move.hold:  # a rollback
+            while served[-1] != move.to_version:
+                served.pop()
+        else:
+            served.append(move.to_version)
+    return served
 
 
 def _served(entries: Sequence[Entry], space: str) -> list[int]:

@@ -3,10 +3,13 @@
 Runs have a process of their own, as Prefect and Ray leave traces; other commands are quick here.
 """
 
+import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from flows import cli
+from flows import cli, commands
 from flows.server import embedded_server
 from tasks.errors import ConfigError
 from tasks.store.space import open_space
@@ -230,6 +233,22 @@ def test_a_cluster_that_does_not_answer_is_one_clear_error(
     assert done.returncode == 1
     assert "Ray at 127.0.0.1:1 cannot be reached" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_sigterm_ends_any_command_as_ctrl_c_does(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def last_long(args: argparse.Namespace) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+    monkeypatch.setitem(commands.COMMANDS, "spaces", last_long)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert cli.main(["spaces"]) == 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capfd.readouterr() == ("", "vectorline: stopped\n")
 
 
 def test_another_package_called_tasks_is_named(tmp_path: Path) -> None:

@@ -301,6 +301,37 @@ def test_a_rollback_holds_until_someone_promotes(corpus: Path, store: Path) -> N
     assert open_space("notes", str(store)).version == 3
 
 
+def test_what_someone_chose_serves_on_until_there_is_a_new_version(
+    corpus: Path, store: Path
+) -> None:
+    from tasks.store.catalog import Catalog
+
+    catalog = Catalog(str(store))
+    for name in "abc":
+        write_jsonl(corpus / f"{name}.jsonl", [{"id": name, "text": name, "year": 1}])
+        refresh(config(corpus), store, promote="no" if name == "c" else "auto")
+    assert refresh(config(corpus), store)["promoted"]  # nobody has chosen since it was made
+    catalog.promote("notes", 2, who="me", why="better", expected_from=3)
+    idle = refresh(config(corpus), store)
+    assert (idle["promoted"], len(idle["notes"])) == (False, 1)
+    assert "version 2 was chosen after version 3 was made" in idle["notes"][0]
+    assert open_space("notes", str(store)).version == 2
+    write_jsonl(corpus / "d.jsonl", [{"id": "d", "text": "d"}])
+    assert refresh(config(corpus), store)["promoted"]
+    assert open_space("notes", str(store)).version == 4
+
+
+def test_a_metadata_column_that_no_record_has_is_noted(corpus: Path, store: Path) -> None:
+    settings = config(corpus)
+    settings["source"]["metadata"] = ["yaer", "year"]
+    rows = [{"id": f"r{n}", "text": "text", "year": n} for n in range(1100)]
+    write_jsonl(corpus / "a.jsonl", rows)  # more than are looked at before
+    made = refresh(settings, store)
+    assert made["notes"] == [
+        "metadata column 'yaer' is null in all records, and is left out: is it its name?"
+    ]
+
+
 def test_a_limit_writes_to_a_space_of_its_own(corpus: Path, store: Path) -> None:
     made = refresh(config(corpus), store, limit=10)
     assert (made["space"], made["rows"]) == ("notes.try", 10)

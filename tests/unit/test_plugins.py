@@ -41,8 +41,7 @@ def test_every_built_in_name_leads_to_its_class(kind: plugins.Kind, use: str) ->
 
 
 def test_a_dotted_path_leads_to_a_plugin_of_a_users_own(own: str) -> None:
-    built: object = plugins.build("encoders", f"{own}:Encoder", {"copy": 3})
-    assert vars(built) == {"copy": 3}
+    assert vars(plugins.load("encoders", f"{own}:Encoder")(3)) == {"copy": 3}
 
 
 @pytest.mark.parametrize(
@@ -96,3 +95,21 @@ def test_arguments_are_checked_against_the_constructor(own: str) -> None:
 def test_a_constructor_that_takes_any_keyword_is_given_any(own: str) -> None:
     found = plugins.check_arguments("encoders", f"{own}:Open", {"known": "x", "other": "y"})
     assert [str(one) for one in found] == ["known = 'x': expected an integer"]
+
+
+class Half:
+    """An encoder that somebody began."""
+
+    normalized = True
+
+    def __init__(self) -> None:
+        self.modalities = ("text",)
+
+    @property
+    def dim(self) -> int:
+        raise AssertionError("looked at without need")
+
+
+def test_a_plugin_that_lacks_something_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match=r"is no encoder: it lacks batch_cost, encode, finger.*"):
+        plugins.build("encoders", f"{__name__}:Half", {})

@@ -90,6 +90,15 @@ def test_rollback_goes_to_the_version_that_served_before_and_holds_until_promote
         catalog.promote("papers", 4, who="me", why="", expected_from=1)
 
 
+def test_each_rollback_goes_further_back(tmp_path: Path) -> None:
+    catalog = three_versions(tmp_path)
+    for before, to in ((None, 1), (1, 2), (2, 1), (1, 3)):
+        catalog.promote("papers", to, who="me", why="", expected_from=before)
+    assert [catalog.rollback("papers", who="me").to_version for _ in range(3)] == [1, 2, 1]
+    with pytest.raises(ConfigError, match="no earlier serving version"):
+        catalog.rollback("papers", who="me")
+
+
 PROMOTE = """
 import sys
 from tasks.errors import StoreError
