@@ -5,6 +5,7 @@ from typing import Any
 from prefect import flow
 
 from tasks.config import from_dict
+from tasks.errors import LeaseHeld
 from tasks.maintain import maintain as maintain_table
 from tasks.maintain import tidy
 from tasks.store.catalog import Catalog
@@ -17,9 +18,19 @@ from tasks.store.catalog import Catalog
     validate_parameters=False,
 )
 def maintain(space: str, config: dict[str, Any], store_uri: str, wait_s: float) -> dict[str, Any]:
-    """All tables of a space, then the catalog; gives what `vectorline maintain --json` prints."""
+    """All tables of a space, then the catalog; gives what `vectorline maintain --json` prints.
+
+    Raises LeaseHeld at the end if a run wrote one of them.
+    """
     retention = from_dict(config, f"the config of {space}").retention
     names = sorted({entry.table for entry in Catalog(store_uri).versions(space)})
-    done = [maintain_table(store_uri, name, retention, wait_s) for name in names]
+    done, held = [], []
+    for name in names:
+        try:
+            done.append(maintain_table(store_uri, name, retention, wait_s))
+        except LeaseHeld as error:  # the others need not wait for a long run
+            held.append(error)
     tidy(store_uri)
+    if held:
+        raise held[0]
     return {"space": space, "tables": done}

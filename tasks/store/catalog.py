@@ -24,7 +24,7 @@ from tasks.errors import CommitConflict, ConfigError, StoreError
 from tasks.store import fragments, layout
 from tasks.store.durable import store_error
 from tasks.store.formats import parse
-from tasks.store.swap import DATA_DIGEST, RUN_ID, runs, settle_all, swap
+from tasks.store.swap import DATA_DIGEST, RUN_ID, runs, settle, swap
 from tasks.store.table import Table, create, exists
 
 E = TypeVar("E", bound=Entry)
@@ -147,13 +147,14 @@ class Catalog:
             moment = datetime.fromisoformat(version).astimezone()
         except ValueError:
             return _tagged(self.store_uri, versions, version)
-        made = [entry for entry in versions if entry.created_at <= moment]
+        ever = _made(entries, space)
+        made = [entry for entry in ever if entry.created_at <= moment]
         if not made:
             raise ConfigError(
                 f"space {space!r} had no version at {version}; "
-                f"the first is of {versions[0].created_at.isoformat()}"
+                f"the first is of {ever[0].created_at.isoformat()}"
             )
-        return made[-1]
+        return _find(entries, space, made[-1].version)
 
     def add_version(self, table: Table, lance_version: int) -> VersionEntry:
         """The catalog's row of a run's commit, made unless it is there.
@@ -252,16 +253,16 @@ class Catalog:
         return self._append(decide)
 
     def tidy(self, keep: timedelta) -> None:
-        """Gathers the log's fragments, and removes what replaced them longer ago than `keep`.
+        """Removes the log's versions older than `keep`, then gathers its fragments.
 
-        Where another process appends just then, that one goes first, and the next time will do.
+        In this order, since another process may be about to append to what is the head now; where
+        it does so while fragments are gathered, it goes first, and the next time will do.
         """
         path = layout.log_path(self.store_uri)
         try:
+            lance.dataset(str(path)).cleanup_old_versions(keep)
             lance.dataset(str(path)).optimize.compact_files()
-            log = lance.dataset(str(path))
-            settle_all(log)
-            log.cleanup_old_versions(keep)
+            settle(str(path), lance.dataset(str(path)).version)
         except (OSError, ValueError) as error:
             if "commit conflict" not in str(error):  # Lance has no type for it here
                 raise store_error(error, f"tidying the catalog {path}") from error

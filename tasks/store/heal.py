@@ -1,6 +1,7 @@
 """What a killed run or a power cut left undone, done by whoever takes the lease next."""
 
 import contextlib
+import os
 import uuid
 from pathlib import Path
 
@@ -38,23 +39,34 @@ def heal(table: Table, catalog: Catalog) -> list[str]:
 
 
 def mend_head(path: Path) -> list[str]:
-    """Moves newest manifests aside that a power cut left broken: with them nothing opens."""
-    done = []
-    while manifests := sorted(path.glob("_versions/*.manifest")):
-        newest = manifests[0]
-        if newest.read_bytes()[-len(MANIFEST_END) :] == MANIFEST_END:
-            break
-        aside = path / "_broken" / f"{newest.name}.{uuid.uuid4().hex}"
-        aside.parent.mkdir(exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):  # another process mends the catalog just now
-            newest.rename(aside)
+    """Moves manifests aside that a power cut left broken.
+
+    With a newest one nothing opens; with an older one nothing can be cleaned up.
+    """
+    done, newest = [], True
+    for manifest in sorted(path.glob("_versions/*.manifest")):
+        with contextlib.suppress(FileNotFoundError):  # another process tidies the catalog just now
+            if _whole(manifest):
+                newest = False
+                continue
+            aside = path / "_broken" / f"{manifest.name}.{uuid.uuid4().hex}"
+            aside.parent.mkdir(exist_ok=True)
+            manifest.rename(aside)
+            which = "the newest manifest" if newest else "a manifest"
+            then = ", and the version before it is the head again" if newest else ""
             done.append(
-                f"the newest manifest of {path.name}, {newest.name}, was broken, "
-                f"as a power cut leaves it: it was moved to {aside}, "
-                "and the version before it is the head again"
+                f"{which} of {path.name}, {manifest.name}, was broken, "
+                f"as a power cut leaves it: it was moved to {aside}{then}"
             )
-        sync(manifests[1:2])
+    if done:
+        sync([path / "_versions"])
     return done
+
+
+def _whole(manifest: Path) -> bool:
+    with manifest.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - len(MANIFEST_END)))
+        return file.read() == MANIFEST_END
 
 
 def _finish_commits(table: Table, catalog: Catalog) -> list[str]:

@@ -22,12 +22,20 @@ from tasks.errors import StoreError
 from tasks.store.catalog import Catalog
 from tasks.store.commit import RUN_TAG, tag_run
 from tasks.store.durable import store_error, sync
-from tasks.store.swap import settle_all
+from tasks.store.swap import settle
 from tasks.store.table import Table
 
 GRACE = timedelta(hours=1)
 FRAGMENT_BYTES = 256 * 2**20
-"""What a gathered fragment holds at most of vectors: as much as one new row may cost to gather."""
+"""What a gathered fragment holds of vectors; up to so much is copied where it is not full yet."""
+SPARE_FRAGMENTS = 16
+"""Fragments beyond full ones that are left alone.
+
+Each version that is kept has the copy that it was gathered into: done for every new row, ten runs
+of one row each took eleven times the disk.
+"""
+DELETED = 0.2
+"""The same of the share of rows that are marked as deleted."""
 
 # Tags on what readers may have open still: the Lance version, and since when, in unix seconds.
 _REPLACED = re.compile(r"replaced-\d+-(\d+)")
@@ -93,10 +101,11 @@ def clean(table: Table, catalog: Catalog, *, now: datetime) -> int:
 
 
 def gather(table: Table, catalog: Catalog, *, now: datetime) -> Gathered:
-    """Puts small fragments together and drops rows that are marked as deleted.
+    """Puts small fragments together, and drops deleted rows of those that have many, if it pays.
 
     The newest version becomes the Lance version with the new fragments, once these were proved to
-    have the same rows.
+    have the same rows. Raises StoreError where the head is not the newest version: somebody else
+    wrote to the table.
     """
     space = table.settings().space
     latest = [entry for entry in catalog.versions(space) if entry.table == table.name][-1]
@@ -106,7 +115,16 @@ def gather(table: Table, catalog: Catalog, *, now: datetime) -> Gathered:
     head = table.open()
     if head.schema != before.schema:  # of a run that was cut off; the next one goes on from here
         return unchanged
+    own_ids = _row_ids(before)
+    if head.version != before.version and not np.array_equal(_row_ids(head), own_ids):
+        raise StoreError(
+            f"the head of table {table.name!r}, Lance version {head.version}, has other rows than "
+            f"version {latest.version} of {space}, which no run of vectorline made: "
+            f"`restore()` of Lance version {before.version} brings that back"
+        )
     rows = max(1, FRAGMENT_BYTES // (4 * table.settings().dim))
+    if head.version == before.version and not _pays(before, rows):
+        return unchanged
     try:
         head.optimize.compact_files(target_rows_per_fragment=rows)
     except (OSError, ValueError) as error:
@@ -115,13 +133,14 @@ def gather(table: Table, catalog: Catalog, *, now: datetime) -> Gathered:
     after = table.open()
     if after.version == before.version:
         return unchanged
-    if not np.array_equal(_row_ids(before), _row_ids(after)):
+    if not np.array_equal(own_ids, _row_ids(after)):
         before.restore()  # type: ignore[no-untyped-call]
+        settle(table.uri, table.open().version)
         raise StoreError(
             f"gathering the fragments of table {table.name!r} would have changed its rows; "
             "it is as it was before: please report this"
         )
-    settle_all(after)
+    settle(table.uri, after.version)
     _tag(table, f"replaced-{latest.lance_version}-{int(now.timestamp())}", latest.lance_version)
     _tag(table, f"{RUN_TAG}{latest.run_id}", after.version)
     failpoints.reach("compaction-tag")
@@ -166,6 +185,13 @@ def _expired(
     else:
         return False
     return now - since > GRACE
+
+
+def _pays(dataset: LanceDataset, rows: int) -> bool:
+    fragments = [fragment.metadata for fragment in dataset.get_fragments()]
+    physical = sum(fragment.physical_rows for fragment in fragments)
+    live = sum(fragment.num_rows for fragment in fragments)
+    return len(fragments) > live // rows + SPARE_FRAGMENTS or physical - live > DELETED * physical
 
 
 def _row_ids(dataset: LanceDataset) -> npt.NDArray[np.uint64]:

@@ -27,6 +27,7 @@ def work(job: dict[str, Any]) -> None:
         cut.MAX_RECORDS = cut.MIN_RECORDS = job["job_records"]
         refresh(job["config"], Path(store), wait_s=30.0)
     else:
+        maintenance.SPARE_FRAGMENTS = 0
         maintenance.GRACE = timedelta(seconds=job["grace_s"])
         maintain.fn(store, job["table"], Retention(versions=job["keep"], days=0), 30.0)
 

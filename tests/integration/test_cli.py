@@ -128,7 +128,7 @@ def test_every_command_answers_in_json_on_a_cluster_and_a_server_of_the_users_ow
     assert kept["space"] == "notes"
     (done,) = kept["tables"]
     assert (done["table"], done["retired"]) == (first["table"], [])
-    assert done["fragments_before"] > done["fragments"] == 1
+    assert done["fragments_before"] == done["fragments"]  # so few are left alone
 
     near = answer("search", "notes", "--id", "r7", "-k", "1")
     assert (near[0]["id"], near[0]["text"]) == ("r7", "text 7 odd")

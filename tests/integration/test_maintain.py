@@ -8,16 +8,23 @@ from typing import Any
 
 import pytest
 
+from flows import maintain as flow
 from schemas.config import Retention
 from tasks.errors import LeaseHeld
 from tasks.maintain import maintain
 from tasks.sources.base import Record, Shard
 from tasks.sources.jsonl import JsonlSource
+from tasks.store import maintenance
 from tasks.store.lease import lease
 from tasks.store.space import open_space
 from tests.pipeline import books, config, refresh, write_jsonl
 
 KEEP_ALL = Retention(versions=100, days=0)
+
+
+@pytest.fixture(autouse=True)
+def gather_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maintenance, "SPARE_FRAGMENTS", 0)
 
 
 @pytest.fixture
@@ -71,3 +78,21 @@ def test_upkeep_waits_for_the_lease(settings: dict[str, Any], tmp_path: Path) ->
     table = open_space("notes", store).entry.table
     with lease(store, table), pytest.raises(LeaseHeld):
         maintain.fn(store, table, KEEP_ALL, 0.0)
+
+
+def test_a_run_on_one_table_does_not_keep_the_rest_waiting(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    done = []
+
+    def upkeep(store: str, name: str, retention: Retention, wait_s: float) -> dict[str, Any]:
+        done.append(name)
+        return maintain.fn(store, name, retention, wait_s)
+
+    store = str(tmp_path / "vectors")
+    table = open_space("notes", store).entry.table
+    monkeypatch.setattr(flow, "maintain_table", upkeep)
+    monkeypatch.setattr(flow, "tidy", lambda store: done.append("tidy"))
+    with lease(store, table), pytest.raises(LeaseHeld):
+        flow.maintain.fn("notes", settings, store, 0.0)
+    assert done == [table, "tidy"]

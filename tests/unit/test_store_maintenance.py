@@ -14,7 +14,7 @@ from lance.dataset import DatasetOptimizer
 
 from tasks import failpoints
 from tasks.errors import ConfigError, StoreError
-from tasks.store import maintenance
+from tasks.store import maintenance, swap
 from tasks.store.catalog import Catalog
 from tasks.store.heal import heal
 from tasks.store.table import Table
@@ -31,6 +31,11 @@ def fill(store: Path, n_versions: int = 6) -> tuple[Table, Catalog]:
     for n in range(1, n_versions + 1):
         catalog.add_version(table, put(table, f"r{n}", {str(n): n, "1": n}))
     return table, catalog
+
+
+@pytest.fixture(autouse=True)
+def gather_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maintenance, "SPARE_FRAGMENTS", 0)
 
 
 def promote(catalog: Catalog, version: int) -> None:
@@ -197,6 +202,66 @@ def test_rows_that_would_change_are_kept_as_they_were(
         maintenance.gather(table, catalog, now=NOW)
     assert content(table) == expected([6])[6]
     assert contents(table, catalog) == expected(range(1, 7))
+
+
+def test_rows_that_somebody_else_removed_are_told_and_left_alone(tmp_path: Path) -> None:
+    table, catalog = fill(tmp_path)
+    lance.dataset(table.uri).delete("id = '2'")
+    with pytest.raises(StoreError, match="has other rows than version 6 of papers"):
+        maintenance.gather(table, catalog, now=NOW)
+    assert content(table) == {id_: n for id_, n in expected([6])[6].items() if id_ != "2"}
+    assert contents(table, catalog) == expected(range(1, 7))
+
+
+def test_a_few_new_rows_do_not_copy_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "SPARE_FRAGMENTS", 16)
+    table, catalog = new_table(tmp_path), Catalog(str(tmp_path))
+    catalog.add_version(table, put(table, "r0", {str(n): n % 90 for n in range(5_000)}))
+    before = sum(path.stat().st_size for path in (table.path / "data").iterdir())
+    for n in range(20):
+        catalog.add_version(table, put(table, f"new{n}", {f"x{n}": 1}))
+        maintain(table, catalog, NOW)
+    after = sum(path.stat().st_size for path in (table.path / "data").iterdir())
+    assert 2 * before < after < 2.5 * before  # gathered once, at the seventeenth
+    put(table, "half", {}, removed=tuple(str(n) for n in range(2_500)))
+    heal(table, catalog)
+    maintenance.gather(table, catalog, now=NOW)
+    assert [one.metadata.num_deletions for one in table.open().get_fragments()] == [0]
+
+
+def test_a_run_after_a_kill_brings_gathered_files_to_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, _ = fill(tmp_path)
+    known = set((table.path / "data").iterdir())
+    table.open().optimize.compact_files()
+    (gathered,) = set((table.path / "data").iterdir()) - known
+    synced: set[Path] = set()
+    monkeypatch.setattr(swap, "sync", lambda paths: synced.update(paths))
+    version = put(table, "r7", {"7": 7})
+    assert {gathered, *(swap.manifest_path(table.path, n) for n in range(1, version + 1))} <= synced
+
+
+def test_an_older_manifest_that_a_power_cut_emptied_does_not_stop_upkeep(tmp_path: Path) -> None:
+    table, catalog = fill(tmp_path)
+    table.open().optimize.compact_files()  # makes two Lance versions
+    swap.manifest_path(table.path, table.open().version - 1).write_bytes(b"")
+    (sentence,) = heal(table, catalog)
+    assert sentence.startswith("a manifest of papers.")
+    maintain(table, catalog, LATER)
+    assert contents(table, catalog) == expected(range(1, 7))
+
+
+def test_a_time_means_the_version_of_then_also_when_it_was_let_go(tmp_path: Path) -> None:
+    table, catalog = fill(tmp_path)
+    moments = {entry.version: entry.created_at for entry in catalog.versions("papers")}
+    promote(catalog, 2)
+    maintenance.retire(table, catalog, versions=1, days=0, now=NOW)
+    assert catalog.resolve("papers", moments[2].isoformat()).version == 2
+    with pytest.raises(ConfigError, match="version 4 of space 'papers' was let go"):
+        catalog.resolve("papers", moments[4].isoformat())
 
 
 KILLED = """
