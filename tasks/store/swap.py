@@ -93,7 +93,7 @@ def settle(uri: str, version: int) -> None:
 
     Not only what the commit itself added: gathering fragments and widening a column leave files and
     manifests of which Lance syncs none, and a process may be killed before it can. A file that is
-    on the disk already costs some 20 microseconds.
+    on the disk already costs 50 microseconds.
     """
     root, dataset = Path(uri), lance.dataset(uri, version=version)
     fragments = [fragment.metadata for fragment in dataset.get_fragments()]
