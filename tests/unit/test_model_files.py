@@ -9,7 +9,7 @@ import pytest
 
 from tasks.encoders import model_settings as settings
 from tasks.encoders import weights
-from tasks.encoders.hub import choose_files, find_model
+from tasks.encoders.hub import DEFAULT_MODEL, choose_files, find_model
 from tasks.encoders.text_tokens import beginning
 from tasks.errors import EncoderError
 
@@ -189,3 +189,11 @@ def test_the_beginning_of_a_long_text_has_tokens_to_spare() -> None:
     assert beginning("short text", 10, len) == "short text"
     # One endless word: 4,096 characters for each token are looked at, not more.
     assert beginning("x" * 100_000, 10, lambda _: 1) == "x" * 40_960
+
+
+def test_the_packaged_model_stands_for_its_own_commits_alone() -> None:
+    packaged = find_model(DEFAULT_MODEL, None, with_code=False)
+    assert find_model(DEFAULT_MODEL, "8b3219a", with_code=False) == packaged
+    for other in ("8b3219", "0123456"):  # too short to be sure, another one: the hub is asked
+        with pytest.raises(EncoderError, match="HF_HUB_OFFLINE is set"):
+            find_model(DEFAULT_MODEL, other, with_code=False)
