@@ -115,6 +115,9 @@ def gather(table: Table, catalog: Catalog, *, now: datetime) -> Gathered:
     head = table.open()
     if head.schema != before.schema:  # of a run that was cut off; the next one goes on from here
         return unchanged
+    rows = max(1, FRAGMENT_BYTES // (4 * table.settings().dim))
+    if head.version == before.version and not _pays(before, rows):
+        return unchanged
     own_ids = _row_ids(before)
     if head.version != before.version and not np.array_equal(_row_ids(head), own_ids):
         raise StoreError(
@@ -122,9 +125,6 @@ def gather(table: Table, catalog: Catalog, *, now: datetime) -> Gathered:
             f"version {latest.version} of {space}, which no run of vectorline made: "
             f"`restore()` of Lance version {before.version} brings that back"
         )
-    rows = max(1, FRAGMENT_BYTES // (4 * table.settings().dim))
-    if head.version == before.version and not _pays(before, rows):
-        return unchanged
     try:
         head.optimize.compact_files(target_rows_per_fragment=rows)
     except (OSError, ValueError) as error:
