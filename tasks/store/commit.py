@@ -57,14 +57,15 @@ def commit(table: Table, change: Change) -> int:
         new = [FragmentMetadata.from_json(fragment.metadata) for fragment in change.fragments]
         version = swap(base, new, _properties(change), updated=updated, removed=removed)
         failpoints.reach("after-commit")
+    else:
+        settle(table.uri, version)  # whoever made it may have been killed before
     tag_run(table, change.run_id, version)
     failpoints.reach("after-tag")
     return version
 
 
 def tag_run(table: Table, run_id: str, version: int) -> bool:
-    """Gives a run's Lance version its tag, both durably; False if it was there already."""
-    settle(table.uri, version)
+    """Gives a Lance version, settled before, its run's tag; False if it was there already."""
     tags = table.open().tags
     name = f"{RUN_TAG}{run_id}"
     try:

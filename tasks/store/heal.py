@@ -9,7 +9,7 @@ from tasks.store import layout, maintenance, receipts
 from tasks.store.catalog import Catalog
 from tasks.store.commit import tag_run
 from tasks.store.durable import sync
-from tasks.store.swap import RUN_ID, runs
+from tasks.store.swap import RUN_ID, runs, settle
 from tasks.store.table import Table
 
 MANIFEST_END = b"LANC"
@@ -77,6 +77,7 @@ def _finish_commits(table: Table, catalog: Catalog) -> list[str]:
     ]
     done = []
     for version, properties in runs(table.uri, max(known, default=0)):
+        settle(table.uri, version)
         tag_run(table, properties[RUN_ID], version)
         entry = catalog.add_version(table, version)
         done.append(

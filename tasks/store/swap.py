@@ -100,8 +100,9 @@ def settle(uri: str, version: int) -> None:
     data = [root / "data" / file.path for fragment in fragments for file in fragment.files]
     transaction = dataset.read_transaction(version)
     own = root.glob(f"_transactions/*-{transaction.uuid}.txn") if transaction else ()
-    sync([*data, *own, manifest_path(root, version)])
-    for manifest in root.glob("_versions/*.manifest"):
+    last = manifest_path(root, version)
+    sync([*data, *own, last])
+    for manifest in set(root.glob("_versions/*.manifest")) - {last}:
         with contextlib.suppress(FileNotFoundError):  # cleaned up just now
             sync([manifest])
 
