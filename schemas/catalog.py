@@ -6,15 +6,18 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class VersionEntry(BaseModel):
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+
+
+class VersionEntry(_Entry):
     """A version of a space: a Lance version of one of its tables, made by one run.
 
     A later entry with the same number replaces an earlier one (maintenance moves `lance_version`).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: Literal[1] = 1
     kind: Literal["version"] = "version"
     space: str
     version: int
@@ -27,12 +30,9 @@ class VersionEntry(BaseModel):
     created_at: datetime
 
 
-class ServingEntry(BaseModel):
+class ServingEntry(_Entry):
     """The serving version moved; with `hold`, no run moves it again before someone promotes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: Literal[1] = 1
     kind: Literal["serving"] = "serving"
     space: str
     from_version: int | None
@@ -43,28 +43,22 @@ class ServingEntry(BaseModel):
     hold: bool = False
 
 
-class RetiredEntry(BaseModel):
+class RetiredEntry(_Entry):
     """A version that retention let go. The newest one never is, so numbers are not given again."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: Literal[1] = 1
     kind: Literal["retired"] = "retired"
     space: str
     version: int
     when: datetime
 
 
-class ConfigEntry(BaseModel):
+class ConfigEntry(_Entry):
     """A config of a space, secrets as references.
 
     It is in force once the run that it names has a version, at once with an empty `run_id`: the
     config of a run that had nothing to do.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: Literal[1] = 1
     kind: Literal["config"] = "config"
     space: str
     fingerprint: str
