@@ -5,10 +5,10 @@ An encoder's constructor takes plain keyword arguments, exactly the keys that a 
 torch. `load` is called once per process, before the first `prepare`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -95,3 +95,28 @@ class Encoder(Protocol):
 
     def encode(self, items: Sequence[Prepared]) -> Vectors:
         """Vectors of one batch, row i for item i; an empty batch gives shape (0, dim)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """For which texts one encoder's vectors can be made of another one's.
+
+    Those of up to `longest` tokens, as the tokenizer counts; None: all.
+    """
+
+    longest: int | None = None
+
+    def holds(self, text: str, tokenizer: Tokenizer) -> bool:
+        """Whether this text is one of them."""
+        return self.longest is None or tokenizer.count(text) <= self.longest
+
+
+@runtime_checkable
+class Converter(Protocol):
+    """What an encoder has besides, if its vectors may be made of another one's without a model."""
+
+    def conversion(self, other: Mapping[str, object]) -> Conversion | None:
+        """Whether and where that can be done, by the other encoder's `fingerprint`."""
+
+    def convert(self, vectors: Vectors) -> Vectors:
+        """Vectors of such another encoder as this one gives them, row i for row i."""

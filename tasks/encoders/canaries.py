@@ -1,10 +1,14 @@
 """Sixteen fixed texts by which a worker proves that it encodes as its table was encoded."""
 
 import numpy as np
+import numpy.typing as npt
 
 from tasks.encoders.base import Encoder, Vectors
 from tasks.encoders.batching import encode_all
 from tasks.errors import EncoderError
+
+FLOOR = 0.999
+"""The lowest cosine of two vectors that count as one encoder's for the same text."""
 
 TEXTS = (
     "a",
@@ -42,20 +46,26 @@ def canary_vectors(encoder: Encoder) -> Vectors:
     return vectors
 
 
-def check(encoder: Encoder, stored: Vectors, floor: float = 0.999) -> None:
+def check(encoder: Encoder, stored: Vectors, floor: float = FLOOR) -> None:
     """Raises EncoderError unless the encoder gives the stored vectors, to a cosine of `floor`."""
-    now = canary_vectors(encoder).astype(np.float64)
-    then = stored.astype(np.float64)
-    if now.shape != then.shape:
+    now = canary_vectors(encoder)
+    if now.shape != stored.shape:
         raise EncoderError(
-            f"{encoder!r}: canaries have shape {now.shape}, the table's {then.shape}"
+            f"{encoder!r}: canaries have shape {now.shape}, the table's {stored.shape}"
         )
-    norms = np.linalg.norm(now, axis=1) * np.linalg.norm(then, axis=1)
-    cosines = np.einsum("ij,ij->i", now, then) / norms
-    worst = int(np.argmin(cosines))
-    if not cosines[worst] >= floor:
+    similar = cosines(now, stored)
+    worst = int(np.argmin(similar))
+    if not similar[worst] >= floor:
         raise EncoderError(
             f"{encoder!r} does not give what the table holds: canary {TEXTS[worst][:40]!r} has"
-            f" a cosine of {cosines[worst]:.6f}, allowed is {floor} or more; weights, libraries or"
+            f" a cosine of {similar[worst]:.6f}, allowed is {floor} or more; weights, libraries or"
             " precision differ from those that made the table"
         )
+
+
+def cosines(one: Vectors, other: Vectors) -> npt.NDArray[np.float64]:
+    """Cosine of row i with row i, shape (n,)."""
+    one64, other64 = one.astype(np.float64), other.astype(np.float64)
+    norms = np.linalg.norm(one64, axis=1) * np.linalg.norm(other64, axis=1)
+    found: npt.NDArray[np.float64] = np.einsum("ij,ij->i", one64, other64) / norms
+    return found

@@ -4,12 +4,12 @@
 once per process and only in `load`. No lighter part can be had alone: importing one imports all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from tasks.encoders import model_settings as settings
-from tasks.encoders.base import Precision, Prepared, Tokenizer, Vectors
+from tasks.encoders.base import Conversion, Precision, Prepared, Tokenizer, Vectors
 from tasks.encoders.devices import best_device, choose_precision, good_batch
 from tasks.encoders.hub import DEFAULT_MODEL, Model, find_model
 from tasks.encoders.model_tokenizer import load_tokenizer
@@ -70,12 +70,7 @@ class SentenceTransformersEncoder:
     @property
     def dim(self) -> int:
         """Number of components; the model is loaded if its settings do not say."""
-        model = self._find()
-        own = settings.dimension(model)
-        if own is None:
-            own = (self._loaded or self._load(Precision.FLOAT32, "cpu")).dim
-        if own is None:
-            raise EncoderError(f"model {self._name!r} does not say how many components it gives")
+        own = self._own_dim()
         if self._dim is not None and self._dim > own:
             raise ConfigError(f"encoder.dim is {self._dim}, but {self._name!r} gives {own} at most")
         return self._dim or own
@@ -131,11 +126,44 @@ class SentenceTransformersEncoder:
         """Row i for item i: through all modules, then cut to `dim`, then to unit norm."""
         if not items:
             return np.empty((0, self.dim), np.float32)
-        vectors = self._text_model().encode(items)[:, : self._dim]
+        return self.convert(self._text_model().encode(items))
+
+    def conversion(self, other: Mapping[str, object]) -> Conversion | None:
+        """Of the same model in as many components or more, unless a norm is wanted that is gone.
+
+        Texts that one of both cuts off are left out.
+        """
+        mine = self.fingerprint()
+        free = {"dim", "normalize", "max_tokens", "query_prompt"}
+        if {**other, **{name: mine[name] for name in free}} != mine:
+            return None
+        components = other["dim"] or self._own_dim()
+        if not isinstance(components, int) or components < self.dim:
+            return None
+        if other["normalize"] and not self.normalized:
+            return None
+        if other["max_tokens"] == mine["max_tokens"]:
+            return Conversion()
+        limits = (other["max_tokens"], mine["max_tokens"])
+        model, shortest = self._find(), min(one for one in limits if isinstance(one, int))
+        prompt = settings.document_prompt(model, self._prompt)
+        return Conversion(load_tokenizer(model, shortest, prompt).limit)
+
+    def convert(self, vectors: Vectors) -> Vectors:
+        """The first `dim` components, to unit norm where this encoder normalises."""
+        cut = vectors[:, : self._dim]
         if not self.normalized:
-            return np.ascontiguousarray(vectors)
-        norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-        return (vectors / np.where(norms == 0, 1, norms)).astype(np.float32)
+            return np.ascontiguousarray(cut)
+        norms = np.linalg.norm(cut.astype(np.float64), axis=1, keepdims=True)
+        return (cut / np.where(norms == 0, 1, norms)).astype(np.float32)
+
+    def _own_dim(self) -> int:
+        own = settings.dimension(self._find())
+        if own is None:
+            own = (self._loaded or self._load(Precision.FLOAT32, "cpu")).dim
+        if own is None:
+            raise EncoderError(f"model {self._name!r} does not say how many components it gives")
+        return own
 
     def _find(self) -> Model:
         if self._model is None:

@@ -3,7 +3,7 @@
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 from tasks.encoders import canaries
 from tasks.encoders.base import Precision, Vectors
 from tasks.encoders.batching import Batcher, encode_all
+from tasks.encoders.hashing import HashingEncoder
 from tasks.encoders.sentence_transformers import SentenceTransformersEncoder
 from tasks.errors import ConfigError, EncoderError
 
@@ -91,6 +92,46 @@ def test_a_matryoshka_cut_is_of_unit_norm_only_if_asked(folders: dict[str, Path]
     assert (unit.dim, plain.dim) == (8, 8)
     with pytest.raises(ConfigError, match=r"encoder\.dim is 33, but .* gives 32 at most"):
         _ = SentenceTransformersEncoder(str(folders["mean"]), dim=33).dim
+
+
+@pytest.mark.parametrize("kind", ["mean", "prompts", "last token"])
+def test_vectors_are_made_of_those_of_another_cut_norm_or_length(
+    folders: dict[str, Path], kind: str
+) -> None:
+    def make(**arguments: Any) -> SentenceTransformersEncoder:
+        encoder = SentenceTransformersEncoder(str(folders[kind]), **arguments)
+        load(encoder)
+        return encoder
+
+    pairs = [
+        (make(), make(dim=8, query_prompt="q: ")),
+        (make(normalize=False), make()),
+        (make(dim=16, normalize=False), make(dim=8)),
+        (make(normalize=False, max_tokens=40), make(dim=8, normalize=False, max_tokens=20)),
+        (make(max_tokens=20), make(max_tokens=40)),
+    ]
+    for other, own in pairs:
+        conversion, tokenizer = own.conversion(other.fingerprint()), own.tokenizer()
+        assert conversion is not None
+        fits = [conversion.holds(text, tokenizer) for text in TEXTS]
+        assert any(fits)
+        converted = own.convert(encode_all(other, TEXTS)[0])[fits]
+        np.testing.assert_allclose(converted, encode_all(own, TEXTS)[0][fits], atol=2e-6)
+        if conversion.longest is not None:
+            cut_off = [[item.truncated for item in one.prepare(TEXTS)] for one in (own, other)]
+            assert fits == [not any(cuts) for cuts in zip(*cut_off, strict=True)]
+
+
+def test_vectors_are_made_of_no_others(folders: dict[str, Path]) -> None:
+    own = SentenceTransformersEncoder(str(folders["mean"]), dim=8)
+    whole = SentenceTransformersEncoder(str(folders["mean"]))
+    raw = SentenceTransformersEncoder(str(folders["mean"]), dim=8, normalize=False)
+    other_model = SentenceTransformersEncoder(str(folders["class"]), dim=8)
+    prompted = SentenceTransformersEncoder(str(folders["mean"]), prompt="p: ")
+    for one in (whole, raw, other_model, prompted):
+        assert one.conversion(own.fingerprint()) is None
+    assert whole.conversion(HashingEncoder().fingerprint()) is None
+    assert own.conversion({**whole.fingerprint(), "method": 2}) is None
 
 
 def test_prompts_of_the_config_come_before_those_of_the_model(folders: dict[str, Path]) -> None:
