@@ -1,45 +1,57 @@
-"""Vectors of contents that are known already, copied instead of encoded again."""
+"""Vectors of texts that are known already, copied instead of encoded again."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import pyarrow as pa
+import numpy.typing as npt
 
-from tasks.digests import to_array
-from tasks.encoders.base import Vectors
-from tasks.errors import SourceChanged
+from tasks.digests import Digests, to_array
+from tasks.encoders.base import Conversion, Converter, Encoder, Vectors
+from tasks.errors import StoreError
 from tasks.jobs import Donors, Target
-from tasks.rows import Row
+from tasks.rows import Row, sound
 from tasks.store import fragments
 from tasks.store.rows import to_matrix
 from tasks.store.table import Table
 
+Mask = npt.NDArray[np.bool_]
 
-def copy_vectors(rows: Sequence[Row], donors: Donors, target: Target) -> Vectors:
-    """The vectors that equal contents have in the donors, row i for row i.
 
-    Raises SourceChanged if one is not there any more.
+def known_vectors(
+    rows: Sequence[Row], donors: Donors, target: Target, encoder: Encoder
+) -> tuple[Vectors, Mask]:
+    """The vectors that equal texts have in the donors, row i for row i, and which rows have one.
+
+    A file that is not there any more, or a vector that this encoder cannot have given, is none.
     """
-    places: dict[tuple[bytes, int], int] = {}
-    parts: list[Vectors] = []
-    for part in _donor_rows(Table(target.store_uri, target.table), donors, rows):
-        keys = zip(part["content_hash"].to_pylist(), part["chunk"].to_pylist(), strict=True)
-        n_before = sum(map(len, parts))
-        places |= {key: place for place, key in enumerate(keys, start=n_before)}
-        parts.append(to_matrix(part["vector"]))
-    try:
-        wanted = [places[row.content, row.chunk] for row in rows]
-    except KeyError as error:
-        raise SourceChanged(
-            "a vector that was to be copied is not there any more; plan anew"
-        ) from error
-    vectors: Vectors = np.concatenate(parts)[wanted]
-    return vectors
+    vectors, known = np.zeros((len(rows), encoder.dim), np.float32), np.zeros(len(rows), np.bool_)
+    for hashes, found, conversion in _parts(rows, donors, target):
+        if conversion is not None and isinstance(encoder, Converter):
+            found = encoder.convert(found)
+        good = sound(found, normalized=encoder.normalized)
+        places = {key: place for place, key in enumerate(hashes) if good[place]}
+        for number, row in enumerate(rows):
+            place = None if known[number] else places.get(row.hash)
+            if place is None or not (
+                conversion is None or conversion.holds(row.text, encoder.tokenizer())
+            ):
+                continue
+            vectors[number], known[number] = found[place], True
+    return vectors, known
 
 
-def _donor_rows(table: Table, donors: Donors, rows: Sequence[Row]) -> Iterator[pa.Table]:
+def _parts(
+    rows: Sequence[Row], donors: Donors, target: Target
+) -> Iterator[tuple[list[bytes], Vectors, Conversion | None]]:
+    """Hashes of texts, and vector i for hash i."""
     if donors.addresses is not None and donors.lance_version is not None:
-        yield table.vectors_at(donors.lance_version, donors.addresses)
-    if donors.fragments:
-        wanted = to_array(sorted({row.content for row in rows}))
-        yield fragments.read_vectors(table.uri, donors.fragments, wanted)
+        table = Table(target.store_uri, target.table)
+        found = table.vectors_at(donors.lance_version, donors.addresses)
+        yield found["chunk_hash"].to_pylist(), to_matrix(found["vector"]), None
+    wanted: Digests = to_array(sorted({row.hash for row in rows}))
+    for file in donors.files:
+        try:
+            found = fragments.read_vectors(file.path, wanted)
+        except StoreError:
+            continue
+        yield found["chunk_hash"].to_pylist(), to_matrix(found["vector"]), file.conversion

@@ -7,11 +7,13 @@ from itertools import count
 import numpy as np
 
 from schemas.receipt import Receipt
-from tasks.jobs import Donors, Target, WriteJob
+from tasks.donors import Borrowed
+from tasks.jobs import Donors, Target, VectorFile, WriteJob
 from tasks.plan import Work
-from tasks.resume import Resumed
 from tasks.shares import Shares
 from tasks.store.diff import Indices, find
+from tasks.store.fragments import vector_paths
+from tasks.store.table import Table
 
 # What a lost worker costs: seconds of a small model. A worker holds two jobs.
 MAX_RECORDS = 2_048
@@ -46,10 +48,19 @@ class Cutter:
         return halves[0], halves[1]
 
     def encoding(self, records: Indices) -> Iterator[WriteJob]:
-        """Jobs for workers with an encoder."""
+        """Jobs for workers with an encoder.
+
+        Chunks of a changed record that stayed as they were are copied.
+        """
+        head, diff = self._work.head.rows, self._work.compared.diff
+        order = np.argsort(diff.row_groups) if head.chunks.any() else np.empty(0, np.int64)
+        groups = diff.row_groups[order]
         for job, part in self._cut(records):
             self._records[job.number] = part
-            yield job
+            own = diff.record_groups[part]
+            first, last = np.searchsorted(groups, own), np.searchsorted(groups, own, "right")
+            rows = np.concatenate([order[a:b] for a, b in zip(first, last, strict=True)])
+            yield replace(job, donors=self._rows(rows)) if len(rows) else job
 
     def copying(self, records: Indices) -> Iterator[WriteJob]:
         """Jobs that take vectors from the rows of the head that have the same content."""
@@ -65,33 +76,37 @@ class Cutter:
         for job, part in self._cut(records):
             places = np.searchsorted(records, part)
             rows = [order[a : b + 1] for a, b in zip(first[places], last[places], strict=True)]
-            addresses = np.unique(head.addresses[np.concatenate(rows)])
-            yield replace(job, donors=Donors(self._base_version, addresses))
+            yield replace(job, donors=self._rows(np.concatenate(rows)))
 
-    def reusing(self, resumed: Resumed) -> Iterator[WriteJob]:
-        """Jobs that take vectors from what a run wrote that never came to a commit."""
-        for job, part in self._cut(resumed.reuse):
-            needed = np.unique(resumed.donor[np.searchsorted(resumed.reuse, part)]).tolist()
-            donors = Donors(fragments=tuple(one for n in needed for one in resumed.donors[n]))
-            yield replace(job, donors=donors)
+    def _rows(self, rows: Indices) -> Donors:
+        addresses = self._work.head.rows.addresses[rows]
+        return Donors(self._base_version, np.unique(addresses))
+
+    def borrowing(self, borrowed: Borrowed) -> Iterator[WriteJob]:
+        """Jobs that take vectors from where they stand already."""
+        for job, part in self._cut(borrowed.records):
+            needed = np.unique(borrowed.donor[np.searchsorted(borrowed.records, part)]).tolist()
+            files = tuple(one for n in needed for one in borrowed.donors[n].files)
+            yield replace(job, donors=Donors(files=files))
 
     def repeating(self, shares: Shares, receipts: Sequence[Receipt]) -> Iterator[WriteJob]:
         """Jobs that take vectors from what this run wrote for `encode`.
 
         `receipts` name the fragments that it wrote.
         """
-        fragments = {
-            receipt.job: receipt.fragments
+        uri = Table(self._target.store_uri, self._target.table).uri
+        files = {
+            receipt.job: tuple(map(VectorFile, vector_paths(uri, receipt.fragments)))
             for receipt in receipts
             if receipt.session == self._target.session and receipt.job in self._records
         }
         numbers = np.full(len(shares.encode), -1, np.int64)
-        for number in fragments:
+        for number in files:
             numbers[np.searchsorted(shares.encode, self._records[number])] = number
         leaders = numbers[np.searchsorted(shares.encode, shares.leader)]
         for job, part in self._cut(shares.repeat):
             needed = np.unique(leaders[np.searchsorted(shares.repeat, part)]).tolist()
-            donors = Donors(fragments=tuple(one for number in needed for one in fragments[number]))
+            donors = Donors(files=tuple(one for number in needed for one in files[number]))
             yield replace(job, donors=donors)
 
     def _cut(self, records: Indices) -> Iterator[tuple[WriteJob, Indices]]:

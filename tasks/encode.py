@@ -17,11 +17,12 @@ from schemas.receipt import Receipt
 from schemas.table import TableSettings
 from tasks.cut import Cutter
 from tasks.digests import digest_json, to_array
+from tasks.donors import Borrowed, borrow, elsewhere
 from tasks.errors import ConfigError, EncoderError, StoreError, Transient, WorkerLost
 from tasks.jobs import CanaryJob, Target, WriteJob
 from tasks.plan import Plan, Work
 from tasks.reading import entries_of
-from tasks.resume import Resumed, resume
+from tasks.resume import resume
 from tasks.run import Run
 from tasks.shares import Shares
 from tasks.store import canaries as stored_canaries
@@ -69,8 +70,8 @@ def encode(run: Run, plan: Plan) -> Encoded:
     if plan.work is None:
         raise ValueError("nothing to encode: the plan has no changes")
     encoded = _prepare_table(run, plan, plan.work)
-    resumed = resume(run.table, plan.work, encoded.base_version, replay=run.options.replay)
-    shares = _take_over(run, encoded, resumed)
+    resumed, found = _borrow(run, plan.work, encoded)
+    shares = found.shares
     target = Target(
         store_uri=str(root(run.store_uri)),
         table=run.table.name,
@@ -82,7 +83,10 @@ def encode(run: Run, plan: Plan) -> Encoded:
     total = plan.work.shares.n_records
     cutter = Cutter(plan.work, target, encoded.base_version, run.pool.n_workers * JOBS_PER_WORKER)
     first = chain(
-        cutter.encoding(shares.encode), cutter.copying(shares.copy), cutter.reusing(resumed)
+        cutter.encoding(shares.encode),
+        cutter.copying(shares.copy),
+        cutter.borrowing(resumed),
+        cutter.borrowing(found),
     )
     _drive(run, plan.work, encoded, cutter, first, total)
     _account(encoded, total - len(shares.repeat))
@@ -95,15 +99,26 @@ def encode(run: Run, plan: Plan) -> Encoded:
     return encoded
 
 
-def _take_over(run: Run, encoded: Encoded, resumed: Resumed) -> Shares:
-    """What another run has done already stands as this one's work; gives what is left."""
+def _borrow(run: Run, work: Work, encoded: Encoded) -> tuple[Borrowed, Borrowed]:
+    """What receipts hold, and what the store has elsewhere: the last one has what is left.
+
+    What another run has done whole stands as this one's work.
+    """
+    resumed = resume(run.table, work, encoded.base_version, replay=run.options.replay)
     encoded.receipts += resumed.adopted
     run.notes += resumed.warnings
-    if resumed.records:
+    held = borrow(work, resumed.shares, resumed.donors)
+    others = [*elsewhere(run, encoded.precision or "", work, held.shares)]
+    found = borrow(work, held.shares, others)
+    if n_records := sum(one.records for one in resumed.adopted) + len(held.records):
         run.notes.append(
-            f"{resumed.records:,} records were taken over from a run that never came to its commit"
+            f"{n_records:,} records were taken over from a run that never came to its commit"
         )
-    return resumed.shares
+    if len(found.records):
+        run.notes.append(
+            f"{len(found.records):,} records have contents whose vectors the store has already"
+        )
+    return held, found
 
 
 def _prepare_table(run: Run, plan: Plan, work: Work) -> Encoded:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.donors import borrow, elsewhere
 from tasks.errors import StoreError
 from tasks.jobs import RateJob
 from tasks.limits import objections
@@ -76,11 +77,13 @@ def estimate(run: Run, plan: Plan) -> dict[str, Any]:
     }
     if plan.work is None or not plan.changes:
         return found
-    shares = plan.work.shares
-    found |= {"to_encode": len(shares.encode), "bytes": write_bytes(run, plan.work)}
-    if len(shares.encode):
-        rate = _measure(run, plan.work, shares.encode)
-        tokens = int(_sizes(plan.work, shares.encode).sum(dtype=np.int64) * rate.tokens_per_byte)
+    work, precision = plan.work, _precision(run)
+    donors = [*elsewhere(run, precision, work, work.shares)]
+    to_encode = borrow(work, work.shares, donors).shares.encode
+    found |= {"to_encode": len(to_encode), "bytes": write_bytes(run, work)}
+    if len(to_encode):
+        rate = _measure(run, work, to_encode, precision)
+        tokens = int(_sizes(work, to_encode).sum(dtype=np.int64) * rate.tokens_per_byte)
         found |= {
             "tokens": tokens,
             "seconds_estimate": round(tokens / rate.tokens_per_s / run.pool.n_workers, 3),
@@ -88,12 +91,15 @@ def estimate(run: Run, plan: Plan) -> dict[str, Any]:
     return found
 
 
-def _measure(run: Run, work: Work, records: Indices) -> Rate:
+def _precision(run: Run) -> str:
+    return run.table.settings().precision if run.table.exists() else run.precision
+
+
+def _measure(run: Run, work: Work, records: Indices, precision: str) -> Rate:
     """What one worker does with some of the records, taken from all over their first shard."""
     planned, offsets, _ = next(islice(work.scanned.places(work.compared.origin[records]), 1))
     step = max(1, len(offsets) // SAMPLE_RECORDS)
     sample = offsets[::step][:SAMPLE_RECORDS]
-    precision = run.table.settings().precision if run.table.exists() else run.config.precision
     jobs = deque([RateJob(planned.source, planned.shard, sample, precision)])
     for finished in run.pool.map(jobs):
         if finished.error is not None:

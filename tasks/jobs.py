@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.receipt import WrittenFragment
 from tasks.digests import Digests
+from tasks.encoders.base import Conversion
 from tasks.sources.base import Shard
 
 Offsets: TypeAlias = npt.NDArray[np.int64]
@@ -71,12 +71,20 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class VectorFile:
+    """A data file with vectors; with `conversion` they are another encoder's."""
+
+    path: str
+    conversion: Conversion | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Donors:
-    """Where vectors of known contents are: rows of the base, and fragments that this run wrote."""
+    """Where vectors of known texts are: rows of the base, and data files of any table."""
 
     lance_version: int | None = None
     addresses: npt.NDArray[np.uint64] | None = None
-    fragments: tuple[WrittenFragment, ...] = ()
+    files: tuple[VectorFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +92,8 @@ class WriteJob:
     """Turn the records at these offsets of one shard into rows; gives the published Receipt.
 
     `expected` joins the digests of id, content and metadata that the plan saw, by exclusive or: a
-    record with others is a sign that the file changed. With `donors` the vectors are copied, and no
-    encoder is needed.
+    record with others is a sign that the file changed. Texts that `donors` have are copied, and the
+    encoder is loaded for others only.
     """
 
     number: int
@@ -94,7 +102,7 @@ class WriteJob:
     offsets: Offsets
     expected: Digests
     target: Target
-    donors: Donors | None = None
+    donors: Donors = Donors()
     attempt: int = 0
 
     def again(self) -> "WriteJob":

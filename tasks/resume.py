@@ -7,18 +7,21 @@ numbers fragments when they are committed, so rows of one cannot be marked as de
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from schemas.quarantine import QuarantineEntry
-from schemas.receipt import Receipt, WrittenFragment
-from tasks.digests import Digests, digest_text, stack, to_array
+from schemas.receipt import Receipt
+from tasks.digests import digest_text, to_array
+from tasks.donors import Donor
+from tasks.jobs import VectorFile
 from tasks.plan import Work
 from tasks.shares import Shares
 from tasks.store import fragments, receipts
 from tasks.store.diff import Indices, find
+from tasks.store.rows import to_digests
 from tasks.store.table import Table
 
 
@@ -26,21 +29,14 @@ from tasks.store.table import Table
 class Resumed:
     """What is done already.
 
-    `adopted` are receipts that stand for this run's own work, `shares` is what is left to do. In
-    between are `reuse`, ascending: records whose vectors are copied from `donors[donor[i]]`.
+    `adopted` are receipts that stand for this run's own work, `donors` what all receipts hold, and
+    `shares` is what is left to do.
     """
 
     shares: Shares
     adopted: Sequence[Receipt] = ()
-    reuse: Indices = field(default_factory=lambda: np.empty(0, np.int64))
-    donor: Indices = field(default_factory=lambda: np.empty(0, np.int64))
-    donors: Sequence[tuple[WrittenFragment, ...]] = ()
+    donors: Sequence[Donor] = ()
     warnings: Sequence[str] = ()
-
-    @property
-    def records(self) -> int:
-        """How many records need no encoder since another run had one for them."""
-        return sum(receipt.records for receipt in self.adopted) + len(self.reuse)
 
 
 def resume(table: Table, work: Work, lance_version: int, *, replay: bool = False) -> Resumed:
@@ -53,8 +49,7 @@ def resume(table: Table, work: Work, lance_version: int, *, replay: bool = False
         return Resumed(work.shares, warnings=warnings)
     wanted, columns = _Wanted(work), fragments.columns_of(table, lance_version)
     adopted: list[Receipt] = []
-    donors: list[tuple[WrittenFragment, ...]] = []
-    contents: list[Digests] = []
+    donors: list[Donor] = []
     for receipt in listed:
         keys = fragments.read_keys(table.uri, receipt.fragments)
         if keys is None:
@@ -62,28 +57,9 @@ def resume(table: Table, work: Work, lance_version: int, *, replay: bool = False
         if fragments.have(columns, receipt.fragments) and wanted.claim(keys):
             bad = () if replay else wanted.claim_bad(receipt.quarantined)
             adopted.append(_taken_over(receipt, keys, bad))
-        donors.append(receipt.fragments)
-        contents.append(_digests(keys["content_hash"]))
-    left = wanted.left(work.shares)
-    fresh = np.concatenate([left.encode, left.repeat])
-    place = find(work.compared.present.contents[fresh], stack(contents))
-    of_row = np.repeat(np.arange(len(contents)), [len(part) for part in contents])
-    known = place >= 0
-    order = np.argsort(fresh[known])
-    stays = ~known[len(left.encode) :]
-    return Resumed(
-        shares=replace(
-            left,
-            encode=left.encode[~known[: len(left.encode)]],
-            repeat=left.repeat[stays],
-            leader=left.leader[stays],
-        ),
-        adopted=adopted,
-        reuse=fresh[known][order],
-        donor=of_row[place[known]][order],
-        donors=donors,
-        warnings=warnings,
-    )
+        files = fragments.vector_paths(table.uri, receipt.fragments)
+        donors.append(Donor(tuple(map(VectorFile, files)), to_digests(keys["content_hash"])))
+    return Resumed(wanted.left(work.shares), adopted, donors, warnings)
 
 
 class _Wanted:
@@ -101,7 +77,7 @@ class _Wanted:
         if (places < 0).any() or not self._free[places].all():
             return False
         records = self._records[places]
-        contents, metadata = _digests(keys["content_hash"]), _digests(keys["metadata_hash"])
+        contents, metadata = to_digests(keys["content_hash"]), to_digests(keys["metadata_hash"])
         same = (self._present.contents[records] == contents).all(axis=1)
         if not (same & (self._present.metadata[records] == metadata).all(axis=1)).all():
             return False
@@ -141,7 +117,3 @@ def _taken_over(receipt: Receipt, keys: pa.Table, bad: tuple[QuarantineEntry, ..
     nothing = {"encoded": 0, "encoder_loads": 0, "tokens": 0, "seconds": {}}
     records = len(keys["record_id"].unique()) + len(bad)
     return receipt.model_copy(update={**nothing, "records": records, "quarantined": bad})
-
-
-def _digests(column: pa.ChunkedArray) -> Digests:
-    return to_array(column.to_pylist())

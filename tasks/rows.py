@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.quarantine import QuarantineEntry, Reason
@@ -103,7 +104,7 @@ def split_bad(
     A record with a vector that is not finite or has no length is bad, with all its rows. Raises
     EncoderError if the vectors are said to be `normalized` and one is not.
     """
-    norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    norms = _norms(vectors)
     good = np.isfinite(norms) & (norms > 0)
     if normalized and good.any():
         worst = norms[good][np.abs(norms[good] - 1).argmax()]
@@ -122,3 +123,15 @@ def split_bad(
         return rows, vectors, []
     keep = [number for number, row in enumerate(rows) if id(row.record) not in bad]
     return [rows[number] for number in keep], vectors[keep], list(bad.values())
+
+
+def sound(vectors: Vectors, *, normalized: bool) -> npt.NDArray[np.bool_]:
+    """Which vectors are finite and have a direction, and unit norm if they are `normalized`."""
+    norms = _norms(vectors)
+    good = np.isfinite(norms) & (norms > 0)
+    return good & (np.abs(norms - 1) <= NORM_TOLERANCE) if normalized else good
+
+
+def _norms(vectors: Vectors) -> npt.NDArray[np.float64]:
+    norms: npt.NDArray[np.float64] = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    return norms

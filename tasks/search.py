@@ -70,14 +70,14 @@ def _vector_of(space: Space, record_id: str) -> Vectors:
 
 def embed_queries(space: Space, texts: list[str]) -> Vectors:
     """Vectors of queries by the very encoder that made the table, row i for text i."""
-    encoder = _encoder_of(space.settings)
+    encoder = encoder_of(space.settings)
     stored = stored_canaries.read(space.store_uri, space.entry.table)
     encoder.load(Precision(encoder.precision(space.settings.precision)))
     canaries.check(encoder, stored)
     return encoder.encode(encoder.prepare_query(texts))
 
 
-def _encoder_of(settings: TableSettings) -> Encoder:
+def encoder_of(settings: TableSettings) -> Encoder:
     """The table's encoder; refused if what this machine has under its name is another one."""
     written = dict(settings.encoder)
     use = str(written.pop("use"))

@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -19,7 +19,7 @@ from schemas.receipt import Receipt
 from tasks import plugins
 from tasks.chunking.base import Chunker
 from tasks.compute.base import Progress
-from tasks.copying import copy_vectors
+from tasks.copying import known_vectors
 from tasks.digests import digest_text, to_array
 from tasks.encoders import canaries
 from tasks.encoders.base import Encoder, Precision, Prepared, Vectors
@@ -76,19 +76,12 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class _Contents:
-    """The distinct contents of some rows, ready to be encoded; row i has number `of_row[i]`."""
+class _Seen:
+    """What the encoder saw of some rows."""
 
-    prepared: Sequence[Prepared] = ()
-    of_row: Offsets = field(default_factory=lambda: np.empty(0, np.int64))
-
-    @property
-    def tokens(self) -> int:
-        return sum(one.cost for one in self.prepared)
-
-    @property
-    def truncated(self) -> int:
-        return sum(one.truncated for one in self.prepared)
+    contents: int = 0
+    tokens: int = 0
+    truncated: int = 0
 
 
 class Worker:
@@ -259,12 +252,15 @@ class Worker:
 
     def _ready(self, target: Target) -> Batcher:
         """The encoder of a table, checked on the table's canaries."""
-        precision = Precision(target.precision)
-        if self._batcher is None or self._loaded != precision:
-            self._load(precision)
-            canaries.check(self._encoder, stored_canaries.read(target.store_uri, target.table))
-            self._batcher = Batcher(self._encoder)
-        return self._batcher
+        precision, batcher = Precision(target.precision), self._batcher
+        if batcher is not None and self._loaded == precision:
+            return batcher  # without waiting for another job's batches
+        with self._encoding:
+            if self._batcher is None or self._loaded != precision:
+                self._load(precision)
+                canaries.check(self._encoder, stored_canaries.read(target.store_uri, target.table))
+                self._batcher = Batcher(self._encoder)
+            return self._batcher
 
     def _measure(self, job: RateJob) -> Rate:
         with self._reading, self._encoding:
@@ -286,7 +282,11 @@ class Worker:
         tokens = sum(item.cost for item in prepared)
         return Rate(tokens / sum(len(one.content.encode()) for one in records), tokens / seconds)
 
-    def _prepare(self, rows: Sequence[Row]) -> _Contents:
+    def _prepare(self, rows: Sequence[Row]) -> tuple[list[Prepared], Offsets]:
+        """The distinct texts of the rows, ready to be encoded, and for each row the number of its.
+
+        The encoder must be loaded.
+        """
         places: dict[bytes, int] = {}
         firsts: list[Row] = []
         of_row = np.empty(len(rows), np.int64)
@@ -300,32 +300,35 @@ class Worker:
             texts = [row.text for row in firsts[start : start + PREPARE_CONTENTS]]
             prepared += self._encoder.prepare(texts)
             self._done += Progress(steps=1)
-        return _Contents(prepared, of_row)
+        return prepared, of_row
 
     def _on_batch(self, contents: int, tokens: int) -> None:
         self._done += Progress(steps=1, contents=contents, tokens=tokens)
         self._check_stop()
 
+    def _vectors(self, rows: Sequence[Row], job: WriteJob) -> tuple[Vectors, _Seen]:
+        """Vectors, row i for row i, copied where a donor has the text; and what was encoded."""
+        vectors, known = known_vectors(rows, job.donors, job.target, self._encoder)
+        fresh = [row for row, has_one in zip(rows, known, strict=True) if not has_one]
+        if not fresh:
+            return vectors, _Seen()
+        batcher = self._ready(job.target)
+        with self._reading:
+            prepared, of_row = self._prepare(fresh)
+        with self._encoding:
+            made = batcher.encode(prepared, self._on_batch)
+        vectors[~known] = made[of_row]
+        tokens = sum(one.cost for one in prepared)
+        return vectors, _Seen(len(prepared), tokens, sum(one.truncated for one in prepared))
+
     # -- writing ------------------------------------------------------------------------------
 
     def _write_rows(self, job: WriteJob) -> Receipt:
         started = time.monotonic()
-        if job.donors is None:
-            with self._encoding:
-                batcher = self._ready(job.target)
         with self._reading:
             rows = self._read(job)
-            contents = self._prepare(rows) if job.donors is None else _Contents()
         read = time.monotonic()
-        tokens, truncated, encoded = contents.tokens, contents.truncated, len(contents.prepared)
-        if job.donors is None:
-            with self._encoding:
-                vectors = batcher.encode(contents.prepared, self._on_batch)
-            if encoded < len(rows):
-                vectors = vectors[contents.of_row]
-        else:
-            vectors = copy_vectors(rows, job.donors, job.target)
-        del contents  # the tokens take as much memory as the texts
+        vectors, seen = self._vectors(rows, job)
         rows, vectors, quarantined = split_bad(rows, vectors, normalized=self._encoder.normalized)
         given = time.monotonic()
         with self._writing:
@@ -341,10 +344,10 @@ class Worker:
                 fragments=tuple(fragments.write(uri, table)),
                 rows=len(rows),
                 records=len(job.offsets),
-                encoded=encoded,
+                encoded=seen.contents,
                 encoder_loads=self._take_loads(),
-                tokens=tokens,
-                truncated=truncated,
+                tokens=seen.tokens,
+                truncated=seen.truncated,
                 checksum=checksum(rows, vectors),
                 quarantined=tuple(quarantined),
                 seconds={"read": read - started, "encode": given - read},

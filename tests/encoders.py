@@ -3,12 +3,12 @@
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from tasks.encoders.base import Precision, Prepared, Vectors
+from tasks.encoders.base import Conversion, Precision, Prepared, Vectors
 from tasks.encoders.hashing import HashingEncoder
 
 
@@ -112,3 +112,38 @@ class RoundingEncoder(HashingEncoder):
         if self._loaded == Precision.FLOAT16:
             return vectors.astype(np.float16).astype(np.float32)
         return vectors
+
+
+class CutEncoder(CountingEncoder):
+    """Reads the first words of a text and keeps the first components, as Matryoshka models do."""
+
+    def __init__(self, counts: str, keep: int, words: int) -> None:
+        super().__init__(counts)
+        self._whole = HashingEncoder(dim=32)
+        self._keep = keep
+        self._words = words
+
+    @property
+    def dim(self) -> int:
+        return self._keep
+
+    def fingerprint(self) -> dict[str, object]:
+        return {"encoder": "cut", "keep": self._keep, "words": self._words}
+
+    def prepare(self, contents: Sequence[str]) -> list[Prepared]:
+        super().prepare(contents)
+        return self._whole.prepare([" ".join(one.split()[: self._words]) for one in contents])
+
+    def encode(self, items: Sequence[Prepared]) -> Vectors:
+        return self.convert(self._whole.encode(items))
+
+    def conversion(self, other: Mapping[str, object]) -> Conversion | None:
+        keep, words = other.get("keep"), other.get("words")
+        if not isinstance(keep, int) or not isinstance(words, int) or keep < self._keep:
+            return None
+        return Conversion(None if words == self._words else min(words, self._words))
+
+    def convert(self, vectors: Vectors) -> Vectors:
+        cut = vectors[:, : self._keep]
+        unit: Vectors = cut / np.linalg.norm(cut, axis=1, keepdims=True)
+        return unit

@@ -58,6 +58,14 @@ class Catalog:
         """Versions of a space by number, those that retention left."""
         return _versions(self._entries(), space)
 
+    def tables(self) -> dict[str, list[VersionEntry]]:
+        """The versions of all spaces that retention left, by table."""
+        entries, found = self._entries(), dict[str, list[VersionEntry]]()
+        for space in sorted({entry.space for entry in entries if entry.kind == "version"}):
+            for version in _versions(entries, space):
+                found.setdefault(version.table, []).append(version)
+        return found
+
     def made(self, space: str) -> list[VersionEntry]:
         """All versions that a space ever had, by number."""
         return _made(self._entries(), space)
@@ -96,11 +104,15 @@ class Catalog:
         moves = self.serving_history(space)
         return bool(moves) and moves[-1].hold
 
-    def config(self, space: str) -> ConfigEntry | None:
-        """The last config in force."""
+    def config(self, space: str, fingerprint: str | None = None) -> ConfigEntry | None:
+        """The last config in force, if asked the last one of an encoder."""
         entries = self._entries()
         return next(
-            (entry for entry in reversed(_configs(entries, space)) if _in_force(entry, entries)),
+            (
+                entry
+                for entry in reversed(_configs(entries, space))
+                if fingerprint in (None, entry.fingerprint) and _in_force(entry, entries)
+            ),
             None,
         )
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from lance.file import LanceFileReader
@@ -14,12 +15,13 @@ from schemas.receipt import WrittenFile, WrittenFragment
 from tasks import failpoints
 from tasks.digests import Digests
 from tasks.store.durable import store_error, sync
-from tasks.store.rows import HASH
+from tasks.store.rows import HASH, to_digests
 from tasks.store.table import VECTOR_COLUMNS, Table
 
 if TYPE_CHECKING:
     from lance.lance.schema import LanceField
 
+BATCH_ROWS = 65_536
 KEYS = pa.schema([("record_id", pa.string()), ("content_hash", HASH), ("metadata_hash", HASH)])
 
 
@@ -39,24 +41,53 @@ def write(table_uri: str, rows: pa.Table) -> list[WrittenFragment]:
     return [_written(table_uri, fragment) for fragment in fragments]
 
 
-def read_vectors(
-    table_uri: str, fragments: Sequence[WrittenFragment], contents: Digests
-) -> pa.Table:
-    """content_hash, chunk, span, chunk_hash and vector of the rows that have one of these contents.
+def vector_files(table: Table, lance_versions: Iterable[int]) -> list[str]:
+    """The data files with the vectors of these versions, each once.
 
-    In the order of the fragments and of their rows.
+    Deleted rows, and those of other versions, stand in them too.
     """
-    wanted = pa.FixedSizeBinaryArray.from_buffers(
-        HASH, len(contents), [None, pa.py_buffer(contents)]
-    )
-    parts = []
-    for fragment in fragments:
-        for file in fragment.files:
-            reader = LanceFileReader(str(data_path(table_uri, file.path)), columns=VECTOR_COLUMNS)
-            for batch in reader.read_all().to_batches():
-                rows = pa.Table.from_batches([batch])
-                parts.append(rows.filter(pc.is_in(rows["content_hash"], value_set=wanted)))
-    return pa.concat_tables(parts)
+    found: dict[str, None] = {}
+    for version in lance_versions:
+        dataset = table.open(version)
+        columns = dataset.lance_schema.fields()
+        key = next(column.id() for column in columns if column.name() == "chunk_hash")
+        for fragment in dataset.get_fragments():
+            for file in fragment.metadata.files:
+                if key in file.fields:
+                    found.setdefault(str(data_path(table.uri, file.path)))
+    return list(found)
+
+
+def vector_paths(table_uri: str, fragments: Sequence[WrittenFragment]) -> list[str]:
+    """The data files of fragments that a worker wrote."""
+    return [
+        str(data_path(table_uri, file.path)) for fragment in fragments for file in fragment.files
+    ]
+
+
+def contents(path: str, wanted: Digests) -> Digests:
+    """Those of the wanted contents that rows of a data file have; maybe a few others.
+
+    Digests are compared by their first half. Raises StoreError if the file cannot be read.
+    """
+    held = to_digests(_column(path, "content_hash"))
+    firsts = np.sort(wanted[:, 0])
+    place = np.searchsorted(firsts, held[:, 0])
+    found: Digests = held[firsts[np.minimum(place, len(firsts) - 1)] == held[:, 0]]
+    return found
+
+
+def read_vectors(path: str, hashes: Digests) -> pa.Table:
+    """chunk_hash and vector of the rows of a data file that have one of these hashes.
+
+    Raises StoreError if the file cannot be read.
+    """
+    wanted = pa.FixedSizeBinaryArray.from_buffers(HASH, len(hashes), [None, pa.py_buffer(hashes)])
+    places = np.flatnonzero(pc.is_in(_column(path, "chunk_hash"), value_set=wanted)).tolist()
+    try:
+        return LanceFileReader(path, columns=VECTOR_COLUMNS).take_rows(places).to_table()
+    except (OSError, ValueError) as error:
+        raise store_error(error, f"reading {path}") from error
 
 
 def read_keys(table_uri: str, fragments: Sequence[WrittenFragment]) -> pa.Table | None:
@@ -99,6 +130,15 @@ def _leaves(fields: Iterable["LanceField"]) -> Iterator[int]:
     for field in fields:
         children = field.children()
         yield from _leaves(children) if children else [field.id()]
+
+
+def _column(path: str, name: str) -> pa.ChunkedArray:
+    """One column of all rows of a data file."""
+    try:
+        reader = LanceFileReader(path, columns=[name])
+        return reader.read_all(batch_size=BATCH_ROWS).to_table()[name]
+    except (OSError, ValueError) as error:
+        raise store_error(error, f"reading {path}") from error
 
 
 def data_path(table_uri: str, name: str) -> Path:

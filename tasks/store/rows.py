@@ -8,12 +8,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.table import RESERVED
+from tasks.digests import DIGEST_BYTES, Digests
 from tasks.errors import ConfigError
 
 Matrix: TypeAlias = npt.NDArray[np.float32]
 """Vectors, shape (n, dim)."""
 
-HASH = pa.binary(16)
+HASH = pa.binary(DIGEST_BYTES)
 OWN_COLUMNS = (
     pa.field("id", pa.string(), nullable=False),
     pa.field("record_id", pa.string()),
@@ -53,6 +54,13 @@ def to_matrix(column: pa.Array | pa.ChunkedArray) -> Matrix:
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     vectors: Matrix = whole.flatten().to_numpy().reshape(len(whole), column.type.list_size)
     return vectors
+
+
+def to_digests(column: pa.Array | pa.ChunkedArray) -> Digests:
+    """A column of hashes as an array, row i for row i, without a copy where it is in one piece."""
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    first = whole.offset * DIGEST_BYTES
+    return np.frombuffer(whole.buffers()[1], np.uint64, 2 * len(whole), first).reshape(-1, 2)
 
 
 def row_schema(dim: int, metadata: pa.Schema, store_content: bool) -> pa.Schema:

@@ -13,12 +13,12 @@ from lance import LanceDataset, LanceOperation, batch_udf
 from pydantic import TypeAdapter
 
 from schemas.table import TableSettings
-from tasks.digests import DIGEST_BYTES, Digests, digest_text, to_array
+from tasks.digests import Digests, digest_text, to_array
 from tasks.errors import StoreError
 from tasks.store import layout
 from tasks.store.durable import store_error
 from tasks.store.formats import parse
-from tasks.store.rows import MetadataChange
+from tasks.store.rows import MetadataChange, to_digests
 
 Addresses = npt.NDArray[np.uint64]
 """Row addresses of one Lance version: fragment << 32 | offset."""
@@ -27,7 +27,7 @@ SETTINGS_KEY = b"vectorline"
 SETTINGS = TypeAdapter(TableSettings)
 BASE_COLUMNS = ["record_id", "content_hash", "metadata_hash", "source_uri", "chunk"]
 WIDE, NARROW = "_wide_", "_narrow_"
-VECTOR_COLUMNS = ["content_hash", "chunk", "span", "chunk_hash", "vector"]
+VECTOR_COLUMNS = ["chunk_hash", "vector"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +118,8 @@ class Table:
         for start, batch in _positions(dataset.scanner(BASE_COLUMNS, with_row_address=True)):
             rows = slice(start, start + batch.num_rows)
             record_ids[rows] = to_array(map(digest_text, batch["record_id"].to_pylist()))
-            contents[rows] = _digests(batch["content_hash"])
-            metadata[rows] = _digests(batch["metadata_hash"])
+            contents[rows] = to_digests(batch["content_hash"])
+            metadata[rows] = to_digests(batch["metadata_hash"])
             addresses[rows] = batch["_rowaddr"]
             chunks[rows] = batch["chunk"]
             uris = batch["source_uri"].dictionary_encode()
@@ -128,7 +128,7 @@ class Table:
         return BaseRows(record_ids, contents, metadata, addresses, chunks, list(codes), uri_codes)
 
     def vectors_at(self, lance_version: int, addresses: Addresses) -> pa.Table:
-        """content_hash, chunk, span, chunk_hash and vector of these rows, in the order asked."""
+        """chunk_hash and vector of these rows, in the order asked."""
         dataset = self.open(lance_version)
         wanted, order = np.unique(addresses, return_inverse=True)
         parts: list[pa.Table] = []
@@ -193,9 +193,3 @@ def _positions(scanner: lance.LanceScanner) -> Iterator[tuple[int, pa.RecordBatc
     for batch in scanner.to_batches():
         yield start, batch
         start += batch.num_rows
-
-
-def _digests(column: pa.FixedSizeBinaryArray) -> Digests:
-    data = column.buffers()[1]
-    first = column.offset * DIGEST_BYTES
-    return np.frombuffer(data, np.uint64, 2 * len(column), first).reshape(-1, 2)

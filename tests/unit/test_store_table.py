@@ -168,11 +168,9 @@ def test_the_base_names_every_row_and_vectors_come_in_the_order_asked(tmp_path: 
 
     order = np.random.default_rng(0).permutation(np.repeat(np.arange(len(ids)), 2))
     found = table.vectors_at(version, base.addresses[order])
-    assert found.column_names == ["content_hash", "chunk", "span", "chunk_hash", "vector"]
+    assert found.column_names == ["chunk_hash", "vector"]
     assert found["vector"].to_pylist() == [vector(values[ids[i]]) for i in order]
-    assert found["content_hash"].to_pylist() == [
-        digest_text(f"text {values[ids[i]]}") for i in order
-    ]
+    assert found["chunk_hash"].to_pylist() == [digest_text(f"text {values[ids[i]]}") for i in order]
     assert table.vectors_at(version, base.addresses[:0]) == found.slice(0, 0)
     with pytest.raises(StoreError, match="are not there in version"):
         table.vectors_at(version, np.array([0], np.uint64))
@@ -185,15 +183,33 @@ def test_an_empty_table_is_an_empty_base(tmp_path: Path) -> None:
     assert (base.record_ids.shape, base.addresses.shape, base.uris) == ((0, 2), (0,), [])
 
 
-def test_vectors_are_read_from_fragments_that_no_version_names(tmp_path: Path) -> None:
+def test_vectors_are_read_from_files_that_no_version_names(tmp_path: Path) -> None:
     table = new_table(tmp_path)
     written = change(table, "one", {"a": 1, "b": 2, "c": 1, "d": 3}).fragments
     wanted = to_array([digest_text("text 1"), digest_text("text 3"), digest_text("text 9")])
-    found = fragments.read_vectors(table.uri, written, wanted)
+    (path,) = fragments.vector_paths(table.uri, written)
+    assert fragments.contents(path, wanted).tolist() == wanted[[0, 0, 1]].tolist()
+    found = fragments.read_vectors(path, wanted)
     assert found["vector"].to_pylist() == [vector(1), vector(1), vector(3)]
-    assert found.column_names == ["content_hash", "chunk", "span", "chunk_hash", "vector"]
+    assert found.column_names == ["chunk_hash", "vector"]
     assert table.open().count_rows() == 0
     assert fragments.write(table.uri, rows(table, {})) == []
+    Path(path).unlink()
+    for read in (fragments.contents, fragments.read_vectors):
+        with pytest.raises(StoreError, match="reading"):
+            read(path, wanted)
+
+
+def test_vectors_of_all_versions_are_found_in_their_files(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    first = put(table, "one", {"a": 1, "b": 2})
+    second = put(table, "two", {"c": 3}, removed=("a",))
+    files = fragments.vector_files(table, [first, second])
+    wanted = to_array(digest_text(f"text {value}") for value in (1, 2, 3))
+    assert [fragments.contents(path, wanted).tolist() for path in files] == [
+        wanted[:2].tolist(),
+        wanted[2:].tolist(),
+    ]
 
 
 def test_rows_that_do_not_fit_the_table_are_a_store_error(tmp_path: Path) -> None:
