@@ -41,7 +41,8 @@ def build_parser() -> argparse.ArgumentParser:
     command("doctor", "say what is installed, which devices there are, and what is wrong")
     plan = command("plan", "say what a run would do, and write nothing")
     run = command("run", "bring a space up to date with its sources")
-    for parser_ in (plan, run):
+    backfill = command("backfill", "encode all with a new encoder, beside the one that serves")
+    for parser_ in (plan, run, backfill):
         parser_.add_argument("config", metavar="CONFIG", help="the space's YAML")
         parser_.add_argument(
             "--limit", type=_positive, metavar="N", help="the first N records, into SPACE.try"
@@ -49,18 +50,26 @@ def build_parser() -> argparse.ArgumentParser:
         parser_.add_argument(
             "--rehash", action="store_true", help="read files that look unchanged too"
         )
-    run.add_argument(
-        "--promote", choices=["auto", "yes", "no"], default="auto", help="let the version serve"
-    )
-    _wait(run)
-    run.add_argument(
-        "--allow-removals", action="store_true", help="remove however many records are gone"
-    )
-    run.add_argument(
-        "--precision", choices=["float32", "bfloat16", "float16"], help="change the table's"
-    )
+    _run_options(run, promote="auto")
+    _run_options(backfill, promote="no")
     _space_commands(command)
     return parser
+
+
+def _run_options(parser: argparse.ArgumentParser, promote: str) -> None:
+    parser.add_argument(
+        "--promote",
+        choices=["auto", "yes", "no"],
+        default=promote,
+        help=f"let the version serve (default: {promote})",
+    )
+    _wait(parser)
+    parser.add_argument(
+        "--allow-removals", action="store_true", help="remove however many records are gone"
+    )
+    parser.add_argument(
+        "--precision", choices=["float32", "bfloat16", "float16"], help="change the table's"
+    )
 
 
 def _space_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> None:

@@ -43,13 +43,15 @@ def _plan(args: argparse.Namespace) -> dict[str, Any]:
     from tasks.plan import plan
 
     config = read_config(Path(args.config))
-    options = Options(limit=args.limit, rehash=args.rehash)
+    options = Options(backfill=True, limit=args.limit, rehash=args.rehash)
     with quiet(), open_run(Run(config, args.store, options), write=False) as run:
+        run.notes += [run.new_encoder] if run.new_encoder else []
         return estimate(run, plan.fn(run))
 
 
 def _run(args: argparse.Namespace) -> dict[str, Any]:
     options = Options(
+        backfill=args.command == "backfill",
         promote=args.promote,
         wait_s=args.wait,
         limit=args.limit,
@@ -63,7 +65,8 @@ def _run(args: argparse.Namespace) -> dict[str, Any]:
 def refresh(config: Config, store_uri: str, options: Options) -> dict[str, Any]:
     """One run; Ray and the weights start beside the server."""
     arguments = (config.space, config.model_dump(mode="json"), store_uri, asdict(options))
-    return _under_prefect("refresh", arguments, Run(config, store_uri, options))
+    flow = "backfill" if options.backfill else "refresh"
+    return _under_prefect(flow, arguments, Run(config, store_uri, options))
 
 
 def _under_prefect(
@@ -273,10 +276,14 @@ def _maintain(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _config_of(args: argparse.Namespace, catalog: Catalog) -> Config:
-    """The config that is given, else the last one that a version was committed with."""
+    """The config that is given, else the last one that a version was committed with.
+
+    That of the encoder that serves, if one does.
+    """
     if args.config is not None:
         return read_config(Path(args.config))
-    entry = catalog.config(args.space)
+    serving = catalog.serving(args.space)
+    entry = catalog.config(args.space, serving.fingerprint if serving else None)
     if entry is None:
         raise ConfigError(_no_space(args.space, catalog))
     return from_dict(entry.config, f"the config of {args.space} in the catalog")
@@ -287,6 +294,7 @@ COMMANDS = {
     "doctor": _doctor,
     "plan": _plan,
     "run": _run,
+    "backfill": _run,
     "search": _search,
     "spaces": _spaces,
     "versions": _versions,

@@ -149,7 +149,10 @@ def _nothing(run: Run, plan: Plan, started: float) -> Committed:
     version = versions[-1] if versions else None
     if version is not None and plan.work is not None:
         _write_ledger(run, plan, None, plan.base_version)
-    if version is not None and (entry := run.catalog.config(run.space)) is not None:
+    if (
+        version is not None
+        and (entry := run.catalog.config(run.space, run.fingerprint)) is not None
+    ):
         config = run.config.model_dump(mode="json")
         if entry.config != config:
             run.catalog.put_config(run.space, run.fingerprint, config)

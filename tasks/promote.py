@@ -13,8 +13,9 @@ from tasks.run import Run
 def promote(run: Run, version: VersionEntry | None) -> bool:
     """Moves the serving pointer as the options say; gives whether it moved.
 
-    `auto` leaves it alone after a rollback, until someone promotes, and where someone chose another
-    version since this one was made; a run of the version that serves already moves nothing.
+    `auto` leaves it alone after a rollback, until someone promotes, where someone chose another
+    version since this one was made, and where another encoder serves: that this one is better has
+    to be shown. A run of the version that serves already moves nothing.
     """
     wanted = run.options.promote
     if version is None or wanted == "no":
@@ -24,6 +25,13 @@ def promote(run: Run, version: VersionEntry | None) -> bool:
         return False
     if wanted == "auto" and run.catalog.hold(run.space):
         run.notes.append("serving was rolled back by hand: `vectorline promote` lets it move again")
+        return False
+    other = serving is not None and serving.fingerprint != version.fingerprint
+    if wanted == "auto" and other and not run.options.limit:
+        run.notes.append(
+            f"version {version.version} is of another encoder than the one that serves: compare "
+            f"them, then `vectorline promote {run.space} {version.version}` lets it serve"
+        )
         return False
     if wanted == "auto" and serving is not None and run.catalog.moved_since(version):
         run.notes.append(

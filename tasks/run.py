@@ -34,10 +34,11 @@ TRY_SUFFIX = ".try"
 class Options:
     """What the command line says about one run.
 
-    `rehash` reads files that look unchanged too; `replay` tries again what an encoder could not
-    encode.
+    `backfill` lets a new encoder into the space; `rehash` reads files that look unchanged too;
+    `replay` tries again what an encoder could not encode.
     """
 
+    backfill: bool = False
     promote: str = "auto"
     wait_s: float = 0.0
     limit: int | None = None
@@ -152,14 +153,23 @@ class Run:
                 f"chunk.tokens = {chunk.tokens}: the encoder reads {limit} tokens of a text "
                 "at most, the rest of each chunk would be lost"
             )
+        if self.new_encoder is not None and not self.options.backfill and not self.options.limit:
+            raise ConfigError(self.new_encoder)
+
+    @property
+    def new_encoder(self) -> str | None:
+        """What to tell the user where the space has versions, and none of this encoder."""
         versions = self.catalog.versions(self.space)
         if not versions or any(entry.fingerprint == self.fingerprint for entry in versions):
-            return
-        raise ConfigError(
-            f"space {self.space!r} is encoded with fingerprint {versions[-1].fingerprint[:12]} "
-            f"(table {versions[-1].table}), and this config's encoder has {self.fingerprint[:12]}: "
-            "`vectorline run` refreshes a space with its own encoder only, `vectorline backfill` "
-            "brings in a new one"
+            return None
+        last = versions[-1]
+        return (
+            f"space {self.space!r} is encoded with fingerprint {last.fingerprint[:12]} "
+            f"(table {last.table}), and this config's encoder has {self.fingerprint[:12]}: "
+            "`vectorline run` refreshes a space with an encoder that it has, `vectorline backfill` "
+            f"brings in a new one. It would make about {last.rows:,} vectors, "
+            f"{last.rows * self.encoder.dim * 4 / 2**20:,.1f} MiB of them; "
+            "`vectorline plan` says how long that takes"
         )
 
     def start_early(self) -> None:
