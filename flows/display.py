@@ -241,6 +241,7 @@ RENDER: dict[str, Callable[[argparse.Namespace, Any], None]] = {
     "doctor": _doctor,
     "plan": _plan,
     "run": _run,
+    "backfill": _run,
     "search": _search,
     "spaces": _spaces,
     "versions": _versions,

@@ -151,6 +151,13 @@ def test_every_command_answers_in_json_on_a_cluster_and_a_server_of_the_users_ow
     (entry,) = answer("quarantine", "notes")
     assert entry.items() >= {"id": "e", "reason": "empty", "transient": False}.items()
 
+    new = {"encoder": {"use": "hashing", "dim": 16}, "compute": {"address": local_ray}}
+    path = str(write_config(tmp_path, tmp_path / "corpus", **new))
+    second = run(tmp_path, "backfill", path)
+    assert (second["version"], second["promoted"], second["encoded"]) == (2, False, 600)
+    assert "backfill notes" in {one["name"] for one in own_server("flow_runs")}
+    assert [one["serving"] for one in answer("versions", "notes")] == [True, False]
+
 
 def test_promote_and_rollback_move_what_readers_get(
     tmp_path: Path, answer: Callable[..., Any]
