@@ -95,8 +95,8 @@ def _ancestors(pid: str, parents: Mapping[str, str]) -> set[str]:
     return found
 
 
-def run(corpus: Path, store: Path) -> dict[str, Any]:
-    """One run, watched; sizes in MiB."""
+def run(store: Path, source: Mapping[str, Any], encoder: Mapping[str, Any]) -> dict[str, Any]:
+    """One run over Parquet files, watched; sizes in MiB."""
     from flows.commands import refresh
     from tasks.config import from_dict
     from tasks.run import Options
@@ -105,8 +105,8 @@ def run(corpus: Path, store: Path) -> dict[str, Any]:
     sampler.start()
     config = {
         "space": "bench",
-        "source": {"use": "parquet", "path": str(corpus), "id": "id", "text": "text"},
-        "encoder": {"use": "hashing"},
+        "source": {"use": "parquet", "id": "id", "text": "text", **source},
+        "encoder": dict(encoder),
     }
     started = time.monotonic()
     result = refresh(from_dict(config, "bench"), str(store), Options())
@@ -118,6 +118,7 @@ def run(corpus: Path, store: Path) -> dict[str, Any]:
         "driver_mib": sampler.driver / MEBIBYTE,
         "worker_mib": sampler.workers / MEBIBYTE,
         "stages": result["seconds"],
+        "books": result["records"],
     }
 
 
@@ -153,7 +154,7 @@ def main() -> None:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("store", type=Path)
     args = parser.parse_args()
-    print(json.dumps(run(args.corpus, args.store)))
+    print(json.dumps(run(args.store, {"path": str(args.corpus)}, {"use": "hashing"})))
 
 
 if __name__ == "__main__":
