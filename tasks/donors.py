@@ -7,6 +7,7 @@ does not give after all, the worker encodes.
 """
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -87,7 +88,10 @@ def elsewhere(run: Run, precision: str, work: Work, shares: Shares) -> Iterator[
 
 
 def _tables(run: Run, precision: str) -> Iterator[tuple[Table, list[int], Conversion | None]]:
-    """Tables that may give, each with the Lance versions that are retained."""
+    """Tables that may give, each with the Lance versions that are retained.
+
+    Those of this encoder, then those that give for the longest texts.
+    """
     same: list[tuple[Table, list[int], Conversion | None]] = []
     others = same.copy()
     for name, entries in run.catalog.tables().items():
@@ -102,7 +106,13 @@ def _tables(run: Run, precision: str) -> Iterator[tuple[Table, list[int], Conver
                 (same if own else others).append((table, versions, conversion))
         except (ConfigError, EncoderError, StoreError):
             continue  # of an encoder that is not here any more, or damaged: it costs time only
+    others.sort(key=lambda one: -_longest(one[2]))
     yield from (*same, *others)
+
+
+def _longest(conversion: Conversion | None) -> float:
+    limit = None if conversion is None else conversion.longest
+    return math.inf if limit is None else limit
 
 
 def _conversion(run: Run, settings: TableSettings) -> Conversion | None:

@@ -21,6 +21,7 @@ from tasks.estimate import estimate
 from tasks.plan import plan
 from tasks.run import Options, Run, open_run
 from tasks.search import Query, search
+from tasks.store import canaries as stored_canaries
 from tasks.store.catalog import Catalog
 from tasks.store.space import open_space
 from tests.encoders import CutEncoder
@@ -215,6 +216,15 @@ def test_other_precision_or_missing_files_cost_time_only(
     assert refresh(third, store)["encoded"] == 30
 
 
+def test_a_table_whose_canaries_are_others_gives_nothing(
+    corpus: Path, store: Path, counts: Path
+) -> None:
+    write_jsonl(corpus / "0.jsonl", notes(30))
+    table = refresh(counting(corpus, counts), store)["table"]
+    stored_canaries.write(str(store), table, stored_canaries.read(str(store), table)[::-1].copy())
+    assert refresh(counting(corpus, counts, space="others"), store)["encoded"] == 30
+
+
 def test_chunks_that_stay_as_they_were_are_copied(corpus: Path, store: Path, counts: Path) -> None:
     settings = counting(corpus, counts, chunk={"tokens": 4})
     texts = [[f"{word} sat {i} still." for word in ("cat", "dog", "hen")] for i in range(4)]
@@ -265,3 +275,8 @@ def test_a_cut_is_computed_and_a_longer_maximum_touches_what_was_cut_off(
     wider = refresh(cutting(corpus, counts, 32, 8), store, backfill=True)
     assert (wider["encoded"], encoded(counts)) == (5, sorted(texts[4:]))  # of the first one
     check(4, 32, 8)
+    same = refresh({**cutting(corpus, counts, 32, 8), "space": "others"}, store)
+    assert same["encoded"] == 0
+    refresh({**cutting(corpus, counts, 32, 20), "space": "others"}, store, backfill=True)
+    again = refresh(cutting(corpus, counts, 32, 12), store, backfill=True)
+    assert again["encoded"] == 0  # nothing has more words, and one table has read them all

@@ -10,7 +10,7 @@ from tasks.digests import digest_text
 from tasks.encoders.base import Conversion
 from tasks.encoders.hashing import HashingEncoder
 from tasks.jobs import Donors, Target, VectorFile
-from tasks.rows import Row
+from tasks.rows import Row, sound
 from tasks.sources.base import Record
 from tasks.store import fragments
 from tasks.store.table import Table
@@ -53,6 +53,12 @@ def test_only_sound_vectors_are_copied(tmp_path: Path) -> None:
     assert found[known].tolist() == [vector(4), vector(3), vector(4)]
 
 
+def test_a_vector_is_sound_if_it_has_a_direction_and_the_norm_that_it_should_have() -> None:
+    vectors = np.array([[3, 4], [0.6, 0.8], [0, 0], [np.nan, 1], [np.inf, 1]], np.float32)
+    assert sound(vectors, normalized=False).tolist() == [True, True, False, False, False]
+    assert sound(vectors, normalized=True).tolist() == [False, True, False, False, False]
+
+
 def test_rows_of_the_base_come_first(tmp_path: Path) -> None:
     table = new_table(tmp_path)
     version = put(table, "one", {"a": 1, "b": 2})
@@ -60,6 +66,13 @@ def test_rows_of_the_base_come_first(tmp_path: Path) -> None:
     found, known = known_vectors(asked(1, 2), donors, target(table), HashingEncoder(dim=DIM))
     assert known.tolist() == [False, True]
     assert found[1].tolist() == vector(2)
+    other = rows(table, {"c": 2})
+    place = other.schema.get_field_index("vector")
+    other = other.set_column(place, "vector", pa.array([vector(9)], other.schema.field(place).type))
+    written = fragments.vector_paths(table.uri, fragments.write(table.uri, other))
+    donors = Donors(version, donors.addresses, tuple(map(VectorFile, written)))
+    found, _ = known_vectors(asked(2), donors, target(table), HashingEncoder(dim=DIM))
+    assert found.tolist() == [vector(2)]
     _, known = known_vectors(asked(1, 2), Donors(), target(table), HashingEncoder(dim=DIM))
     assert known.tolist() == [False, False]
 
