@@ -1,5 +1,6 @@
 """Encoders that fail in known ways; functions of their input like any other."""
 
+import ctypes
 import json
 import os
 import time
@@ -147,3 +148,19 @@ class CutEncoder(CountingEncoder):
         cut = vectors[:, : self._keep]
         unit: Vectors = cut / np.linalg.norm(cut, axis=1, keepdims=True)
         return unit
+
+
+class FatalEncoder(SlowEncoder):
+    """Ends its process at a text that says so, by a segmentation fault: once for each text."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self._folder = Path(folder)
+
+    def prepare(self, contents: Sequence[str]) -> list[Prepared]:
+        for content in contents:
+            flag = self._folder / content
+            if "fatal" in content and not flag.exists():
+                flag.touch()
+                ctypes.string_at(0)
+        return super().prepare(contents)

@@ -73,9 +73,13 @@ class _Host:
 
 @dataclass(slots=True)
 class _Seat:
-    """One place in the pool: the actor that holds it now and what that actor has in hand."""
+    """One place in the pool: the actor that holds it now and what that actor has in hand.
+
+    `arriving` answers when the actor is up; None from then on.
+    """
 
     actor: Actor
+    arriving: Any = None
     jobs: dict[Any, Job] = field(default_factory=dict)
     asked: Any = None
     progress: Progress = field(default_factory=Progress)
@@ -83,6 +87,8 @@ class _Seat:
 
     def free_for(self, job: Job) -> bool:
         """A job that failed before goes alone, so that the next failure names the guilty one."""
+        if self.arriving is not None:
+            return False
         alone = job.attempt > 0 or any(other.attempt > 0 for other in self.jobs.values())
         return len(self.jobs) < (1 if alone else IN_FLIGHT)
 
@@ -196,8 +202,10 @@ class RayPool:
         while jobs or any(seat.jobs for seat in seats):
             if self._stop.is_set():
                 self._wind_up(seats)
+            self._receive(seats)
             self._hand_out(jobs, seats)
             pending = [ref for seat in seats for ref in seat.jobs]
+            pending += [seat.arriving for seat in seats if seat.arriving is not None]
             done, _ = ray.wait(pending, num_returns=1, timeout=TICK_S)
             for seat in seats:
                 yield from self._collect(seat, [ref for ref in done if ref in seat.jobs])
@@ -235,7 +243,7 @@ class RayPool:
                 seat.moved_at = time.monotonic()
 
     def _replace(self, seat: _Seat, why: str) -> Iterator[Finished[Any]]:
-        """Everything that the worker had in hand is lost with it."""
+        """Everything that the worker had in hand is lost with it; another one is called for."""
         import ray
 
         lost = list(seat.jobs.values())
@@ -245,21 +253,38 @@ class RayPool:
         with contextlib.suppress(ray.exceptions.RayError):
             ray.kill(seat.actor)
         seat.actor = self._hire()
-        try:
-            ray.get(seat.actor.ready.remote(), timeout=START_S)
-        except ray.exceptions.RayError as error:
-            raise WorkerLost(
-                f"a worker died and no other can be started: {_cause(error)}"
-            ) from error
-        seat.moved_at = time.monotonic()
+        seat.arriving, seat.moved_at = seat.actor.ready.remote(), time.monotonic()
         for job in lost:
             yield Finished(job, error=WorkerLost(why))
+
+    def _receive(self, seats: list[_Seat]) -> None:
+        """Seats those who have come; where a node went away, fewer do the work.
+
+        Raises WorkerLost when nobody is left, or nobody came for so long.
+        """
+        import ray
+
+        for seat in [one for one in seats if one.arriving is not None]:
+            come, _ = ray.wait([seat.arriving], timeout=0)
+            try:
+                ray.get(come)
+            except ray.exceptions.RayError as error:
+                why = f"a worker died and no other can be started: {_cause(error)}"
+                if len(seats) == 1:
+                    raise WorkerLost(why) from error
+                logger.warning("%s; the others go on", why)
+                seats.remove(seat)
+            if come:
+                seat.arriving, seat.moved_at = None, time.monotonic()
+        since = max(seat.moved_at for seat in seats)
+        if all(one.arriving is not None for one in seats) and time.monotonic() - since > START_S:
+            raise WorkerLost(f"all workers died and no other came in {START_S:.0f} s")
 
     def _watch(self, seats: list[_Seat]) -> None:
         """Asks each worker how far it is; one that does not move for `stall_s` is ended."""
         import ray
 
-        for seat in seats:
+        for seat in [one for one in seats if one.arriving is None]:
             if seat.asked is None:
                 seat.asked = seat.actor.progress.options(concurrency_group="status").remote()
             answered, _ = ray.wait([seat.asked], timeout=0)
