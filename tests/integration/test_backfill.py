@@ -114,6 +114,10 @@ def test_a_new_encoder_waits_beside_the_old_one_until_someone_promotes_it(
     best = search(open_space("notes", str(store)), Query("note 7 on it", k=1))
     assert [(hit.id, round(hit.score, 6)) for hit in best] == [("r7", 1.0)]
     write_jsonl(corpus / "0.jsonl", notes(32))
+    for made, encoder in ((again, old["encoder"]), (caught_up, new["encoder"])):
+        kept = catalog.config("notes", made["fingerprint"])
+        assert kept is not None
+        assert kept.config["encoder"] == encoder
     stale = refresh(old, store)  # a schedule that nobody stopped
     assert (stale["version"], stale["promoted"]) == (5, False)
     assert serving() == (4, 64)
@@ -196,7 +200,11 @@ def test_a_second_space_with_the_same_encoder_copies(
     refresh(counting(corpus, counts), store)
     assert len(encoded(counts)) == 30
     write_jsonl(corpus / "1.jsonl", [{"id": "x", "text": "one more", "year": 1}])
-    made = refresh(counting(corpus, counts, space="others"), store)
+    settings = counting(corpus, counts, space="others")
+    with open_run(Run(from_dict(settings, "a test"), str(store), Options()), write=False) as run:
+        assert estimate(run, plan.fn(run))["to_encode"] == 1
+    assert set(encoded(counts)) == {"one more"}  # to see how long it takes
+    made = refresh(settings, store)
     assert (made["encoded"], encoded(counts)) == (1, ["one more"])
     assert {**vectors("notes", store, 1)}.items() <= vectors("others", store, 1).items()
 
