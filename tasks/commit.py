@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -25,7 +24,7 @@ from tasks.run import Run
 from tasks.store import manifests, quarantine, receipts
 from tasks.store.commit import Change
 from tasks.store.commit import commit as commit_change
-from tasks.store.diff import Outcome, find
+from tasks.store.diff import Diff, Outcome, diff, find
 
 LIBRARIES = (
     "lancedb",
@@ -98,12 +97,13 @@ def commit(run: Run, plan: Plan, encoded: Encoded | None) -> Committed:
     run.report("commit")
     if encoded is None or plan.work is None:
         return _nothing(run, plan, started)
-    books, removed = _final_books(plan, plan.work, encoded)
+    books, found = _final(plan, plan.work, encoded)
+    removed = plan.work.head.rows.addresses[found.removed]
     bad = [*plan.quarantined, *encoded.quarantined]
     quarantine.write(run.store_uri, run.table.name, bad)
     if (objection := too_much_quarantined(run, books, bad)) is not None:
         raise SourceError(f"{objection}; nothing was committed")
-    manifest = _manifest(run, plan, encoded, books, len(removed))
+    manifest = _manifest(run, plan, encoded, books, found.data_digest, len(removed))
     if not manifest.balanced:
         raise StoreError(
             f"the books of run {manifest.run_id} do not balance, nothing was committed: "
@@ -159,38 +159,34 @@ def _nothing(run: Run, plan: Plan, started: float) -> Committed:
     nothing = Encoded(
         digest_json([run.table.name, plan.base_version, "nothing"]).hex(), plan.base_version
     )
-    manifest = _manifest(run, plan, nothing, plan.books, 0, version)
+    digest = version.data_digest if version else ""
+    manifest = _manifest(run, plan, nothing, plan.books, digest)
     seconds = manifest.seconds.model_copy(
         update={"commit": time.monotonic() - started, "total": time.monotonic() - run.started}
     )
     return Committed(manifest.model_copy(update={"seconds": seconds}), version)
 
 
-def _final_books(
-    plan: Plan, work: Work, encoded: Encoded
-) -> tuple[RecordBook, npt.NDArray[np.uint64]]:
-    """The books and the removed rows' addresses, with what encoding put into quarantine.
-
-    A record that failed for a passing reason keeps the rows that it had.
-    """
-    found = work.compared.diff
-    late = encoded.quarantined
-    books, removed = plan.books, found.removed
-    if late:
-        ids = to_array([digest_text(entry.id) for entry in late])
-        winners = np.flatnonzero(found.outcomes <= Outcome.METADATA_CHANGED)
-        records = winners[find(ids, work.compared.present.ids[winners])]
-        counts = {
-            name: getattr(books, name.lower())
-            - int(np.count_nonzero(found.outcomes[records] == Outcome[name]))
-            for name in ("NEW", "CHANGED", "METADATA_CHANGED")
+def _final(plan: Plan, work: Work, encoded: Encoded) -> tuple[RecordBook, Diff]:
+    """The books and the diff, with what encoding put into quarantine."""
+    compared, late = work.compared, encoded.quarantined
+    if not late:
+        return plan.books, compared.diff
+    ids = to_array([digest_text(entry.id) for entry in late])
+    winners = np.flatnonzero(compared.diff.outcomes <= Outcome.METADATA_CHANGED)
+    records = winners[find(ids, compared.present.ids[winners])]
+    judged, transient = compared.present.judged.copy(), compared.present.transient.copy()
+    judged[records], transient[records] = True, [entry.transient for entry in late]
+    found = diff(compared.base, replace(compared.present, judged=judged, transient=transient))
+    books = plan.books.model_copy(
+        update={
+            "new": found.count(Outcome.NEW),
+            "changed": found.count(Outcome.CHANGED),
+            "metadata_changed": found.count(Outcome.METADATA_CHANGED),
+            "quarantined": plan.books.quarantined + len(late),
         }
-        update = {name.lower(): value for name, value in counts.items()}
-        books = books.model_copy(update={**update, "quarantined": books.quarantined + len(late)})
-        passing = records[np.array([entry.transient for entry in late])]
-        removed = removed.copy()
-        removed[found.rows_of(passing)] = False
-    return books, work.head.rows.addresses[removed]
+    )
+    return books, found
 
 
 def _manifest(
@@ -198,22 +194,17 @@ def _manifest(
     plan: Plan,
     encoded: Encoded,
     books: RecordBook,
-    n_removed: int,
-    version: VersionEntry | None = None,
+    data_digest: str,
+    n_removed: int = 0,
 ) -> Manifest:
     written = sum(receipt.rows for receipt in encoded.receipts)
-    digest = (
-        plan.work.compared.diff.data_digest
-        if plan.work
-        else (version.data_digest if version else "")
-    )
     return Manifest(
         run_id=encoded.run_id,
         space=run.space,
         table=run.table.name,
         fingerprint=run.fingerprint,
         base_lance_version=encoded.base_version,
-        data_digest=digest,
+        data_digest=data_digest,
         records=books,
         chunks=ChunkBook(
             written=written,

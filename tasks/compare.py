@@ -50,12 +50,13 @@ class Head:
 
 @dataclass(frozen=True)
 class Compared:
-    """The diff of all present records against the head.
+    """The diff of all present records against the base, which are the rows of the head.
 
     `origin[i]` is the place of record i among the scanned ones, -1 where a row of the table stands
     for it since its file was not read.
     """
 
+    base: Base
     present: Present
     origin: Indices
     diff: Diff
@@ -102,7 +103,7 @@ def compare(
     n = n_read + len(standing)
     origin = np.full(n, -1, np.int64)
     origin[:n_read] = np.arange(n_read)
-    bad, transient, tombstone = (np.zeros(n, np.bool_) for _ in range(3))
+    bad, judged, transient, tombstone = (np.zeros(n, np.bool_) for _ in range(4))
     for place, entry in scanned.problems:
         if place < n_read:
             bad[place], transient[place] = True, entry.transient
@@ -110,15 +111,15 @@ def compare(
     ids = _join(scanned.ids[:n_read], base.record_ids[standing])
     contents = _join(scanned.contents[:n_read], base.contents[standing])
     metadata = _join(scanned.metadata[:n_read], base.metadata[standing])
-    bad[_judged(prior, ids, contents)] = True
-    present = Present(ids, contents, metadata, bad, transient, tombstone)
+    judged[_judged(prior, ids, contents)] = True
+    present = Present(ids, contents, metadata, bad, judged, transient, tombstone)
     if len(standing):
         position = np.concatenate([scanned.files[:n_read], numbers])
         order = np.argsort(position, kind="stable")
         origin, present = origin[order], present.take(order)
     appends = np.array([source.mode == "append" for source in run.config.source] + [False])
-    found = diff(Base(base.record_ids, base.contents, base.metadata, appends[head.owners]), present)
-    return Compared(present, origin, found)
+    rows = Base(base.record_ids, base.contents, base.metadata, appends[head.owners])
+    return Compared(rows, present, origin, diff(rows, present))
 
 
 def _join(read: Digests, standing: Digests) -> Digests:

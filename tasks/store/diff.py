@@ -38,14 +38,16 @@ class Outcome(IntEnum):
 class Present:
     """The records that are there now, in (source, shard, offset) order; row i is record i.
 
-    `bad` records go to quarantine; those that are `transient` besides keep the rows that they had.
-    `tombstone` records remove.
+    `bad` records go to quarantine. So do `judged` ones, of which only the encoder could tell: until
+    then the id was theirs, and it stays so. Those of both that are `transient` keep the rows that
+    they had. `tombstone` records remove.
     """
 
     ids: Digests
     contents: Digests
     metadata: Digests
     bad: Mask
+    judged: Mask
     transient: Mask
     tombstone: Mask
 
@@ -109,8 +111,13 @@ def diff(base: Base, present: Present) -> Diff:
     buried = _any(record_groups, present.tombstone, n_groups)
     winner[buried] = -1
     outcomes = _outcomes(base, present, winner, row, record_groups)
+    refused = winner[winner >= 0]
+    refused = refused[present.judged[refused]]
+    outcomes[refused] = Outcome.QUARANTINED
+    winner[record_groups[refused]] = -1
 
-    kept_transient = _any(record_groups, present.bad & present.transient, n_groups)
+    passing = (present.bad | present.judged) & present.transient
+    kept_transient = _any(record_groups, passing, n_groups)
     seen = _any(record_groups, np.ones(n_present, np.bool_), n_groups)
     replaced = np.zeros(n_groups, np.bool_)
     new_outcomes = np.isin(outcomes, (Outcome.CHANGED, Outcome.METADATA_CHANGED))

@@ -20,6 +20,7 @@ from tasks.errors import (
     VectorlineError,
 )
 from tasks.store import quarantine
+from tasks.store.catalog import Catalog
 from tasks.store.space import open_space
 from tests.pipeline import books, config, refresh, write_jsonl
 
@@ -286,8 +287,6 @@ def test_another_encoder_is_refused_by_run(corpus: Path, store: Path) -> None:
 
 
 def test_a_rollback_holds_until_someone_promotes(corpus: Path, store: Path) -> None:
-    from tasks.store.catalog import Catalog
-
     refresh(config(corpus), store)
     write_jsonl(corpus / "b.jsonl", [{"id": "b", "text": "b"}])
     refresh(config(corpus), store)
@@ -304,8 +303,6 @@ def test_a_rollback_holds_until_someone_promotes(corpus: Path, store: Path) -> N
 def test_what_someone_chose_serves_on_until_there_is_a_new_version(
     corpus: Path, store: Path
 ) -> None:
-    from tasks.store.catalog import Catalog
-
     catalog = Catalog(str(store))
     for name in "abc":
         write_jsonl(corpus / f"{name}.jsonl", [{"id": name, "text": name, "year": 1}])
@@ -353,6 +350,27 @@ def test_a_record_that_is_encoded_to_nothing_goes_to_quarantine_once(
     assert (third["encoded"], books(third)["quarantined"]) == (1, 1)
     replayed = refresh(settings, store, replay=True)
     assert (replayed["encoded"], books(replayed)["quarantined"]) == (1, 1)
+
+
+def test_a_record_that_was_encoded_to_nothing_keeps_its_id(corpus: Path, store: Path) -> None:
+    settings = config(corpus, encoder={"use": "tests.encoders:BlindEncoder"})
+    texts = ["blind spot", "blind spot", "fine"]
+    write_jsonl(corpus / "b.jsonl", [{"id": "b", "text": text, "year": 1} for text in texts])
+    outcomes = {"duplicate": 1, "quarantined": 2}
+    first = refresh(settings, store)
+    assert books(first) == {"read": 303, "new": 300, **outcomes}
+    again = refresh(settings, store, rehash=True)
+    assert books(again) == {"read": 303, "unchanged": 300, **outcomes}
+    assert (again["new_version"], again["encoded"]) == (False, 0)
+
+
+def test_the_data_digest_of_a_version_is_that_of_its_rows(corpus: Path, store: Path) -> None:
+    settings = config(corpus, encoder={"use": "tests.encoders:BlindEncoder"})
+    refresh(settings, store)
+    write_jsonl(corpus / "b.jsonl", [{"id": "b", "text": "blind spot", "year": 1}])
+    assert refresh(settings, store)["new_version"]
+    one, two = Catalog(str(store)).versions("notes")
+    assert one.data_digest == two.data_digest
 
 
 def test_weights_that_give_nonsense_are_found_before_a_table_is_made(

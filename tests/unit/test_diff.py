@@ -16,6 +16,7 @@ class One:
     content: str
     metadata: str
     bad: bool = False
+    judged: bool = False
     transient: bool = False
     tombstone: bool = False
 
@@ -50,6 +51,7 @@ def arrays(held: list[Held], ones: list[One]) -> tuple[Base, Present]:
         digests([one.content for one in ones]),
         digests([one.metadata for one in ones]),
         mask([one.bad for one in ones]),
+        mask([one.judged for one in ones]),
         mask([one.transient for one in ones]),
         mask([one.tombstone for one in ones]),
     )
@@ -71,6 +73,8 @@ def outcome_at(
         return Outcome.DUPLICATE
     if not first:
         return Outcome.CONFLICT
+    if one.judged:
+        return Outcome.QUARANTINED
     if one.id not in table:
         return Outcome.NEW
     if table[one.id].content != one.content:
@@ -92,7 +96,8 @@ def one_by_one(held: list[Held], ones: list[One]) -> tuple[list[Outcome], set[st
     goes = buried & set(table)
     goes |= {one.id for one, said in zip(ones, outcomes, strict=True) if said in rewritten}
     seen = {one.id for one in ones}
-    passing = {one.id for one in ones if one.bad and one.transient}
+    winners = {name: one for name, one in winners.items() if not one.judged}
+    passing = {one.id for one in ones if (one.bad or one.judged) and one.transient}
     for held_id, row in table.items():
         if held_id not in seen and not row.appended:
             goes.add(held_id)
@@ -107,7 +112,7 @@ names = st.sampled_from(list("abcdefg"))
 texts = st.sampled_from(["x", "y", "z"])
 metadata = st.sampled_from(["m", "n"])
 records = st.lists(
-    st.builds(One, names, texts, metadata, st.booleans(), st.booleans(), st.just(False))
+    st.builds(One, names, texts, metadata, st.booleans(), st.booleans(), st.booleans())
     | st.builds(One, names, texts, metadata)
     | st.builds(One, names, texts, metadata, tombstone=st.just(True)),
     max_size=12,
