@@ -136,7 +136,7 @@ def _prefect() -> Check:
 
 def _store(store_uri: str) -> Iterator[Check]:
     try:
-        folder = root(store_uri)
+        folder = Path(root(store_uri))
     except ConfigError as error:
         yield Check("store", False, str(error))
         return

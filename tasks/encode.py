@@ -73,7 +73,7 @@ def encode(run: Run, plan: Plan) -> Encoded:
     resumed, found = _borrow(run, plan.work, encoded)
     shares = found.shares
     target = Target(
-        store_uri=str(root(run.store_uri)),
+        store_uri=root(run.store_uri),
         table=run.table.name,
         run_id=encoded.run_id,
         session=secrets.token_hex(4),

@@ -1,9 +1,7 @@
 """What a run would cost: tokens, time, bytes."""
 
-import shutil
 from collections import deque
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,9 @@ from tasks.jobs import RateJob
 from tasks.limits import objections
 from tasks.plan import Plan, Work
 from tasks.run import Run
+from tasks.store import files
 from tasks.store.diff import Indices
+from tasks.store.layout import root
 from tasks.worker import Rate
 
 SAMPLE_RECORDS = 256
@@ -34,20 +34,16 @@ def check_disk(run: Run, work: Work) -> None:
     """Raises StoreError, before any work, if the plan's rows do not fit on the store's disk."""
     needed = write_bytes(run, work) + FREE_BYTES
     free = _free_bytes(run.store_uri)
-    if needed > free:
+    if free is not None and needed > free:
         raise StoreError(
             f"the store {run.store_uri!r} has {free / 2**20:.0f} MiB free and this run needs about "
             f"{needed / 2**20:.0f} MiB: nothing was written; free some, or give another --store"
         )
 
 
-def _free_bytes(store_uri: str) -> int:
-    from tasks.store.layout import root
-
-    folder: Path = root(store_uri)
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
+def _free_bytes(store_uri: str) -> int | None:
+    folder = root(store_uri)
+    return files.of(folder).free_bytes(folder)
 
 
 def _sizes(work: Work, records: Indices) -> np.ndarray[Any, np.dtype[np.uint32]]:

@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TypeVar
 
 import lance
@@ -22,7 +21,7 @@ from schemas.catalog import ConfigEntry, Entry, RetiredEntry, ServingEntry, Vers
 from tasks import failpoints
 from tasks.errors import CommitConflict, ConfigError, StoreError
 from tasks.store import fragments, layout
-from tasks.store.durable import store_error
+from tasks.store.files import store_error
 from tasks.store.formats import parse
 from tasks.store.swap import DATA_DIGEST, RUN_ID, runs, settle, swap
 from tasks.store.table import Table, create, exists
@@ -270,14 +269,14 @@ class Catalog:
         In this order, since another process may be about to append to what is the head now; where
         it does so while fragments are gathered, it goes first, and the next time will do.
         """
-        path = layout.log_path(self.store_uri)
+        uri = layout.log_uri(self.store_uri)
         try:
-            lance.dataset(str(path)).cleanup_old_versions(keep)
-            lance.dataset(str(path)).optimize.compact_files()
-            settle(str(path), lance.dataset(str(path)).version)
+            lance.dataset(uri).cleanup_old_versions(keep)
+            lance.dataset(uri).optimize.compact_files()
+            settle(uri, lance.dataset(uri).version)
         except (OSError, ValueError) as error:
             if "commit conflict" not in str(error):  # Lance has no type for it here
-                raise store_error(error, f"tidying the catalog {path}") from error
+                raise store_error(error, f"tidying the catalog {uri}") from error
 
     def _resolve_serving(self, space: str, latest: VersionEntry) -> VersionEntry:
         entry = self.serving(space)
@@ -290,14 +289,14 @@ class Catalog:
         return entry
 
     def _entries(self) -> list[Entry]:
-        path = layout.log_path(self.store_uri)
-        return _read(lance.dataset(str(path))) if exists(path) else []
+        uri = layout.log_uri(self.store_uri)
+        return _read(lance.dataset(uri)) if exists(uri) else []
 
     def _append(self, decide: Callable[[Sequence[Entry]], E]) -> E:
         """Appends what `decide` makes of the log; nothing if it gives an entry that is there."""
-        path = _log(self.store_uri)
+        uri = _log(self.store_uri)
         for _ in range(APPEND_ATTEMPTS):
-            log = lance.dataset(str(path))
+            log = lance.dataset(uri)
             entries = _read(log)
             entry = decide(entries)
             if any(entry is known for known in entries):
@@ -315,16 +314,16 @@ class Catalog:
         )
 
 
-def _log(store_uri: str) -> Path:
-    """The folder of the log, which is made if it is not there."""
-    path = layout.log_path(store_uri)
-    if not exists(path):
+def _log(store_uri: str) -> str:
+    """The log's dataset, which is made if it is not there."""
+    uri = layout.log_uri(store_uri)
+    if not exists(uri):
         try:
-            create(path, LOG)
+            create(uri, LOG)
         except StoreError:
-            if not exists(path):  # else another process made it just now
+            if not exists(uri):  # else another process made it just now
                 raise
-    return path
+    return uri
 
 
 def _read(log: lance.LanceDataset) -> list[Entry]:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 from lance import LanceDataset
@@ -13,7 +12,8 @@ from lance.fragment import FragmentMetadata
 from schemas.receipt import WrittenFragment
 from tasks import failpoints
 from tasks.errors import StoreError
-from tasks.store.durable import store_error, sync
+from tasks.store import files
+from tasks.store.files import store_error
 from tasks.store.fragments import data_path
 from tasks.store.swap import RUN_ID, find_run, settle, swap
 from tasks.store.table import Addresses, Table
@@ -82,8 +82,13 @@ def tag_run(table: Table, run_id: str, version: int) -> bool:
                 f"and the run made {version}: delete the tag if you made it"
             ) from error
         return False
-    sync([table.path / "_refs" / "tags" / f"{name}.json"])
+    files.of(table.uri).sync([tag_path(table, name)])
     return True
+
+
+def tag_path(table: Table, name: str) -> str:
+    """Where Lance keeps a tag."""
+    return f"{table.uri}/_refs/tags/{name}.json"
 
 
 def _properties(change: Change) -> dict[str, str]:
@@ -101,7 +106,7 @@ def _check_files(table: Table, change: Change) -> None:
     for fragment in change.fragments:
         for file in fragment.files:
             path = data_path(table.uri, file.path)
-            size_bytes = path.stat().st_size if path.exists() else None
+            size_bytes = files.of(path).size_bytes(path)
             if size_bytes != file.size_bytes:
                 found = "is missing" if size_bytes is None else f"has {size_bytes} bytes"
                 raise StoreError(
@@ -111,7 +116,7 @@ def _check_files(table: Table, change: Change) -> None:
 
 
 def _check_books(base: LanceDataset, change: Change) -> None:
-    counted = sum(_count(Path(base.uri), fragment) for fragment in change.fragments)
+    counted = sum(_count(base.uri, fragment) for fragment in change.fragments)
     n_removed = len(np.unique(change.removed))
     books = {
         "rows before, and rows in the base": (change.rows_before, base.count_rows()),
@@ -128,11 +133,11 @@ def _check_books(base: LanceDataset, change: Change) -> None:
             )
 
 
-def _count(root: Path, fragment: WrittenFragment) -> int:
+def _count(table_uri: str, fragment: WrittenFragment) -> int:
     """Rows of a fragment by the footers of its files, less those that it marks as deleted."""
     metadata = FragmentMetadata.from_json(fragment.metadata)
     for file in fragment.files:
-        n_rows = LanceFileReader(str(data_path(str(root), file.path))).num_rows()
+        n_rows = LanceFileReader(data_path(table_uri, file.path)).num_rows()
         if n_rows != metadata.physical_rows or fragment.rows != metadata.num_rows:
             raise StoreError(
                 f"the books do not balance, nothing was committed: data file {file.path} has "
@@ -169,5 +174,7 @@ def _remove(
     if rows_left != change.rows_before - len(removed):
         raise StoreError("rows that are to be removed are not in the base: nothing was committed")
     marks = ((fragment.id, fragment.deletion_file) for fragment in updated)
-    sync(table.path / mark.path(fragment_id) for fragment_id, mark in marks if mark)
+    files.of(table.uri).sync(
+        f"{table.uri}/{mark.path(fragment_id)}" for fragment_id, mark in marks if mark
+    )
     return updated, emptied

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +13,8 @@ from lance.fragment import FragmentMetadata, write_fragments
 from schemas.receipt import WrittenFile, WrittenFragment
 from tasks import failpoints
 from tasks.digests import Digests
-from tasks.store.durable import store_error, sync
+from tasks.store import files
+from tasks.store.files import store_error
 from tasks.store.rows import HASH, to_digests
 from tasks.store.table import VECTOR_COLUMNS, Table
 
@@ -35,10 +35,12 @@ def write(table_uri: str, rows: pa.Table) -> list[WrittenFragment]:
     try:
         fragments = write_fragments(rows, table_uri, mode="append")
         failpoints.reach("fragment")
-        sync(data_path(table_uri, file.path) for fragment in fragments for file in fragment.files)
+        files.of(table_uri).sync(
+            data_path(table_uri, file.path) for fragment in fragments for file in fragment.files
+        )
     except (OSError, ValueError) as error:
         raise store_error(error, f"writing rows to {table_uri}") from error
-    return [_written(table_uri, fragment) for fragment in fragments]
+    return [_written(fragment) for fragment in fragments]
 
 
 def vector_files(table: Table, lance_versions: Iterable[int]) -> list[str]:
@@ -54,15 +56,13 @@ def vector_files(table: Table, lance_versions: Iterable[int]) -> list[str]:
         for fragment in dataset.get_fragments():
             for file in fragment.metadata.files:
                 if key in file.fields:
-                    found.setdefault(str(data_path(table.uri, file.path)))
+                    found.setdefault(data_path(table.uri, file.path))
     return list(found)
 
 
 def vector_paths(table_uri: str, fragments: Sequence[WrittenFragment]) -> list[str]:
     """The data files of fragments that a worker wrote."""
-    return [
-        str(data_path(table_uri, file.path)) for fragment in fragments for file in fragment.files
-    ]
+    return [data_path(table_uri, file.path) for fragment in fragments for file in fragment.files]
 
 
 def contents(path: str, wanted: Digests) -> Digests:
@@ -99,10 +99,10 @@ def read_keys(table_uri: str, fragments: Sequence[WrittenFragment]) -> pa.Table 
     for fragment in fragments:
         for file in fragment.files:
             path = data_path(table_uri, file.path)
-            if not path.exists() or path.stat().st_size != file.size_bytes:
+            if files.of(path).size_bytes(path) != file.size_bytes:
                 return None
             try:
-                reader = LanceFileReader(str(path), columns=KEYS.names)
+                reader = LanceFileReader(path, columns=KEYS.names)
                 rows = reader.read_all().to_table()
             except (OSError, ValueError):
                 return None
@@ -141,16 +141,16 @@ def _column(path: str, name: str) -> pa.ChunkedArray:
         raise store_error(error, f"reading {path}") from error
 
 
-def data_path(table_uri: str, name: str) -> Path:
+def data_path(table_uri: str, name: str) -> str:
     """Where a data file of a table is."""
-    return Path(table_uri) / "data" / name
+    return f"{table_uri}/data/{name}"
 
 
-def _written(table_uri: str, fragment: FragmentMetadata) -> WrittenFragment:
-    files = tuple(
-        WrittenFile(path=file.path, size_bytes=data_path(table_uri, file.path).stat().st_size)
+def _written(fragment: FragmentMetadata) -> WrittenFragment:
+    written = tuple(
+        WrittenFile(path=file.path, size_bytes=int(file.file_size_bytes or 0))
         for file in fragment.files
     )
     return WrittenFragment(
-        metadata=json.dumps(fragment.to_json()), rows=fragment.num_rows, files=files
+        metadata=json.dumps(fragment.to_json()), rows=fragment.num_rows, files=written
     )

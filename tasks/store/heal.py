@@ -1,14 +1,10 @@
 """What a killed run or a power cut left undone, done by whoever takes the lease next."""
 
-import contextlib
-import os
 import uuid
-from pathlib import Path
 
-from tasks.store import layout, maintenance, receipts
+from tasks.store import files, layout, maintenance, receipts
 from tasks.store.catalog import Catalog
 from tasks.store.commit import tag_run
-from tasks.store.durable import sync
 from tasks.store.swap import RUN_ID, runs, settle
 from tasks.store.table import Table
 
@@ -22,13 +18,13 @@ def heal(table: Table, catalog: Catalog) -> list[str]:
     snapshots and the catalog are moved aside; commits after the last catalog row get their tags and
     rows, gathered versions their place; receipts that a commit took are dropped.
     """
-    states = sorted(
-        layout.state_path(table.store_uri, table.name, "*").parent.glob(f"{table.name}.*.lance")
-    )
+    folder = layout.states_folder(table.store_uri)
+    names = files.of(folder).names(folder)
+    states = [f"{folder}/{name}" for name in names if name.startswith(f"{table.name}.")]
     done = [
         sentence
-        for path in (layout.log_path(table.store_uri), table.path, *states)
-        for sentence in mend_head(path)
+        for uri in (layout.log_uri(table.store_uri), table.uri, *states)
+        for sentence in mend_head(uri)
     ]
     if not table.exists():
         return done
@@ -38,35 +34,28 @@ def heal(table: Table, catalog: Catalog) -> list[str]:
     return done
 
 
-def mend_head(path: Path) -> list[str]:
+def mend_head(uri: str) -> list[str]:
     """Moves manifests aside that a power cut left broken.
 
     With a newest one nothing opens; with an older one nothing can be cleaned up.
     """
-    done, newest = [], True
-    for manifest in sorted(path.glob("_versions/*.manifest")):
-        with contextlib.suppress(FileNotFoundError):  # another process tidies the catalog just now
-            if _whole(manifest):
-                newest = False
-                continue
-            aside = path / "_broken" / f"{manifest.name}.{uuid.uuid4().hex}"
-            aside.parent.mkdir(exist_ok=True)
-            manifest.rename(aside)
-            which = "the newest manifest" if newest else "a manifest"
-            then = ", and the version before it is the head again" if newest else ""
-            done.append(
-                f"{which} of {path.name}, {manifest.name}, was broken, "
-                f"as a power cut leaves it: it was moved to {aside}{then}"
-            )
-    if done:
-        sync([path / "_versions"])
+    folder, there = f"{uri}/_versions", files.of(uri)
+    torn = [name for name in there.torn(folder, MANIFEST_END) if name.endswith(".manifest")]
+    if not torn:
+        return []
+    whole = {name for name in there.names(folder) if name.endswith(".manifest")}.difference(torn)
+    done = []
+    for name in torn:
+        aside = f"{uri}/_broken/{name}.{uuid.uuid4().hex}"
+        there.move(f"{folder}/{name}", aside)
+        newest = all(name < one for one in whole)
+        which = "the newest manifest" if newest else "a manifest"
+        then = ", and the version before it is the head again" if newest else ""
+        done.append(
+            f"{which} of {uri.rpartition('/')[2]}, {name}, was broken, "
+            f"as a power cut leaves it: it was moved to {aside}{then}"
+        )
     return done
-
-
-def _whole(manifest: Path) -> bool:
-    with manifest.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - len(MANIFEST_END)))
-        return file.read() == MANIFEST_END
 
 
 def _finish_commits(table: Table, catalog: Catalog) -> list[str]:

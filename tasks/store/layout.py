@@ -1,4 +1,4 @@
-"""Where everything of a store is.
+"""Where everything of a store is: absolute paths.
 
 <space>.<fingerprint[:12]>.lance          one LanceDB table for each (space, fingerprint)
 _catalog/log.lance                        versions, serving, configs
@@ -16,11 +16,11 @@ from tasks.errors import ConfigError
 DEFAULT_STORE = "./vectors"
 
 
-def root(store_uri: str) -> Path:
+def root(store_uri: str) -> str:
     """The folder of a store on a local disk; ConfigError for any other scheme."""
     parts = urlsplit(store_uri)
     if parts.scheme == "file":
-        return Path(unquote(parts.path)).absolute()
+        return str(Path(unquote(parts.path)).absolute())
     if "://" in store_uri:
         raise ConfigError(
             f"store {store_uri!r} is on {parts.scheme}://, and a store must be a folder "
@@ -29,7 +29,7 @@ def root(store_uri: str) -> Path:
     folder = Path(store_uri).absolute()
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"store {store_uri!r} is a file, and a store is a folder: see --store")
-    return folder
+    return str(folder)
 
 
 def table_name(space: str, fingerprint: str) -> str:
@@ -37,31 +37,36 @@ def table_name(space: str, fingerprint: str) -> str:
     return f"{space}.{fingerprint[:12]}"
 
 
-def table_path(store_uri: str, table: str) -> Path:
-    """The folder of a table's Lance dataset."""
-    return root(store_uri) / f"{table}.lance"
+def table_uri(store_uri: str, table: str) -> str:
+    """The Lance dataset of a table."""
+    return f"{root(store_uri)}/{table}.lance"
 
 
-def log_path(store_uri: str) -> Path:
-    """The folder of the catalog's log."""
-    return root(store_uri) / "_catalog" / "log.lance"
+def log_uri(store_uri: str) -> str:
+    """The Lance dataset of the catalog's log."""
+    return f"{root(store_uri)}/_catalog/log.lance"
 
 
-def state_path(store_uri: str, table: str, name: str) -> Path:
-    """The folder of a snapshot that belongs to a table."""
-    return root(store_uri) / "_state" / f"{table}.{name}.lance"
+def states_folder(store_uri: str) -> str:
+    """The folder of all snapshots, `<table>.<name>.lance`."""
+    return f"{root(store_uri)}/_state"
 
 
-def lease_path(store_uri: str, table: str) -> Path:
+def state_uri(store_uri: str, table: str, name: str) -> str:
+    """The Lance dataset of a snapshot that belongs to a table."""
+    return f"{states_folder(store_uri)}/{table}.{name}.lance"
+
+
+def lock_path(store_uri: str, table: str) -> str:
     """The lock file of a table."""
-    return root(store_uri) / "_leases" / f"{table}.lock"
+    return f"{root(store_uri)}/_leases/{table}.lock"
 
 
-def receipts_path(store_uri: str, table: str) -> Path:
+def receipts_folder(store_uri: str, table: str) -> str:
     """The folder of a table's receipts."""
-    return root(store_uri) / "runs" / table / "receipts"
+    return f"{root(store_uri)}/runs/{table}/receipts"
 
 
-def manifest_path(store_uri: str, table: str, run_id: str) -> Path:
+def manifest_path(store_uri: str, table: str, run_id: str) -> str:
     """The file of a run's manifest."""
-    return root(store_uri) / "runs" / table / run_id / "manifest.json"
+    return f"{root(store_uri)}/runs/{table}/{run_id}/manifest.json"

@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from tasks.errors import LeaseHeld
 from tasks.store import layout
-from tasks.store.durable import store_error
+from tasks.store.files import store_error
 
 POLL_S = 0.2
 RECORD_BYTES = 1024  # the whole lock file, written in one call: a reader never sees half of it
@@ -58,7 +59,7 @@ class Holder:
 @contextmanager
 def lease(store_uri: str, table: str, wait_s: float = 0.0) -> Iterator[Held]:
     """Holds a table for writing; waits for it up to `wait_s`, then LeaseHeld names the holder."""
-    path = layout.lease_path(store_uri, table)
+    path = Path(layout.lock_path(store_uri, table))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

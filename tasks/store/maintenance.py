@@ -19,9 +19,10 @@ from lance import LanceDataset
 from schemas.catalog import VersionEntry
 from tasks import failpoints
 from tasks.errors import StoreError
+from tasks.store import files
 from tasks.store.catalog import Catalog
-from tasks.store.commit import RUN_TAG, tag_run
-from tasks.store.durable import store_error, sync
+from tasks.store.commit import RUN_TAG, tag_path, tag_run
+from tasks.store.files import store_error
 from tasks.store.swap import settle
 from tasks.store.table import Table
 
@@ -208,6 +209,6 @@ def _tag(table: Table, name: str, lance_version: int) -> None:
             tags.update(name, lance_version)
         else:
             tags.create(name, lance_version)
-        sync([table.path / "_refs" / "tags" / f"{name}.json"])
+        files.of(table.uri).sync([tag_path(table, name)])
     except (OSError, ValueError) as error:
         raise store_error(error, f"tagging table {table.name!r}") from error

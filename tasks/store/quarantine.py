@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from schemas.quarantine import QuarantineEntry
-from tasks.store import layout, snapshots
+from tasks.store import files, layout, snapshots
 
 NAME = "quarantine"
 SCHEMA = pa.schema(
@@ -24,9 +24,10 @@ PROPERTIES = {"format": "1"}
 def tables(store_uri: str, space: str) -> list[str]:
     """The tables of a space that have entries, also those that no run committed to yet."""
     ending = f".{NAME}.lance"
-    found = layout.state_path(store_uri, space, NAME).parent.glob(f"{space}.*{ending}")
-    names = (path.name.removesuffix(ending) for path in found)
-    return sorted(name for name in names if name.rpartition(".")[0] == space)
+    folder = layout.states_folder(store_uri)
+    found = files.of(folder).names(folder)
+    names = [name.removesuffix(ending) for name in found if name.endswith(ending)]
+    return [name for name in names if name.rpartition(".")[0] == space]
 
 
 def read(store_uri: str, table: str) -> list[QuarantineEntry]:

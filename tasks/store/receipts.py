@@ -1,15 +1,13 @@
 """Receipts on disk: what a killed run had done already."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from schemas.receipt import Receipt
 from tasks import failpoints
 from tasks.errors import StoreError
-from tasks.store import layout
-from tasks.store.durable import write_text
+from tasks.store import files, layout
 from tasks.store.formats import parse
 
 RECEIPT = TypeAdapter(Receipt)
@@ -18,16 +16,20 @@ RECEIPT = TypeAdapter(Receipt)
 def publish(store_uri: str, receipt: Receipt) -> None:
     """Makes a receipt, durably and whole; the fragments that it names are durable before it."""
     failpoints.reach("before-receipt")
-    write_text(_path(store_uri, receipt), receipt.model_dump_json())
+    path = _path(store_uri, receipt)
+    files.of(path).write(path, receipt.model_dump_json())
     failpoints.reach("after-receipt")
 
 
 def list(store_uri: str, table: str) -> tuple[tuple[Receipt, ...], tuple[str, ...]]:
     """The receipts of a table by file name, and a sentence for each that cannot be read."""
     receipts, warnings = [], []
-    for path in sorted(layout.receipts_path(store_uri, table).glob("*.json")):
+    for path in _paths(store_uri, table):
+        text = files.of(path).read(path)
+        if text is None:
+            continue  # dropped just now
         try:
-            receipts.append(parse(RECEIPT, path.read_bytes(), f"receipt {path}"))
+            receipts.append(parse(RECEIPT, text, f"receipt {path}"))
         except StoreError as error:
             warnings.append(f"{error}; its shard is done again")
     return tuple(receipts), tuple(warnings)
@@ -35,16 +37,20 @@ def list(store_uri: str, table: str) -> tuple[tuple[Receipt, ...], tuple[str, ..
 
 def drop(store_uri: str, receipts: Iterable[Receipt]) -> None:
     """Removes receipts that have served; one that is gone already is no error."""
-    for receipt in receipts:
-        _path(store_uri, receipt).unlink(missing_ok=True)
+    files.of(layout.root(store_uri)).remove(_path(store_uri, receipt) for receipt in receipts)
 
 
 def clear(store_uri: str, table: str) -> None:
     """Removes all receipts of a table, after a commit: each has served or was not wanted."""
-    for path in layout.receipts_path(store_uri, table).glob("*.json"):
-        path.unlink(missing_ok=True)
+    files.of(layout.root(store_uri)).remove(_paths(store_uri, table))
 
 
-def _path(store_uri: str, receipt: Receipt) -> Path:
+def _paths(store_uri: str, table: str) -> Iterable[str]:
+    folder = layout.receipts_folder(store_uri, table)
+    names = files.of(folder).names(folder)
+    return [f"{folder}/{name}" for name in names if name.endswith(".json")]
+
+
+def _path(store_uri: str, receipt: Receipt) -> str:
     name = f"{receipt.run_id}.{receipt.session}.{receipt.job}.{receipt.attempt}.json"
-    return layout.receipts_path(store_uri, receipt.table) / name
+    return f"{layout.receipts_folder(store_uri, receipt.table)}/{name}"

@@ -6,10 +6,8 @@ which has no fragment to name, is committed by a stale-proof Overwrite. Never by
 takes Lance's own put-if-absent away.
 """
 
-import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lance
@@ -18,7 +16,8 @@ from lance.commit import CommitConflictError
 from lance.fragment import FragmentMetadata
 
 from tasks.errors import CommitConflict, StoreError
-from tasks.store.durable import store_error, sync
+from tasks.store import files
+from tasks.store.files import store_error
 
 if TYPE_CHECKING:
     from lance.lance.schema import LanceField
@@ -92,24 +91,32 @@ def settle(uri: str, version: int) -> None:
     """Brings a Lance version to the disk with all that it rests on.
 
     Not only what the commit itself added: gathering fragments and widening a column leave files and
-    manifests of which Lance syncs none, and a process may be killed before it can. A file that is
-    on the disk already costs 50 microseconds.
+    manifests of which Lance syncs none, and a process may be killed before it can. Older manifests
+    may be cleaned up meanwhile.
     """
-    root, dataset = Path(uri), lance.dataset(uri, version=version)
-    fragments = [fragment.metadata for fragment in dataset.get_fragments()]
-    data = [root / "data" / file.path for fragment in fragments for file in fragment.files]
-    transaction = dataset.read_transaction(version)
-    own = root.glob(f"_transactions/*-{transaction.uuid}.txn") if transaction else ()
-    last = manifest_path(root, version)
-    sync([*data, *own, last])
-    for manifest in set(root.glob("_versions/*.manifest")) - {last}:
-        with contextlib.suppress(FileNotFoundError):  # cleaned up just now
-            sync([manifest])
+    there = files.of(uri)
+    there.sync(_files(uri, version))
+    there.sync(_listed(uri, "_versions"), missing_ok=True)
 
 
-def manifest_path(root: Path, version: int) -> Path:
+def manifest_path(uri: str, version: int) -> str:
     """Where Lance keeps the manifest of a version; names sort newest first."""
-    return root / "_versions" / f"{2**64 - 1 - version:020d}.manifest"
+    return f"{uri}/_versions/{2**64 - 1 - version:020d}.manifest"
+
+
+def _files(uri: str, version: int) -> Iterator[str]:
+    """Data files, manifest and transaction of a Lance version."""
+    dataset = lance.dataset(uri, version=version)
+    for fragment in dataset.get_fragments():
+        yield from (f"{uri}/data/{file.path}" for file in fragment.metadata.files)
+    transaction = dataset.read_transaction(version)
+    own = f"-{transaction.uuid}.txn" if transaction else None
+    yield from (name for name in _listed(uri, "_transactions") if own and name.endswith(own))
+    yield manifest_path(uri, version)
+
+
+def _listed(uri: str, folder: str) -> Iterator[str]:
+    yield from (f"{uri}/{folder}/{name}" for name in files.of(uri).names(f"{uri}/{folder}"))
 
 
 def _operation(

@@ -1,9 +1,7 @@
 """One table: all vectors of a space that one encoder made."""
 
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import lance
 import numpy as np
@@ -15,8 +13,8 @@ from pydantic import TypeAdapter
 from schemas.table import TableSettings
 from tasks.digests import Digests, digest_text, to_array
 from tasks.errors import StoreError
-from tasks.store import layout
-from tasks.store.durable import store_error
+from tasks.store import files, layout
+from tasks.store.files import store_error
 from tasks.store.formats import parse
 from tasks.store.rows import MetadataChange, to_digests
 
@@ -54,28 +52,23 @@ class Table:
     name: str
 
     @property
-    def path(self) -> Path:
-        """The folder of its Lance dataset."""
-        return layout.table_path(self.store_uri, self.name)
-
-    @property
     def uri(self) -> str:
-        """The same, as Lance wants it."""
-        return str(self.path)
+        """Its Lance dataset."""
+        return layout.table_uri(self.store_uri, self.name)
 
     def exists(self) -> bool:
         """Whether it was created."""
-        return exists(self.path)
+        return exists(self.uri)
 
     def create(self, schema: pa.Schema, settings: TableSettings) -> None:
         """Makes the table, without rows; StoreError if there is one of this name."""
         if self.exists():
             raise StoreError(f"table {self.name!r} is there already in {self.store_uri}")
-        create(self.path, schema.with_metadata({SETTINGS_KEY: settings.model_dump_json()}))
+        create(self.uri, schema.with_metadata({SETTINGS_KEY: settings.model_dump_json()}))
 
     def discard(self) -> None:
         """Removes the table with all its versions; only under its lease."""
-        shutil.rmtree(self.path)
+        files.of(self.uri).remove_folder(self.uri)
 
     def settings(self) -> TableSettings:
         """What it says about itself; StoreError if that is missing or of a newer format."""
@@ -152,18 +145,18 @@ class Table:
         return pa.concat_tables(parts).take(order)
 
 
-def exists(path: Path) -> bool:
-    """Whether a Lance dataset was created in this folder."""
-    return any(path.glob("_versions/*.manifest"))
+def exists(uri: str) -> bool:
+    """Whether there is a Lance dataset of this name."""
+    return any(name.endswith(".manifest") for name in files.of(uri).names(f"{uri}/_versions"))
 
 
-def create(path: Path, schema: pa.Schema) -> None:
+def create(uri: str, schema: pa.Schema) -> None:
     """Makes an empty Lance dataset; of two that do so at once one gets a StoreError."""
     try:
         operation = LanceOperation.Overwrite(schema, [])
-        LanceDataset.commit(str(path), operation, max_retries=0, enable_stable_row_ids=True)
+        LanceDataset.commit(uri, operation, max_retries=0, enable_stable_row_ids=True)
     except (OSError, ValueError) as error:
-        raise store_error(error, f"creating {path}") from error
+        raise store_error(error, f"creating {uri}") from error
 
 
 def _widen(dataset: LanceDataset, fields: Sequence[pa.Field]) -> None:

@@ -194,3 +194,9 @@ def test_a_second_tag_of_one_name_is_refused(base: LanceDataset) -> None:
     with pytest.raises(ValueError, match="already exists"):
         base.tags.create("run-1", 2)
     assert base.tags.list()["run-1"]["version"] == 1
+
+
+def test_a_written_fragment_knows_how_long_its_files_are(base: LanceDataset) -> None:
+    (written,) = write_fragments(rows("new"), base.uri, mode="append")
+    (file,) = written.files
+    assert file.file_size_bytes == (Path(base.uri) / "data" / file.path).stat().st_size

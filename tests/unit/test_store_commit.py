@@ -15,7 +15,7 @@ from lance import LanceDataset, Transaction
 from tasks.errors import CommitConflict, StoreError
 from tasks.store import swap
 from tasks.store.commit import commit
-from tasks.store.durable import store_error
+from tasks.store.files import store_error
 from tests.tables import change, content, new_table, put
 
 IDS = st.sampled_from([f"r{number}" for number in range(8)])
@@ -154,7 +154,7 @@ def test_books_that_do_not_balance_are_not_committed(tmp_path: Path) -> None:
 def test_a_missing_or_shortened_data_file_is_not_committed(tmp_path: Path) -> None:
     table = new_table(tmp_path)
     made = change(table, "one", {"a": 1})
-    path = table.path / "data" / made.fragments[0].files[0].path
+    path = Path(table.uri) / "data" / made.fragments[0].files[0].path
     data = path.read_bytes()
     path.write_bytes(data[:-1])
     with pytest.raises(

@@ -84,7 +84,7 @@ def test_manifests_that_a_power_cut_emptied_are_moved_aside_and_reported(tmp_pat
     catalog.put_config("papers", "f", {"space": "papers"})
     quarantine.write(str(tmp_path), table.name, [])
     log = tmp_path / "_catalog" / "log.lance"
-    newest = [manifest_path(table.path, 3), manifest_path(log, 3)]
+    newest = [Path(manifest_path(table.uri, 3)), Path(manifest_path(str(log), 3))]
     newest[0].write_bytes(newest[0].read_bytes()[:-1])
     newest[1].write_bytes(b"")
 

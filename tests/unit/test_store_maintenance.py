@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from tasks import failpoints
 from tasks.errors import ConfigError, StoreError
 from tasks.store import maintenance, swap
 from tasks.store.catalog import Catalog
+from tasks.store.files import LocalFiles
 from tasks.store.heal import heal
 from tasks.store.table import Table
 from tests.tables import content, new_table, put
@@ -36,6 +37,10 @@ def fill(store: Path, n_versions: int = 6) -> tuple[Table, Catalog]:
 @pytest.fixture(autouse=True)
 def gather_always(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "SPARE_FRAGMENTS", 0)
+
+
+def data_of(table: Table) -> Path:
+    return Path(table.uri) / "data"
 
 
 def promote(catalog: Catalog, version: int) -> None:
@@ -159,11 +164,11 @@ def test_old_files_go_and_freed_bytes_are_counted(
     monkeypatch.setattr(maintenance, "GRACE", timedelta(microseconds=1))
     table, catalog = fill(tmp_path)
     maintain(table, catalog, NOW, versions=1)
-    n_files = len(list((table.path / "data").iterdir()))
+    n_files = len(list(data_of(table).iterdir()))
     freed = maintenance.clean(table, catalog, now=LATER)
     assert freed > 0
     assert n_files == 6  # that of the first version alone is gone already
-    assert len(list((table.path / "data").iterdir())) == 1
+    assert len(list(data_of(table).iterdir())) == 1
     assert contents(table, catalog) == expected([6])
 
 
@@ -219,11 +224,11 @@ def test_a_few_new_rows_do_not_copy_a_table(
     monkeypatch.setattr(maintenance, "SPARE_FRAGMENTS", 16)
     table, catalog = new_table(tmp_path), Catalog(str(tmp_path))
     catalog.add_version(table, put(table, "r0", {str(n): n % 90 for n in range(5_000)}))
-    before = sum(path.stat().st_size for path in (table.path / "data").iterdir())
+    before = sum(path.stat().st_size for path in data_of(table).iterdir())
     for n in range(20):
         catalog.add_version(table, put(table, f"new{n}", {f"x{n}": 1}))
         maintain(table, catalog, NOW)
-    after = sum(path.stat().st_size for path in (table.path / "data").iterdir())
+    after = sum(path.stat().st_size for path in data_of(table).iterdir())
     assert 2 * before < after < 2.5 * before  # gathered once, at the seventeenth
     put(table, "half", {}, removed=tuple(str(n) for n in range(2_500)))
     heal(table, catalog)
@@ -235,19 +240,24 @@ def test_a_run_after_a_kill_brings_gathered_files_to_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table, _ = fill(tmp_path)
-    known = set((table.path / "data").iterdir())
+    known = set(data_of(table).iterdir())
     table.open().optimize.compact_files()
-    (gathered,) = set((table.path / "data").iterdir()) - known
-    synced: set[Path] = set()
-    monkeypatch.setattr(swap, "sync", lambda paths: synced.update(paths))
+    (gathered,) = set(data_of(table).iterdir()) - known
+    synced: set[str] = set()
+
+    def note(there: LocalFiles, locations: Iterable[str], *, missing_ok: bool = False) -> None:
+        synced.update(locations)
+
+    monkeypatch.setattr(LocalFiles, "sync", note)
     version = put(table, "r7", {"7": 7})
-    assert {gathered, *(swap.manifest_path(table.path, n) for n in range(1, version + 1))} <= synced
+    manifests = [swap.manifest_path(table.uri, n) for n in range(1, version + 1)]
+    assert {str(gathered), *manifests} <= synced
 
 
 def test_an_older_manifest_that_a_power_cut_emptied_does_not_stop_upkeep(tmp_path: Path) -> None:
     table, catalog = fill(tmp_path)
     table.open().optimize.compact_files()  # makes two Lance versions
-    swap.manifest_path(table.path, table.open().version - 1).write_bytes(b"")
+    Path(swap.manifest_path(table.uri, table.open().version - 1)).write_bytes(b"")
     (sentence,) = heal(table, catalog)
     assert sentence.startswith("a manifest of papers.")
     maintain(table, catalog, LATER)

@@ -55,7 +55,7 @@ def test_receipts_come_back_as_they_were_published(
 
 
 def test_a_corrupt_receipt_is_named_and_left_out(tmp_path: Path) -> None:
-    folder = layout.receipts_path(str(tmp_path), "papers.1")
+    folder = Path(layout.receipts_folder(str(tmp_path), "papers.1"))
     folder.mkdir(parents=True)
     (folder / "r1.0.0.json").write_text("{")
     (folder / "r1.1.0.json").write_text('{"format": 9}')
@@ -108,7 +108,7 @@ def test_a_snapshot_is_replaced_whole_and_keeps_at_most_one_older_version(tmp_pa
     empty = schema.empty_table()
     snapshots.write(store, "papers.1", "files", empty, {})
     assert snapshots.read(store, "papers.1", "files") == (empty, {})
-    path = layout.state_path(store, "papers.1", "files")
+    path = Path(layout.state_uri(store, "papers.1", "files"))
     assert len(list((path / "_versions").glob("*.manifest"))) == 2
 
 
@@ -126,7 +126,7 @@ def test_quarantine_is_replaced_whole_and_equal_entries_write_nothing(tmp_path: 
         for id_, reason in (("b", Reason.EMPTY), ("a", Reason.TIMEOUT))
     ]
     quarantine.write(store, "papers.1", [])
-    path = layout.state_path(store, "papers.1", "quarantine")
+    path = Path(layout.state_uri(store, "papers.1", "quarantine"))
     assert not path.exists()
     quarantine.write(store, "papers.1", entries)
     assert quarantine.read(store, "papers.1") == entries[::-1]
@@ -141,4 +141,4 @@ def test_quarantine_is_replaced_whole_and_equal_entries_write_nothing(tmp_path: 
 def test_a_store_that_is_not_on_a_local_disk_is_refused(uri: str) -> None:
     with pytest.raises(ConfigError, match="must be a folder on a local disk"):
         layout.root(uri)
-    assert layout.root("file:///a%20b/c") == Path("/a b/c")
+    assert layout.root("file:///a%20b/c") == "/a b/c"

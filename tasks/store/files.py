@@ -1,0 +1,178 @@
+"""The files of a store, and what their errors are called.
+
+Tables are Lance's own business; what stands beside them, and what Lance leaves to us, is done here.
+Lance never calls fsync on a local disk: what it wrote is gone after a power cut unless we do.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from tasks.errors import StoreError
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Files(Protocol):
+    """Files by their locations, which `tasks.store.layout` gives; each is read and written whole.
+
+    Raises StoreError for whatever goes wrong.
+    """
+
+    def read(self, location: str) -> bytes | None:
+        """What a file holds; None if there is none."""
+
+    def write(self, location: str, text: str) -> None:
+        """Makes or replaces a file, durably, whole or not at all."""
+
+    def size_bytes(self, location: str) -> int | None:
+        """How long a file is; None if there is none."""
+
+    def names(self, folder: str) -> list[str]:
+        """Names of what is directly in a folder, sorted; none where there is no such folder."""
+
+    def torn(self, folder: str, end: bytes) -> list[str]:
+        """Names of files in a folder that do not end as they must: a power cut leaves such."""
+
+    def move(self, location: str, to: str) -> None:
+        """Gives a file another place, durably; nothing if it is gone."""
+
+    def remove(self, locations: Iterable[str]) -> None:
+        """Removes files; those that are gone already are no error."""
+
+    def remove_folder(self, folder: str) -> None:
+        """Removes a folder and all that is in it."""
+
+    def sync(self, locations: Iterable[str], *, missing_ok: bool = False) -> None:
+        """Makes files durable that Lance wrote, with the folders that name them.
+
+        `locations` are not even looked at where all that is written is durable.
+        """
+
+    def free_bytes(self, folder: str) -> int | None:
+        """What the disk has left; None where nothing ends it."""
+
+
+class LocalFiles:
+    """On a local disk."""
+
+    def read(self, location: str) -> bytes | None:
+        """By its path."""
+        with _told(f"reading {location}"), contextlib.suppress(FileNotFoundError):
+            return Path(location).read_bytes()
+        return None
+
+    def write(self, location: str, text: str) -> None:
+        """By a draft beside it, which takes its name."""
+        path = Path(location)
+        draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        with _told(f"writing {location}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                draft.write_text(text, encoding="utf-8")
+                _sync([draft])
+                draft.replace(path)
+            except OSError:
+                draft.unlink(missing_ok=True)
+                raise
+            _sync([path.parent])
+
+    def size_bytes(self, location: str) -> int | None:
+        """By stat."""
+        with _told(f"reading {location}"), contextlib.suppress(FileNotFoundError):
+            return Path(location).stat().st_size
+        return None
+
+    def names(self, folder: str) -> list[str]:
+        """Drafts too, whose names begin with a dot."""
+        with _told(f"listing {folder}"), contextlib.suppress(FileNotFoundError):
+            return sorted(one.name for one in Path(folder).iterdir())
+        return []
+
+    def torn(self, folder: str, end: bytes) -> list[str]:
+        """By their last bytes; one that is removed meanwhile is not torn."""
+        return [name for name in self.names(folder) if not _ends(Path(folder, name), end)]
+
+    def move(self, location: str, to: str) -> None:
+        """By another name."""
+        path, target = Path(location), Path(to)
+        with _told(f"moving {location}"), contextlib.suppress(FileNotFoundError):
+            target.parent.mkdir(exist_ok=True)
+            path.rename(target)
+            _sync([target.parent, path.parent])
+
+    def remove(self, locations: Iterable[str]) -> None:
+        """Not durably: after a power cut they may be there again."""
+        for location in locations:
+            with _told(f"removing {location}"):
+                Path(location).unlink(missing_ok=True)
+
+    def remove_folder(self, folder: str) -> None:
+        """File by file."""
+        with _told(f"removing {folder}"):
+            shutil.rmtree(folder)
+
+    def sync(self, locations: Iterable[str], *, missing_ok: bool = False) -> None:
+        """By fsync, which takes 50 microseconds where the file is on the disk already."""
+        folders = set()
+        for path in map(Path, locations):
+            with _told(f"writing {path}"):
+                try:
+                    _sync([path])
+                except FileNotFoundError:
+                    if not missing_ok:
+                        raise
+            folders.add(path.parent)
+        with _told("writing folders"):
+            _sync(folders)
+
+    def free_bytes(self, folder: str) -> int | None:
+        """Of the disk on which the folder is, or will be made."""
+        path = Path(folder)
+        return shutil.disk_usage(next(one for one in (path, *path.parents) if one.is_dir())).free
+
+
+def of(location: str) -> Files:
+    """The files of the place that a location is in."""
+    return LocalFiles()
+
+
+def store_error(error: Exception, doing: str) -> StoreError:
+    """What to tell the user; of a full disk Lance says so only in its text."""
+    text = str(error)
+    full = isinstance(error, OSError) and error.errno in DISK_FULL
+    if full or any(os.strerror(number) in text for number in DISK_FULL):
+        return StoreError(
+            f"no space left on the disk while {doing}; no committed row is lost: "
+            "free some space and run again"
+        )
+    return StoreError(f"{doing} failed: {text}")
+
+
+@contextlib.contextmanager
+def _told(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise store_error(error, doing) from error
+
+
+def _sync(paths: Iterable[Path]) -> None:
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _ends(path: Path, end: bytes) -> bool:
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - len(end)))
+        return file.read() == end
+    return True
