@@ -29,7 +29,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--store",
         default=os.environ.get("VECTORLINE_STORE", DEFAULT_STORE),
         metavar="URI",
-        help="where vectors are kept (default: VECTORLINE_STORE or ./vectors)",
+        help="where vectors are kept, a folder or s3://bucket/prefix "
+        "(default: VECTORLINE_STORE or ./vectors)",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 

@@ -80,9 +80,9 @@ def _plan(args: argparse.Namespace, result: dict[str, Any]) -> None:
         f"time       about {result['seconds_estimate']:,.0f} s of encoding "
         "with this machine's workers"
     )
-    print(
-        f"disk       about {_bytes(result['bytes'])} to write, {_bytes(result['free_bytes'])} free"
-    )
+    free = result["free_bytes"]
+    left = "" if free is None else f", {_bytes(free)} free"
+    print(f"disk       about {_bytes(result['bytes'])} to write{left}")
     for objection in result["objections"]:
         print(f"STOP       {objection}")
     for note in result["notes"]:

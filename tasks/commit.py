@@ -113,6 +113,7 @@ def commit(run: Run, plan: Plan, encoded: Encoded | None) -> Committed:
     manifests.write(run.store_uri, run.table.name, manifest.run_id, manifest)
     config = run.config.model_dump(mode="json")
     run.catalog.put_config(run.space, run.fingerprint, config, manifest.run_id)
+    run.held.check()
     lance_version = commit_change(
         run.table,
         Change(
@@ -123,7 +124,7 @@ def commit(run: Run, plan: Plan, encoded: Encoded | None) -> Committed:
             rows_before=manifest.rows_before,
             rows_written=manifest.chunks.written,
             rows_after=manifest.rows_after,
-            token=run.token,
+            token=run.held.token,
             properties={"data_digest": manifest.data_digest},
         ),
     )

@@ -20,8 +20,9 @@ from packaging.requirements import Requirement
 from tasks.encoders.devices import best_device, choose_precision
 from tasks.encoders.hub import DEFAULT_MODEL
 from tasks.encoders.sentence_transformers import SentenceTransformersEncoder
-from tasks.errors import ConfigError, EncoderError
-from tasks.store.layout import DEFAULT_STORE, root
+from tasks.errors import ConfigError, EncoderError, VectorlineError
+from tasks.store.layout import DEFAULT_STORE, is_local, root
+from tasks.store.lease import lease
 
 ENOUGH_DISK_BYTES = 2**30
 ENOUGH_SHARED_MEMORY_BYTES = 256 * 2**20  # Ray's object store; it goes to the slower /tmp otherwise
@@ -136,16 +137,33 @@ def _prefect() -> Check:
 
 def _store(store_uri: str) -> Iterator[Check]:
     try:
-        folder = Path(root(store_uri))
+        place = root(store_uri)
     except ConfigError as error:
         yield Check("store", False, str(error))
         return
+    if is_local(place):
+        yield from _disk(Path(place))
+    else:
+        yield _bucket(place)
+
+
+def _disk(folder: Path) -> Iterator[Check]:
     existing = next(one for one in (folder, *folder.parents) if one.is_dir())
     free = shutil.disk_usage(existing).free
     enough = free >= ENOUGH_DISK_BYTES
     mend = "" if enough else ": make room, or name another store by --store"
     yield Check("free disk", enough, f"{free / GIB:.1f} GiB for {folder}{mend}")
     yield _locks(existing)
+
+
+def _bucket(url: str) -> Check:
+    """Whether objects can be written, and a lease keeps a second writer out."""
+    try:
+        with lease(url, "doctor") as held:
+            held.check()
+    except VectorlineError as error:
+        return Check("locks", False, f"{error}: see docs/store.md for what the environment says")
+    return Check("locks", True, f"they hold in {url}")
 
 
 def _locks(folder: Path) -> Check:

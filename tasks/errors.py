@@ -8,6 +8,7 @@
       EncoderError               weights, canaries or the encoder itself
       StoreError                 tables, receipts, catalog, disk
         LeaseHeld                another writer holds the table
+        LeaseLost                another writer took the table over
         CommitConflict           another commit from the same base came first (transient)
       WorkerLost                 a worker died or was ended without an answer (transient)
       Interrupted                the user asked to stop; exit 130
@@ -55,6 +56,10 @@ class StoreError(VectorlineError):
 
 class LeaseHeld(StoreError):
     """Another writer holds the table; the message names it."""
+
+
+class LeaseLost(StoreError):
+    """This writer was away for so long that its table was given to another one."""
 
 
 class CommitConflict(StoreError, Transient):

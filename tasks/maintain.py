@@ -24,12 +24,14 @@ def maintain(store_uri: str, name: str, retention: Retention, wait_s: float) -> 
     """
     listener.get()(Report(f"maintain {name}"))
     table, catalog, now = Table(store_uri, name), Catalog(store_uri), datetime.now(UTC)
-    with lease(store_uri, name, wait_s):
+    with lease(store_uri, name, wait_s) as held:
         notes = heal(table, catalog)
         retired = maintenance.retire(
             table, catalog, versions=retention.versions, days=retention.days, now=now
         )
+        held.check()
         freed_bytes = maintenance.clean(table, catalog, now=now)
+        held.check()
         gathered = maintenance.gather(table, catalog, now=now)
         ledger.follow(store_uri, name, gathered.lance_version_before, gathered.lance_version)
     return {

@@ -22,6 +22,7 @@ from tasks.progress import Report, listener
 from tasks.sources.base import Source
 from tasks.store import heal
 from tasks.store.catalog import Catalog
+from tasks.store.holder import Held
 from tasks.store.layout import table_name
 from tasks.store.lease import lease
 from tasks.store.table import Table
@@ -50,13 +51,13 @@ class Options:
 
 @dataclass
 class Run:
-    """One execution of a config against one table; make it with `open_run`."""
+    """One execution of a config against one table; `open_run` gives it its lease."""
 
     config: Config
     store_uri: str
     options: Options
     stop: threading.Event = field(default_factory=threading.Event)
-    token: int = 0
+    held: Held = field(init=False, repr=False, compare=False)
     notes: list[str] = field(default_factory=list)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     started: float = field(default_factory=time.monotonic)
@@ -211,8 +212,9 @@ def open_run(run: Run, *, write: bool = True) -> Iterator[Run]:
             if not write:
                 yield run
                 return
-            with lease(run.store_uri, run.table.name, run.options.wait_s) as held:
-                run.token = held.token
+            with lease(
+                run.store_uri, run.table.name, run.options.wait_s, lost=run.stop
+            ) as run.held:
                 run.notes += heal.heal(run.table, run.catalog)
                 yield run
         finally:

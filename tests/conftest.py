@@ -3,9 +3,13 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests import s3
 
 # Before any import of the libraries that read them; processes that tests start inherit them.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -31,3 +35,27 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     del config
     if OWN_CACHE:
         shutil.rmtree(os.environ["VECTORLINE_CACHE"], ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """An S3 server that Lance and obstore find in the environment, also in processes of tests."""
+    with s3.server() as endpoint, pytest.MonkeyPatch.context() as patch:
+        for name, value in s3.environment(endpoint).items():
+            patch.setenv(name, value)
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str, tmp_path: Path) -> str:
+    """An empty store on an object store."""
+    del s3_endpoint
+    return f"{s3.BUCKET}/{tmp_path.name}"
+
+
+@pytest.fixture(params=["disk", pytest.param("s3", marks=pytest.mark.stores)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty store, once on a local disk and once on an object store."""
+    if request.param == "disk":
+        return str(tmp_path)
+    return str(request.getfixturevalue("bucket"))

@@ -49,7 +49,7 @@ def write_config(folder: Path, corpus: Path, **changes: object) -> Path:
 
 def refresh(
     settings: Mapping[str, Any],
-    store: Path,
+    store: str | Path,
     **options: Any,
 ) -> dict[str, Any]:
     """One run; gives its summary."""

@@ -19,7 +19,7 @@ FINGERPRINT = hashlib.sha256(b"an encoder").hexdigest()
 METADATA = pa.schema([pa.field("year", pa.int32())])
 
 
-def new_table(store: Path, space: str = "papers", metadata: pa.Schema = METADATA) -> Table:
+def new_table(store: str | Path, space: str = "papers", metadata: pa.Schema = METADATA) -> Table:
     """A table without rows."""
     table = Table(str(store), layout.table_name(space, FINGERPRINT))
     settings = TableSettings(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tasks.errors import StoreError
+from tasks.store.layout import bucket_of, is_local
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -138,8 +139,12 @@ class LocalFiles:
 
 
 def of(location: str) -> Files:
-    """The files of the place that a location is in."""
-    return LocalFiles()
+    """The files of the disk or bucket that a location is in."""
+    if is_local(location):
+        return LocalFiles()
+    from tasks.store.object_files import connect
+
+    return connect(bucket_of(location))
 
 
 def store_error(error: Exception, doing: str) -> StoreError:

@@ -1,9 +1,10 @@
-"""Where everything of a store is: absolute paths.
+"""Where everything of a store is: absolute paths on a local disk, URLs on an object store.
 
 <space>.<fingerprint[:12]>.lance          one LanceDB table for each (space, fingerprint)
 _catalog/log.lance                        versions, serving, configs
 _state/<table>.<name>.lance               snapshots that belong to a table
-_leases/<table>.lock
+_leases/<table>.lock                      on a local disk
+_leases/<table>.lease/<token>.json        on an object store
 runs/<table>/receipts/<run>.<session>.<job>.<attempt>.json
 runs/<table>/<run>/manifest.json
 """
@@ -14,21 +15,43 @@ from urllib.parse import unquote, urlsplit
 from tasks.errors import ConfigError
 
 DEFAULT_STORE = "./vectors"
+SCHEMES = ("s3", "gs")
+SPECIAL = "%?#"  # Lance and the client of `object_files` read them differently
 
 
 def root(store_uri: str) -> str:
-    """The folder of a store on a local disk; ConfigError for any other scheme."""
+    """The place of a store, without a slash at its end.
+
+    Raises ConfigError for what can be no store.
+    """
     parts = urlsplit(store_uri)
-    if parts.scheme == "file":
-        return str(Path(unquote(parts.path)).absolute())
-    if "://" in store_uri:
+    if "://" not in store_uri or parts.scheme == "file":
+        return _folder(unquote(parts.path) if parts.scheme == "file" else store_uri)
+    if parts.scheme not in SCHEMES or not parts.netloc or set(SPECIAL) & set(store_uri):
         raise ConfigError(
-            f"store {store_uri!r} is on {parts.scheme}://, and a store must be a folder "
-            "on a local disk: give --store (or VECTORLINE_STORE) a path such as ./vectors"
+            f"store {store_uri!r} is neither a folder nor on an object store: give --store (or "
+            "VECTORLINE_STORE) a path such as ./vectors, or a URL such as s3://bucket/vectors, "
+            f"without any of {' '.join(SPECIAL)}"
         )
-    folder = Path(store_uri).absolute()
+    path = "/".join(part for part in parts.path.split("/") if part)
+    return f"{bucket_of(store_uri)}/{path}".rstrip("/")
+
+
+def is_local(location: str) -> bool:
+    """Whether it is on a local disk."""
+    return "://" not in location
+
+
+def bucket_of(url: str) -> str:
+    """The bucket that a URL is in: itself a URL, without a path."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _folder(path: str) -> str:
+    folder = Path(path).absolute()
     if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"store {store_uri!r} is a file, and a store is a folder: see --store")
+        raise ConfigError(f"store {path!r} is a file, and a store is a folder: see --store")
     return str(folder)
 
 
@@ -58,8 +81,13 @@ def state_uri(store_uri: str, table: str, name: str) -> str:
 
 
 def lock_path(store_uri: str, table: str) -> str:
-    """The lock file of a table."""
+    """The lock file of a table, on a local disk."""
     return f"{root(store_uri)}/_leases/{table}.lock"
+
+
+def lease_folder(store_uri: str, table: str) -> str:
+    """The folder of a table's leases, on an object store."""
+    return f"{root(store_uri)}/_leases/{table}.lease"
 
 
 def receipts_folder(store_uri: str, table: str) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tasks.doctor import Check, doctor
+from tests import s3
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +35,20 @@ def test_the_doctor_finds_a_test_machine_well(checks: dict[str, Check]) -> None:
 
 
 def test_a_store_that_cannot_be_is_told_with_what_to_do() -> None:
-    bad = [check for check in doctor("s3://bucket/store") if not check.ok]
+    bad = [check for check in doctor("https://host/store") if not check.ok]
     assert [check.name for check in bad] == ["store"]
     assert "give --store (or VECTORLINE_STORE) a path" in bad[0].detail
+
+
+@pytest.mark.stores
+def test_a_store_on_an_object_store_is_looked_at(s3_endpoint: str) -> None:
+    del s3_endpoint
+    found = {check.name: check for check in doctor(f"{s3.BUCKET}/doctor")}
+    assert found["locks"] == Check("locks", True, f"they hold in {s3.BUCKET}/doctor")
+    assert "free disk" not in found
+    bad = [check for check in doctor("s3://nowhere/store") if not check.ok]
+    assert [check.name for check in bad] == ["locks"]
+    assert "The specified bucket does not exist" in bad[0].detail
 
 
 def test_an_old_and_a_missing_package_are_told_with_the_install_line(

@@ -2,13 +2,11 @@
 
 import gzip
 import json
-from collections.abc import Iterator
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from moto.server import ThreadedMotoServer
 
 from tasks.errors import ConfigError, SourceChanged, SourceUnavailable
 from tasks.sources import jsonl as jsonl_module
@@ -25,21 +23,12 @@ KEYS = {"key": "testing", "secret": "testing"}
 
 
 @pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+def options(s3_endpoint: str) -> dict[str, object]:
+    return {**KEYS, "endpoint_url": s3_endpoint}
 
 
 @pytest.fixture(scope="module")
-def options(endpoint: str) -> dict[str, object]:
-    return {**KEYS, "endpoint_url": endpoint}
-
-
-@pytest.fixture(scope="module")
-def bucket(options: dict[str, object]) -> fsspec.AbstractFileSystem:
+def corpus(options: dict[str, object]) -> fsspec.AbstractFileSystem:
     fs = fsspec.filesystem("s3", **options)
     fs.mkdir("corpus")
     return fs
@@ -50,7 +39,7 @@ def read(source: Source) -> list[Record]:
 
 
 def test_each_kind_of_file_is_read_from_an_object_store(
-    bucket: fsspec.AbstractFileSystem, options: dict[str, object], monkeypatch: pytest.MonkeyPatch
+    corpus: fsspec.AbstractFileSystem, options: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jsonl_module, "SHARD_BYTES", 1000)
     ids = [str(n) for n in range(100)]
@@ -59,7 +48,7 @@ def test_each_kind_of_file_is_read_from_an_object_store(
     table = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows), table, row_group_size=30)
     csv_lines = "key,body\n" + "".join(f"{row['key']},{row['body']}\n" for row in rows)
-    bucket.pipe(
+    corpus.pipe(
         {
             "corpus/kinds/a.parquet": table.getvalue().to_pybytes(),
             "corpus/kinds/a.csv": csv_lines.encode(),
@@ -86,7 +75,7 @@ def test_each_kind_of_file_is_read_from_an_object_store(
     for name, source in kinds.items():
         (file,) = source.files()
         assert file.uri == f"s3://corpus/{name}"
-        assert file.stamp == bucket.info(f"corpus/{name}")["ETag"].strip('"')
+        assert file.stamp == corpus.info(f"corpus/{name}")["ETag"].strip('"')
         assert source.owns(file.uri)
         assert [(record.id, record.content, record.problem) for record in read(source)] == wanted
     notes = TextSource(path="s3://corpus/notes", storage_options=options)
@@ -94,25 +83,25 @@ def test_each_kind_of_file_is_read_from_an_object_store(
 
 
 def test_an_object_that_is_replaced_is_noticed_though_listings_are_cached(
-    bucket: fsspec.AbstractFileSystem, options: dict[str, object]
+    corpus: fsspec.AbstractFileSystem, options: dict[str, object]
 ) -> None:
-    bucket.pipe("corpus/changing/a.csv", b"key,body\na,one\n")
+    corpus.pipe("corpus/changing/a.csv", b"key,body\na,one\n")
     source = CsvSource(path="s3://corpus/changing", id="key", text="body", storage_options=options)
     before = source.files()
     shards = source.shards(before)
-    bucket.pipe("corpus/changing/a.csv", b"key,body\na,two\n")
+    corpus.pipe("corpus/changing/a.csv", b"key,body\na,two\n")
     with pytest.raises(SourceChanged, match=r"s3://corpus/changing/a\.csv changed"):
         list(source.read(shards[0]))
     assert source.files() != before
     assert [record.content for record in read(source)] == ["two"]
-    bucket.pipe("corpus/changing/b.csv", b"key,body\nb,three\n")
+    corpus.pipe("corpus/changing/b.csv", b"key,body\nb,three\n")
     assert [record.id for record in read(source)] == ["a", "b"]
 
 
 def test_what_is_not_there_is_a_config_error(
-    bucket: fsspec.AbstractFileSystem, options: dict[str, object]
+    corpus: fsspec.AbstractFileSystem, options: dict[str, object]
 ) -> None:
-    bucket.pipe("corpus/there/a.csv", b"key,body\n")
+    corpus.pipe("corpus/there/a.csv", b"key,body\n")
     for path in ["s3://corpus/there/b.csv", "s3://corpus/there/*.tsv", "s3://nowhere/a.csv"]:
         with pytest.raises(ConfigError, match=r"there holds a\.csv$|nothing is there$"):
             CsvSource(path=path, id="key", text="body", storage_options=options).files()
@@ -130,14 +119,14 @@ def test_a_store_that_does_not_answer_is_a_transient_error() -> None:
 
 
 def test_a_dataset_of_lance_is_read_from_an_object_store(
-    bucket: fsspec.AbstractFileSystem, endpoint: str
+    corpus: fsspec.AbstractFileSystem, s3_endpoint: str
 ) -> None:
     import lance
 
     options = {
         "aws_access_key_id": "testing",
         "aws_secret_access_key": "testing",
-        "aws_endpoint": endpoint,
+        "aws_endpoint": s3_endpoint,
         "aws_region": "us-east-1",
         "allow_http": "true",
     }

@@ -13,7 +13,7 @@ from tasks.store.catalog import Catalog
 from tests.tables import new_table, put
 
 
-def three_versions(store: Path) -> Catalog:
+def three_versions(store: str | Path) -> Catalog:
     """Space papers with versions 1 to 3."""
     table, catalog = new_table(store), Catalog(str(store))
     for number, name in enumerate(("one", "two", "three")):
@@ -25,9 +25,9 @@ def moves(history: list[ServingEntry]) -> list[tuple[int | None, int, str, str, 
     return [(one.from_version, one.to_version, one.who, one.why, one.hold) for one in history]
 
 
-def test_versions_are_numbered_per_space_and_each_run_gets_one(tmp_path: Path) -> None:
-    catalog = three_versions(tmp_path)
-    other = new_table(tmp_path, "images")
+def test_versions_are_numbered_per_space_and_each_run_gets_one(store: str) -> None:
+    catalog = three_versions(store)
+    other = new_table(store, "images")
     entry = catalog.add_version(other, put(other, "one", {"a": 1, "b": 2}))
     assert catalog.add_version(other, entry.lance_version) == entry
     assert catalog.spaces() == ["images", "papers"]
@@ -114,12 +114,12 @@ except StoreError as error:
 """
 
 
-def test_of_two_promotions_at_once_one_fails_by_name(tmp_path: Path) -> None:
-    catalog = three_versions(tmp_path)
+def test_of_two_promotions_at_once_one_fails_by_name(store: str) -> None:
+    catalog = three_versions(store)
     catalog.promote("papers", 1, who="me", why="", expected_from=None)
     racers = [
         subprocess.Popen(
-            [sys.executable, "-c", PROMOTE, str(tmp_path), version],
+            [sys.executable, "-c", PROMOTE, store, version],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -141,18 +141,16 @@ def test_of_two_promotions_at_once_one_fails_by_name(tmp_path: Path) -> None:
     assert [move.to_version for move in catalog.serving_history("papers")] == [1, winner]
 
 
-def test_appends_of_many_processes_are_all_kept(tmp_path: Path) -> None:
+def test_appends_of_many_processes_are_all_kept(store: str) -> None:
     script = """
 import sys
 from tasks.store.catalog import Catalog
 for number in range(5):
     Catalog(sys.argv[1]).put_config(sys.argv[2], "f", {"number": number})
 """
-    writers = [
-        subprocess.Popen([sys.executable, "-c", script, str(tmp_path), name]) for name in "ab"
-    ]
+    writers = [subprocess.Popen([sys.executable, "-c", script, store, name]) for name in "ab"]
     assert [writer.wait() for writer in writers] == [0, 0]
-    catalog = Catalog(str(tmp_path))
+    catalog = Catalog(store)
     entries = catalog._entries()
     assert len(entries) == 10
     for name in "ab":

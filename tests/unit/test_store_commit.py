@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from lance import LanceDataset, Transaction
 
 from tasks.errors import CommitConflict, StoreError
-from tasks.store import swap
+from tasks.store import files, swap
 from tasks.store.commit import commit
 from tasks.store.files import store_error
+from tasks.store.fragments import data_path
 from tests.tables import change, content, new_table, put
 
 IDS = st.sampled_from([f"r{number}" for number in range(8)])
@@ -40,8 +41,8 @@ def test_commits_do_to_a_table_what_they_do_to_a_dict_and_twice_nothing_more(
             assert table.open().tags.list()[f"run-run{number}"]["version"] == version
 
 
-def test_row_ids_are_never_used_again_after_a_table_was_emptied(tmp_path: Path) -> None:
-    table = new_table(tmp_path)
+def test_row_ids_are_never_used_again_after_a_table_was_emptied(store: str) -> None:
+    table = new_table(store)
     put(table, "one", {"a": 1, "b": 2})
     put(table, "two", {}, removed=("a", "b"))
     assert table.open().count_rows() == 0
@@ -61,8 +62,8 @@ def test_an_index_finds_the_rows_that_a_later_commit_replaced(tmp_path: Path) ->
     assert found == [{"id": "b", "year": 3}]
 
 
-def test_a_stale_commit_conflicts_whatever_the_base_held(tmp_path: Path) -> None:
-    table = new_table(tmp_path)
+def test_a_stale_commit_conflicts_whatever_the_base_held(store: str) -> None:
+    table = new_table(store)
     for name, removed in (("empty", ()), ("full", ()), ("emptied", ("a", "b"))):
         mine = change(table, f"{name}-mine", {"a": 1}, removed)
         theirs = change(table, f"{name}-theirs", {"b": 2}, removed)
@@ -78,7 +79,7 @@ RACE = """
 import sys
 from pathlib import Path
 from tasks.errors import CommitConflict
-from tasks.store import swap
+from tasks.store import files, swap
 from tasks.store.commit import commit
 from tasks.store.table import Table
 from tests.tables import change
@@ -97,11 +98,11 @@ for turn in range(8):
 """
 
 
-def test_of_two_processes_that_commit_from_one_base_exactly_one_wins(tmp_path: Path) -> None:
-    table = new_table(tmp_path)
+def test_of_two_processes_that_commit_from_one_base_exactly_one_wins(store: str) -> None:
+    table = new_table(store)
     racers = [
         subprocess.Popen(
-            [sys.executable, "-c", RACE, str(tmp_path), table.name, name],
+            [sys.executable, "-c", RACE, store, table.name, name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -128,8 +129,8 @@ def test_of_two_processes_that_commit_from_one_base_exactly_one_wins(tmp_path: P
     assert content(table) == {f"{turn}": 1 for turn in range(8)}
 
 
-def test_books_that_do_not_balance_are_not_committed(tmp_path: Path) -> None:
-    table = new_table(tmp_path)
+def test_books_that_do_not_balance_are_not_committed(store: str) -> None:
+    table = new_table(store)
     put(table, "zero", {"a": 1, "b": 2, "z": 9})
     put(table, "one", {}, removed=("z",))
     good = change(table, "two", {"b": 3, "c": 4})
@@ -151,17 +152,15 @@ def test_books_that_do_not_balance_are_not_committed(tmp_path: Path) -> None:
     assert content(table) == {"a": 1, "b": 3, "c": 4}
 
 
-def test_a_missing_or_shortened_data_file_is_not_committed(tmp_path: Path) -> None:
-    table = new_table(tmp_path)
+def test_a_missing_or_shortened_data_file_is_not_committed(store: str) -> None:
+    table = new_table(store)
     made = change(table, "one", {"a": 1})
-    path = Path(table.uri) / "data" / made.fragments[0].files[0].path
-    data = path.read_bytes()
-    path.write_bytes(data[:-1])
-    with pytest.raises(
-        StoreError, match=f"has {len(data) - 1} bytes, its worker wrote {len(data)}"
-    ):
+    (file,) = made.fragments[0].files
+    path = data_path(table.uri, file.path)
+    files.of(path).write(path, "short")
+    with pytest.raises(StoreError, match=f"has 5 bytes, its worker wrote {file.size_bytes}"):
         commit(table, made)
-    path.unlink()
+    files.of(path).remove([path])
     with pytest.raises(StoreError, match="is missing"):
         commit(table, made)
     assert content(table) == {}
@@ -184,9 +183,9 @@ def test_a_full_disk_is_named_although_lance_says_it_in_text_only() -> None:
 
 @pytest.mark.parametrize("lands", ["at once", "during the next try", "never"])
 def test_a_commit_whose_answer_is_lost_makes_one_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lands: str
+    store: str, monkeypatch: pytest.MonkeyPatch, lands: str
 ) -> None:
-    table = new_table(tmp_path)
+    table = new_table(store)
     put(table, "one", {"a": 1})
     made = change(table, "two", {"a": 2, "b": 3})
     real = LanceDataset.commit

@@ -10,7 +10,7 @@ import pytest
 
 from schemas.catalog import VersionEntry
 from tasks import failpoints
-from tasks.store import quarantine, receipts
+from tasks.store import files, layout, quarantine, receipts
 from tasks.store.catalog import Catalog
 from tasks.store.heal import heal
 from tasks.store.lease import lease
@@ -76,17 +76,15 @@ def test_a_run_killed_at_any_step_makes_one_version_or_none(tmp_path: Path, step
         assert content(table) == {"b": 3, "c": 4}
 
 
-def test_manifests_that_a_power_cut_emptied_are_moved_aside_and_reported(tmp_path: Path) -> None:
-    table = new_table(tmp_path)
-    catalog = Catalog(str(tmp_path))
+def test_manifests_that_a_power_cut_emptied_are_moved_aside_and_reported(store: str) -> None:
+    table = new_table(store)
+    catalog = Catalog(store)
     entry = catalog.add_version(table, put(table, "one", {"a": 1}))
     put(table, "two", {"b": 2})
     catalog.put_config("papers", "f", {"space": "papers"})
-    quarantine.write(str(tmp_path), table.name, [])
-    log = tmp_path / "_catalog" / "log.lance"
-    newest = [Path(manifest_path(table.uri, 3)), Path(manifest_path(str(log), 3))]
-    newest[0].write_bytes(newest[0].read_bytes()[:-1])
-    newest[1].write_bytes(b"")
+    quarantine.write(store, table.name, [])
+    for uri in (table.uri, layout.log_uri(store)):
+        files.of(uri).write(manifest_path(uri, 3), "")
 
     done = heal(table, catalog)
 
@@ -108,10 +106,10 @@ def test_heal_of_a_table_that_is_not_there_does_nothing(tmp_path: Path) -> None:
     assert heal(missing, Catalog(str(tmp_path))) == []
 
 
-def test_a_commit_found_by_heal_is_the_one_that_the_run_would_have_recorded(tmp_path: Path) -> None:
-    table = new_table(tmp_path)
-    catalog = Catalog(str(tmp_path))
-    with lease(str(tmp_path), table.name) as held:
+def test_a_commit_found_by_heal_is_the_one_that_the_run_would_have_recorded(store: str) -> None:
+    table = new_table(store)
+    catalog = Catalog(store)
+    with lease(store, table.name) as held:
         put(table, "one", {"a": 1, "b": 2})
         heal(table, catalog)
     settings = table.settings()

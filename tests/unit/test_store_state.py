@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+import lance
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from pydantic import BaseModel
 from schemas.quarantine import QuarantineEntry, Reason
 from schemas.receipt import Receipt, WrittenFile, WrittenFragment
 from tasks.errors import ConfigError, StoreError
-from tasks.store import layout, manifests, quarantine, receipts, snapshots
+from tasks.store import files, layout, manifests, quarantine, receipts, snapshots
 from tests.tables import FINGERPRINT, new_table
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
@@ -54,12 +55,11 @@ def test_receipts_come_back_as_they_were_published(
     assert receipts.list(store, "papers.1") == ((), ())
 
 
-def test_a_corrupt_receipt_is_named_and_left_out(tmp_path: Path) -> None:
-    folder = Path(layout.receipts_folder(str(tmp_path), "papers.1"))
-    folder.mkdir(parents=True)
-    (folder / "r1.0.0.json").write_text("{")
-    (folder / "r1.1.0.json").write_text('{"format": 9}')
-    found, warnings = receipts.list(str(tmp_path), "papers.1")
+def test_a_corrupt_receipt_is_named_and_left_out(store: str) -> None:
+    folder = layout.receipts_folder(store, "papers.1")
+    files.of(folder).write(f"{folder}/r1.0.0.json", "{")
+    files.of(folder).write(f"{folder}/r1.1.0.json", '{"format": 9}')
+    found, warnings = receipts.list(store, "papers.1")
     assert found == ()
     assert "r1.0.0.json cannot be read" in warnings[0]
     assert "r1.1.0.json: format 9" in warnings[1]
@@ -70,15 +70,13 @@ class Manifest(BaseModel):
     rows: int
 
 
-def test_a_manifest_is_replaced_whole_and_a_newer_format_is_refused(tmp_path: Path) -> None:
-    store = str(tmp_path)
+def test_a_manifest_is_replaced_whole_and_a_newer_format_is_refused(store: str) -> None:
     assert manifests.read(store, "papers.1", "r1", Manifest) is None
     for rows in (1, 2):
         manifests.write(store, "papers.1", "r1", Manifest(rows=rows))
         assert manifests.read(store, "papers.1", "r1", Manifest) == Manifest(rows=rows)
-    assert [path.name for path in (tmp_path / "runs" / "papers.1" / "r1").iterdir()] == [
-        "manifest.json"
-    ]
+    folder = layout.manifest_path(store, "papers.1", "r1").rpartition("/")[0]
+    assert files.of(folder).names(folder) == ["manifest.json"]
     manifests.write(store, "papers.1", "r1", Manifest(format=2, rows=3))
     with pytest.raises(StoreError, match=r"manifest\.json: format 2 .*upgrade vectorline"):
         manifests.read(store, "papers.1", "r1", Manifest)
@@ -96,8 +94,7 @@ def test_settings_of_a_newer_format_or_of_no_vectorline_are_refused(tmp_path: Pa
         table.settings()
 
 
-def test_a_snapshot_is_replaced_whole_and_keeps_at_most_one_older_version(tmp_path: Path) -> None:
-    store = str(tmp_path)
+def test_a_snapshot_is_replaced_whole_and_keeps_at_most_one_older_version(store: str) -> None:
     assert snapshots.read(store, "papers.1", "files") is None
     schema = pa.schema([("uri", pa.string()), ("seen", pa.timestamp("us", "UTC"))])
     seen = datetime(2026, 1, 2, tzinfo=UTC)
@@ -108,12 +105,11 @@ def test_a_snapshot_is_replaced_whole_and_keeps_at_most_one_older_version(tmp_pa
     empty = schema.empty_table()
     snapshots.write(store, "papers.1", "files", empty, {})
     assert snapshots.read(store, "papers.1", "files") == (empty, {})
-    path = Path(layout.state_uri(store, "papers.1", "files"))
-    assert len(list((path / "_versions").glob("*.manifest"))) == 2
+    versions = f"{layout.state_uri(store, 'papers.1', 'files')}/_versions"
+    assert sum(name.endswith(".manifest") for name in files.of(versions).names(versions)) == 2
 
 
-def test_quarantine_is_replaced_whole_and_equal_entries_write_nothing(tmp_path: Path) -> None:
-    store = str(tmp_path)
+def test_quarantine_is_replaced_whole_and_equal_entries_write_nothing(store: str) -> None:
     entries = [
         QuarantineEntry(
             id=id_,
@@ -126,19 +122,29 @@ def test_quarantine_is_replaced_whole_and_equal_entries_write_nothing(tmp_path: 
         for id_, reason in (("b", Reason.EMPTY), ("a", Reason.TIMEOUT))
     ]
     quarantine.write(store, "papers.1", [])
-    path = Path(layout.state_uri(store, "papers.1", "quarantine"))
-    assert not path.exists()
+    uri = layout.state_uri(store, "papers.1", "quarantine")
+    assert files.of(uri).names(uri) == []
     quarantine.write(store, "papers.1", entries)
     assert quarantine.read(store, "papers.1") == entries[::-1]
-    before = sorted(path.rglob("*"))
+    before = lance.dataset(uri).version
     quarantine.write(store, "papers.1", entries[::-1])
-    assert sorted(path.rglob("*")) == before
+    assert lance.dataset(uri).version == before
     quarantine.write(store, "papers.1", [])
     assert quarantine.read(store, "papers.1") == []
 
 
-@pytest.mark.parametrize("uri", ["s3://bucket/store", "gs://bucket", "https://host/x"])
-def test_a_store_that_is_not_on_a_local_disk_is_refused(uri: str) -> None:
-    with pytest.raises(ConfigError, match="must be a folder on a local disk"):
-        layout.root(uri)
-    assert layout.root("file:///a%20b/c") == "/a b/c"
+def test_a_store_is_a_folder_or_below_a_bucket(tmp_path: Path) -> None:
+    for uri in ("https://host/x", "s3://", "s3:///x", "s3://bucket/a%20b", "s3://bucket/a?b"):
+        with pytest.raises(ConfigError, match="neither a folder nor on an object store"):
+            layout.root(uri)
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="is a file, and a store is a folder"):
+        layout.root(str(tmp_path / "file"))
+    roots = {
+        str(tmp_path / "vectors"): str(tmp_path / "vectors"),
+        "file:///a%20b/c": "/a b/c",
+        "s3://bucket": "s3://bucket",
+        "s3://bucket/": "s3://bucket",
+        "s3://bucket/a b//ä/": "s3://bucket/a b/ä",
+    }
+    assert {uri: layout.root(uri) for uri in roots} == roots
