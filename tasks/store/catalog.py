@@ -318,11 +318,7 @@ def _log(store_uri: str) -> str:
     """The log's dataset, which is made if it is not there."""
     uri = layout.log_uri(store_uri)
     if not exists(uri):
-        try:
-            create(uri, LOG)
-        except StoreError:
-            if not exists(uri):  # else another process made it just now
-                raise
+        create(uri, LOG)
     return uri
 
 

@@ -209,6 +209,8 @@ def _tag(table: Table, name: str, lance_version: int) -> None:
             tags.update(name, lance_version)
         else:
             tags.create(name, lance_version)
-        files.of(table.uri).sync([tag_path(table, name)])
     except (OSError, ValueError) as error:
-        raise store_error(error, f"tagging table {table.name!r}") from error
+        present = tags.list().get(name)
+        if present is None or present["version"] != lance_version:  # else an answer was lost
+            raise store_error(error, f"tagging table {table.name!r}") from error
+    files.of(table.uri).sync([tag_path(table, name)])

@@ -151,12 +151,16 @@ def exists(uri: str) -> bool:
 
 
 def create(uri: str, schema: pa.Schema) -> None:
-    """Makes an empty Lance dataset; of two that do so at once one gets a StoreError."""
+    """Makes an empty Lance dataset, unless one of this schema is there already.
+
+    Another process may have been first, or the answer to an earlier request was lost.
+    """
     try:
         operation = LanceOperation.Overwrite(schema, [])
         LanceDataset.commit(uri, operation, max_retries=0, enable_stable_row_ids=True)
     except (OSError, ValueError) as error:
-        raise store_error(error, f"creating {uri}") from error
+        if not exists(uri) or not lance.dataset(uri).schema.equals(schema, check_metadata=True):
+            raise store_error(error, f"creating {uri}") from error
 
 
 def _widen(dataset: LanceDataset, fields: Sequence[pa.Field]) -> None:

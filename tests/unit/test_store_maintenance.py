@@ -7,14 +7,15 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import lance
 import pytest
-from lance.dataset import DatasetOptimizer
+from lance.dataset import DatasetOptimizer, Tags
 
 from tasks import failpoints
 from tasks.errors import ConfigError, StoreError
-from tasks.store import maintenance, swap
+from tasks.store import files, layout, maintenance, swap
 from tasks.store.catalog import Catalog
 from tasks.store.files import LocalFiles
 from tasks.store.heal import heal
@@ -26,7 +27,7 @@ LATER = NOW + 2 * maintenance.GRACE
 STEPS = ("compaction", "compaction-tag", "cleanup")
 
 
-def fill(store: Path, n_versions: int = 6) -> tuple[Table, Catalog]:
+def fill(store: str | Path, n_versions: int = 6) -> tuple[Table, Catalog]:
     """A table of so many versions; number n has ids 1 to n, of which 1 changed each time."""
     table, catalog = new_table(store), Catalog(str(store))
     for n in range(1, n_versions + 1):
@@ -39,8 +40,14 @@ def gather_always(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "SPARE_FRAGMENTS", 0)
 
 
-def data_of(table: Table) -> Path:
-    return Path(table.uri) / "data"
+def data_of(table: Table) -> set[str]:
+    """Its data files, those of no version too."""
+    folder = f"{table.uri}/data"
+    return {f"{folder}/{name}" for name in files.of(folder).names(folder)}
+
+
+def bytes_of(table: Table) -> int:
+    return sum(files.of(path).size_bytes(path) or 0 for path in data_of(table))
 
 
 def promote(catalog: Catalog, version: int) -> None:
@@ -66,8 +73,8 @@ def maintain(table: Table, catalog: Catalog, now: datetime, versions: int = 99) 
     return retired
 
 
-def test_gathered_fragments_are_the_same_version_and_its_tags_go_along(tmp_path: Path) -> None:
-    table, catalog = fill(tmp_path)
+def test_gathered_fragments_are_the_same_version_and_its_tags_go_along(store: str) -> None:
+    table, catalog = fill(store)
     before = catalog.versions("papers")[-1]
     table.open().tags.create("mine", before.lance_version)
     reader = table.open(before.lance_version)
@@ -90,6 +97,23 @@ def test_gathered_fragments_are_the_same_version_and_its_tags_go_along(tmp_path:
     assert reader.count_rows() == len(reader.to_table()) == 6
 
 
+def test_tags_whose_answers_are_lost_are_moved_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, catalog = fill(tmp_path)
+    for name in ("create", "update"):
+        real = getattr(Tags, name)
+
+        def lossy(tags: Tags, tag: str, version: int, real: Any = real) -> None:
+            real(tags, tag, version)
+            raise OSError("request timed out")
+
+        monkeypatch.setattr(Tags, name, lossy)
+    maintenance.gather(table, catalog, now=NOW)
+    assert catalog.tags(catalog.versions("papers")[-1]) == ["run-r6"]
+    assert contents(table, catalog) == expected(range(1, 7))
+
+
 def test_runs_go_on_from_gathered_fragments(tmp_path: Path) -> None:
     table, catalog = fill(tmp_path)
     maintain(table, catalog, NOW)
@@ -98,8 +122,8 @@ def test_runs_go_on_from_gathered_fragments(tmp_path: Path) -> None:
     assert contents(table, catalog) == expected(range(1, 8))
 
 
-def test_what_nothing_holds_is_let_go_and_its_files_an_hour_later(tmp_path: Path) -> None:
-    table, catalog = fill(tmp_path)
+def test_what_nothing_holds_is_let_go_and_its_files_an_hour_later(store: str) -> None:
+    table, catalog = fill(store)
     for version in (6, 1, 6, 2, 3):
         promote(catalog, version)
     four = catalog.versions("papers")[3]
@@ -164,11 +188,11 @@ def test_old_files_go_and_freed_bytes_are_counted(
     monkeypatch.setattr(maintenance, "GRACE", timedelta(microseconds=1))
     table, catalog = fill(tmp_path)
     maintain(table, catalog, NOW, versions=1)
-    n_files = len(list(data_of(table).iterdir()))
+    n_files = len(data_of(table))
     freed = maintenance.clean(table, catalog, now=LATER)
     assert freed > 0
     assert n_files == 6  # that of the first version alone is gone already
-    assert len(list(data_of(table).iterdir())) == 1
+    assert len(data_of(table)) == 1
     assert contents(table, catalog) == expected([6])
 
 
@@ -224,11 +248,11 @@ def test_a_few_new_rows_do_not_copy_a_table(
     monkeypatch.setattr(maintenance, "SPARE_FRAGMENTS", 16)
     table, catalog = new_table(tmp_path), Catalog(str(tmp_path))
     catalog.add_version(table, put(table, "r0", {str(n): n % 90 for n in range(5_000)}))
-    before = sum(path.stat().st_size for path in data_of(table).iterdir())
+    before = bytes_of(table)
     for n in range(20):
         catalog.add_version(table, put(table, f"new{n}", {f"x{n}": 1}))
         maintain(table, catalog, NOW)
-    after = sum(path.stat().st_size for path in data_of(table).iterdir())
+    after = bytes_of(table)
     assert 2 * before < after < 2.5 * before  # gathered once, at the seventeenth
     put(table, "half", {}, removed=tuple(str(n) for n in range(2_500)))
     heal(table, catalog)
@@ -240,9 +264,9 @@ def test_a_run_after_a_kill_brings_gathered_files_to_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table, _ = fill(tmp_path)
-    known = set(data_of(table).iterdir())
+    known = data_of(table)
     table.open().optimize.compact_files()
-    (gathered,) = set(data_of(table).iterdir()) - known
+    (gathered,) = data_of(table) - known
     synced: set[str] = set()
 
     def note(there: LocalFiles, locations: Iterable[str], *, missing_ok: bool = False) -> None:
@@ -251,7 +275,7 @@ def test_a_run_after_a_kill_brings_gathered_files_to_the_disk(
     monkeypatch.setattr(LocalFiles, "sync", note)
     version = put(table, "r7", {"7": 7})
     manifests = [swap.manifest_path(table.uri, n) for n in range(1, version + 1)]
-    assert {str(gathered), *manifests} <= synced
+    assert {gathered, *manifests} <= synced
 
 
 def test_an_older_manifest_that_a_power_cut_emptied_does_not_stop_upkeep(tmp_path: Path) -> None:
@@ -320,12 +344,10 @@ for n in range(15):
 """
 
 
-def test_a_catalog_that_is_tidied_while_others_append_loses_nothing(tmp_path: Path) -> None:
-    catalog = Catalog(str(tmp_path))
+def test_a_catalog_that_is_tidied_while_others_append_loses_nothing(store: str) -> None:
+    catalog = Catalog(store)
     catalog.put_config("papers", "f", {"n": 0})
-    writers = [
-        subprocess.Popen([sys.executable, "-c", APPENDS, str(tmp_path), str(n)]) for n in range(2)
-    ]
+    writers = [subprocess.Popen([sys.executable, "-c", APPENDS, store, str(n)]) for n in range(2)]
     n_tidied = 0
     while any(writer.poll() is None for writer in writers):
         catalog.tidy(timedelta(hours=1))
@@ -333,7 +355,7 @@ def test_a_catalog_that_is_tidied_while_others_append_loses_nothing(tmp_path: Pa
     assert [writer.returncode for writer in writers] == [0, 0]
     assert n_tidied > 5
     catalog.tidy(timedelta(microseconds=1))
-    log = lance.dataset(str(tmp_path / "_catalog" / "log.lance"))
+    log = lance.dataset(layout.log_uri(store))
     assert log.count_rows() == 1 + 2 * 15
     assert len(log.get_fragments()) == 1
     assert catalog.config("space1").config == {"n": 14}  # type: ignore[union-attr]

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+import lance
 import lancedb
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ from tasks.digests import digest_text, to_array
 from tasks.errors import ConfigError, StoreError
 from tasks.store import fragments
 from tasks.store.rows import merge_metadata, metadata_schema, row_schema
-from tasks.store.table import Table
+from tasks.store.table import Table, create
 from tests.tables import change, content, new_table, put, rows, vector
 
 INTEGERS = [pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32()]
@@ -113,6 +114,16 @@ def test_layouts_of_one_type_are_one_type_and_nulls_fit_any() -> None:
     change_ = merge_metadata(table, incoming)
     assert (change_.schema, change_.added, change_.widened) == (table, (), ())
     assert merge_metadata(table, one(pa.date32(), "d")).schema.names == ["a", "b", "c", "d"]
+
+
+def test_a_dataset_is_made_once_by_whoever_says_the_same_of_it(store: str) -> None:
+    uri = f"{store}/made.lance"
+    schema = pa.schema([("a", pa.string())], {b"key": b"value"})
+    for _ in range(2):
+        create(uri, schema)
+    assert lance.dataset(uri).version == 1
+    with pytest.raises(StoreError, match=r"^creating .*made\.lance failed"):
+        create(uri, schema.with_metadata({b"key": b"other"}))
 
 
 def test_added_and_widened_columns_keep_rows_and_their_addresses(tmp_path: Path) -> None:
