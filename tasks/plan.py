@@ -25,6 +25,7 @@ from tasks.scanned import Scanned
 from tasks.shares import Shares, share
 from tasks.store import quarantine
 from tasks.store.diff import Outcome
+from tasks.store.rows import merge_metadata
 
 
 @dataclass(frozen=True)
@@ -117,11 +118,13 @@ def plan(run: Run) -> Plan:
             break
         unread -= losers  # another file claims an id of theirs: they are part of the change
     work = Work(reading.scanned, head, compared, reading.types)
-    held = () if dataset is None else dataset.schema.names
+    columns = pa.schema([]) if dataset is None else dataset.schema
+    if run.has_versions:  # else the table binds nobody: encode makes it anew if need be
+        merge_metadata(columns, reading.types)
     run.notes += [
         f"metadata column {name!r} is null in all records, and is left out: is it its name?"
         for name in reading.empty
-        if name not in held
+        if name not in columns.names
     ]
     kept = [known.entries[listing.files[n].key] for n in sorted(unread)]
     uris = {entry.uri for entry in kept}

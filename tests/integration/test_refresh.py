@@ -280,6 +280,21 @@ def test_a_metadata_column_of_another_type_is_refused(corpus: Path, store: Path)
     assert open_space("notes", str(store)).version == 1
 
 
+def test_a_column_of_another_type_than_the_table_has_is_refused_by_the_plan(
+    corpus: Path, store: Path
+) -> None:
+    os.utime(corpus / "a.jsonl", (1e9, 1e9))  # not read again: the table alone knows its types
+    table = refresh(config(corpus), store)["table"]
+    rows: list[Row] = [
+        {"id": "b", "text": "b", "year": "last year"},
+        {"id": None, "text": "", "year": None},
+    ]
+    write_jsonl(corpus / "b.jsonl", rows)
+    with pytest.raises(ConfigError, match=r"'year' is int64 in the table and string in the source"):
+        refresh(config(corpus), store)
+    assert quarantine.read(str(store), table) == []
+
+
 def test_another_encoder_is_refused_by_run(corpus: Path, store: Path) -> None:
     refresh(config(corpus), store)
     with pytest.raises(ConfigError, match="vectorline backfill"):
