@@ -60,7 +60,9 @@ def file_entries(
         return np.bincount(reading.scanned.files[places], minlength=n)
 
     tombstones, duplicates, bad = counts(Outcome.TOMBSTONE), counts(Outcome.DUPLICATE), counts(*BAD)
-    conflicts = counts(Outcome.CONFLICT)
+    judged = compared.origin[compared.present.judged & (compared.origin >= 0)]
+    claims = np.bincount(reading.scanned.files[judged], minlength=n)  # of ids that no row shows
+    shared = duplicates + counts(Outcome.CONFLICT) + claims + tombstones + kept
     retried = {
         reading.scanned.files[place] for place, entry in reading.scanned.problems if entry.transient
     }
@@ -71,7 +73,6 @@ def file_entries(
         if number in reading.unreadable:
             entries.append(FileEntry(one.file.uri, one.source, "", 1, 0, 1, entangled=True))
             continue
-        shared = duplicates[number] + conflicts[number] + tombstones[number] + kept[number] > 0
         entries.append(
             FileEntry(
                 uri=one.file.uri,
@@ -80,7 +81,7 @@ def file_entries(
                 records=int(records[number] - tombstones[number]),
                 duplicates=int(duplicates[number]),
                 quarantined=int(bad[number]),
-                entangled=bool(shared),
+                entangled=bool(shared[number]),
             )
         )
     return entries

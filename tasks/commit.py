@@ -245,6 +245,7 @@ def _write_ledger(run: Run, plan: Plan, encoded: Encoded | None, lance_version: 
         replace(
             one,
             quarantined=one.quarantined + len(late.get(one.uri, ())),
+            entangled=one.entangled or one.uri in late,
             stamp="" if any(entry.transient for entry in late.get(one.uri, ())) else one.stamp,
         )
         for one in plan.files

@@ -32,7 +32,8 @@ class FileEntry:
     """One file's part in the books of the last run.
 
     `entangled` files are read again whenever any file changed: they hold an id that another record
-    has too, or a record that is tried again by each run.
+    has too, or that is taken by a record which only the encoder found to be bad, or a record that
+    is tried again by each run.
     """
 
     uri: str

@@ -379,6 +379,20 @@ def test_a_record_that_was_encoded_to_nothing_keeps_its_id(corpus: Path, store: 
     assert (again["new_version"], again["encoded"]) == (False, 0)
 
 
+def test_a_record_that_was_encoded_to_nothing_keeps_its_id_while_its_file_is_not_read(
+    corpus: Path, store: Path
+) -> None:
+    settings = config(corpus, encoder={"use": "tests.encoders:BlindEncoder"})
+    write_jsonl(corpus / "b.jsonl", [{"id": "b", "text": "blind spot", "year": 1}])
+    for name in ("a", "b"):
+        os.utime(corpus / f"{name}.jsonl", (1e9, 1e9))
+    refresh(settings, store)
+    for n in range(2):
+        write_jsonl(corpus / f"c{n}.jsonl", [{"id": "b", "text": f"fine {n}", "year": 1}])
+        made = refresh(settings, store)
+        assert books(made) == {"read": 302 + n, "unchanged": 300, "quarantined": 2 + n}
+
+
 def test_the_data_digest_of_a_version_is_that_of_its_rows(corpus: Path, store: Path) -> None:
     settings = config(corpus, encoder={"use": "tests.encoders:BlindEncoder"})
     refresh(settings, store)
