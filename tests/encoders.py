@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -29,6 +30,22 @@ class BlindEncoder(HashingEncoder):
         vectors = super().encode([pair[1] for pair in pairs])  # type: ignore[index]
         vectors[[pair[0] for pair in pairs]] = 0  # type: ignore[index]
         return vectors
+
+
+class AilingEncoder(BlindEncoder):
+    """Is blind while it is `ill`, and can be cured; notes what it has `seen`."""
+
+    ill = False
+    seen: ClassVar[list[str]] = []
+
+    def prepare(self, contents: Sequence[str]) -> list[Prepared]:
+        self.seen.extend(contents)
+        return super().prepare(contents)
+
+    def encode(self, items: Sequence[Prepared]) -> Vectors:
+        if self.ill:
+            return super().encode(items)
+        return HashingEncoder.encode(self, [item.payload[1] for item in items])  # type: ignore[index]
 
 
 class NanEncoder(HashingEncoder):
