@@ -8,12 +8,25 @@ from schemas.quarantine import QuarantineEntry
 
 
 class WrittenFile(BaseModel):
-    """A data file below the table's `data` folder, as long as it was when it was written."""
+    """A data file below the table's `data` folder, as it was when it was written.
+
+    `digest` is the blake2b-128 of its bytes, in hex.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str
     size_bytes: int
+    digest: str
+
+
+class FileList(BaseModel):
+    """Data files that were written together: by a run, a change of columns, or upkeep."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    files: tuple[WrittenFile, ...]
 
 
 class WrittenFragment(BaseModel):

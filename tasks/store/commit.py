@@ -12,7 +12,7 @@ from lance.fragment import FragmentMetadata
 from schemas.receipt import WrittenFragment
 from tasks import failpoints
 from tasks.errors import StoreError
-from tasks.store import files
+from tasks.store import checksums, files
 from tasks.store.files import store_error
 from tasks.store.fragments import data_path
 from tasks.store.swap import RUN_ID, find_run, settle, swap
@@ -53,6 +53,8 @@ def commit(table: Table, change: Change) -> int:
         _check_files(table, change)
         _check_books(base, change)
         updated, removed = _remove(table, base, change)
+        files = (file for fragment in change.fragments for file in fragment.files)
+        checksums.keep(table.store_uri, table.name, change.run_id, files)
         failpoints.reach("before-commit")
         new = [FragmentMetadata.from_json(fragment.metadata) for fragment in change.fragments]
         version = swap(base, new, _properties(change), updated=updated, removed=removed)

@@ -16,6 +16,7 @@ from typing import Protocol
 from tasks.errors import StoreError
 from tasks.store.layout import bucket_of, is_local
 
+BLOCK_BYTES = 2**20
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -27,6 +28,9 @@ class Files(Protocol):
 
     def read(self, location: str) -> bytes | None:
         """What a file holds; None if there is none."""
+
+    def blocks(self, location: str) -> Iterator[bytes]:
+        """What a file holds, piece by piece; for files that are large, and are there."""
 
     def write(self, location: str, text: str) -> None:
         """Makes or replaces a file, durably, whole or not at all."""
@@ -46,8 +50,11 @@ class Files(Protocol):
     def remove(self, locations: Iterable[str]) -> None:
         """Removes files; those that are gone already are no error."""
 
-    def remove_folder(self, folder: str) -> None:
-        """Removes a folder and all that is in it."""
+    def remove_folder(self, folder: str) -> int:
+        """Removes a folder and all that is in it, durably; gives the bytes that are free now.
+
+        One that is gone already is no error.
+        """
 
     def sync(self, locations: Iterable[str], *, missing_ok: bool = False) -> None:
         """Makes files durable that Lance wrote, with the folders that name them.
@@ -67,6 +74,12 @@ class LocalFiles:
         with _told(f"reading {location}"), contextlib.suppress(FileNotFoundError):
             return Path(location).read_bytes()
         return None
+
+    def blocks(self, location: str) -> Iterator[bytes]:
+        """Of a mebibyte."""
+        with _told(f"reading {location}"), Path(location).open("rb") as file:
+            while block := file.read(BLOCK_BYTES):
+                yield block
 
     def write(self, location: str, text: str) -> None:
         """By a draft beside it, which takes its name."""
@@ -113,10 +126,16 @@ class LocalFiles:
             with _told(f"removing {location}"):
                 Path(location).unlink(missing_ok=True)
 
-    def remove_folder(self, folder: str) -> None:
+    def remove_folder(self, folder: str) -> int:
         """File by file."""
+        path = Path(folder)
+        if not path.exists():
+            return 0
         with _told(f"removing {folder}"):
-            shutil.rmtree(folder)
+            size_bytes = sum(one.stat().st_size for one in path.rglob("*") if one.is_file())
+            shutil.rmtree(path)
+            _sync([path.parent])
+        return size_bytes
 
     def sync(self, locations: Iterable[str], *, missing_ok: bool = False) -> None:
         """By fsync, which takes 50 microseconds where the file is on the disk already."""
@@ -157,6 +176,15 @@ def store_error(error: Exception, doing: str) -> StoreError:
             "free some space and run again"
         )
     return StoreError(f"{doing} failed: {text}")
+
+
+@contextlib.contextmanager
+def lance_errors(doing: str) -> Iterator[None]:
+    """Lets what Lance and Arrow raise over damaged files be a StoreError."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        raise store_error(error, doing) from error
 
 
 @contextlib.contextmanager

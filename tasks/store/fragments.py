@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 from lance.file import LanceFileReader
 from lance.fragment import FragmentMetadata, write_fragments
 
-from schemas.receipt import WrittenFile, WrittenFragment
+from schemas.receipt import WrittenFragment
 from tasks import failpoints
 from tasks.digests import Digests
-from tasks.store import files
+from tasks.store import checksums, files
 from tasks.store.files import store_error
 from tasks.store.rows import HASH, to_digests
 from tasks.store.table import VECTOR_COLUMNS, Table
@@ -40,7 +40,7 @@ def write(table_uri: str, rows: pa.Table) -> list[WrittenFragment]:
         )
     except (OSError, ValueError) as error:
         raise store_error(error, f"writing rows to {table_uri}") from error
-    return [_written(fragment) for fragment in fragments]
+    return [_written(table_uri, fragment) for fragment in fragments]
 
 
 def vector_files(table: Table, lance_versions: Iterable[int]) -> list[str]:
@@ -146,11 +146,8 @@ def data_path(table_uri: str, name: str) -> str:
     return f"{table_uri}/data/{name}"
 
 
-def _written(fragment: FragmentMetadata) -> WrittenFragment:
-    written = tuple(
-        WrittenFile(path=file.path, size_bytes=int(file.file_size_bytes or 0))
-        for file in fragment.files
-    )
+def _written(table_uri: str, fragment: FragmentMetadata) -> WrittenFragment:
+    written = tuple(checksums.look_at(data_path(table_uri, file.path)) for file in fragment.files)
     return WrittenFragment(
         metadata=json.dumps(fragment.to_json()), rows=fragment.num_rows, files=written
     )

@@ -2,7 +2,7 @@
 
 import uuid
 
-from tasks.store import files, layout, maintenance, receipts
+from tasks.store import checksums, files, layout, maintenance, receipts
 from tasks.store.catalog import Catalog
 from tasks.store.commit import tag_run
 from tasks.store.swap import RUN_ID, runs, settle
@@ -16,7 +16,8 @@ def heal(table: Table, catalog: Catalog) -> list[str]:
 
     Called under its lease, before anything is planned. Broken newest manifests of the table, its
     snapshots and the catalog are moved aside; commits after the last catalog row get their tags and
-    rows, gathered versions their place; receipts that a commit took are dropped.
+    rows, gathered versions their place; files of the head get their digests; receipts that a commit
+    took are dropped.
     """
     folder = layout.states_folder(table.store_uri)
     names = files.of(folder).names(folder)
@@ -30,6 +31,7 @@ def heal(table: Table, catalog: Catalog) -> list[str]:
         return done
     done += _finish_commits(table, catalog)
     done += maintenance.finish_moves(table, catalog)
+    _digest_files_of_head(table, catalog)
     _drop_taken_receipts(table)
     return done
 
@@ -59,13 +61,8 @@ def mend_head(uri: str) -> list[str]:
 
 
 def _finish_commits(table: Table, catalog: Catalog) -> list[str]:
-    known = [
-        entry.lance_version
-        for entry in catalog.versions(table.settings().space)
-        if entry.table == table.name
-    ]
     done = []
-    for version, properties in runs(table.uri, max(known, default=0)):
+    for version, properties in runs(table.uri, _newest_known(table, catalog)):
         settle(table.uri, version)
         tag_run(table, properties[RUN_ID], version)
         entry = catalog.add_version(table, version)
@@ -74,6 +71,20 @@ def _finish_commits(table: Table, catalog: Catalog) -> list[str]:
             f"before its catalog row: it is version {entry.version} of {entry.space}"
         )
     return done
+
+
+def _digest_files_of_head(table: Table, catalog: Catalog) -> None:
+    """What changes columns or gathers fragments may have been killed before it came to that."""
+    head = table.open()
+    if head.version != _newest_known(table, catalog):
+        checksums.complete(table.store_uri, table.name, head)
+
+
+def _newest_known(table: Table, catalog: Catalog) -> int:
+    """The Lance version of the table's newest version in the catalog; 0 if it has none."""
+    versions = catalog.versions(table.settings().space)
+    own = (entry.lance_version for entry in versions if entry.table == table.name)
+    return max(own, default=0)
 
 
 def _drop_taken_receipts(table: Table) -> None:

@@ -6,6 +6,7 @@ _state/<table>.<name>.lance               snapshots that belong to a table
 _leases/<table>.lock                      on a local disk
 _leases/<table>.lease/<token>.json        on an object store
 runs/<table>/receipts/<run>.<session>.<job>.<attempt>.json
+runs/<table>/files/<run, or a random name>.json
 runs/<table>/<run>/manifest.json
 """
 
@@ -90,11 +91,21 @@ def lease_folder(store_uri: str, table: str) -> str:
     return f"{root(store_uri)}/_leases/{table}.lease"
 
 
+def runs_folder(store_uri: str) -> str:
+    """The folder with one for each table: what runs leave behind."""
+    return f"{root(store_uri)}/runs"
+
+
 def receipts_folder(store_uri: str, table: str) -> str:
     """The folder of a table's receipts."""
-    return f"{root(store_uri)}/runs/{table}/receipts"
+    return f"{runs_folder(store_uri)}/{table}/receipts"
+
+
+def files_folder(store_uri: str, table: str) -> str:
+    """The folder of the lists of a table's data files."""
+    return f"{runs_folder(store_uri)}/{table}/files"
 
 
 def manifest_path(store_uri: str, table: str, run_id: str) -> str:
     """The file of a run's manifest."""
-    return f"{root(store_uri)}/runs/{table}/{run_id}/manifest.json"
+    return f"{runs_folder(store_uri)}/{table}/{run_id}/manifest.json"

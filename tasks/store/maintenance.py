@@ -19,7 +19,7 @@ from lance import LanceDataset
 from schemas.catalog import VersionEntry
 from tasks import failpoints
 from tasks.errors import StoreError
-from tasks.store import files
+from tasks.store import checksums, files
 from tasks.store.catalog import Catalog
 from tasks.store.commit import RUN_TAG, tag_path, tag_run
 from tasks.store.files import store_error
@@ -98,6 +98,7 @@ def clean(table: Table, catalog: Catalog, *, now: datetime) -> int:
         done = table.open().cleanup_old_versions(GRACE, error_if_tagged_old_versions=False)
     except (OSError, ValueError) as error:
         raise store_error(error, f"cleaning up table {table.name!r}") from error
+    checksums.tidy(table.store_uri, table.name, table.uri)
     return int(done.bytes_removed)
 
 
@@ -119,8 +120,8 @@ def gather(table: Table, catalog: Catalog, *, now: datetime) -> Gathered:
     rows = max(1, FRAGMENT_BYTES // (4 * table.settings().dim))
     if head.version == before.version and not _pays(before, rows):
         return unchanged
-    own_ids = _row_ids(before)
-    if head.version != before.version and not np.array_equal(_row_ids(head), own_ids):
+    own_ids = row_ids(before)
+    if head.version != before.version and not np.array_equal(row_ids(head), own_ids):
         raise StoreError(
             f"the head of table {table.name!r}, Lance version {head.version}, has other rows than "
             f"version {latest.version} of {space}, which no run of vectorline made: "
@@ -134,7 +135,7 @@ def gather(table: Table, catalog: Catalog, *, now: datetime) -> Gathered:
     after = table.open()
     if after.version == before.version:
         return unchanged
-    if not np.array_equal(own_ids, _row_ids(after)):
+    if not np.array_equal(own_ids, row_ids(after)):
         before.restore()  # type: ignore[no-untyped-call]
         settle(table.uri, table.open().version)
         raise StoreError(
@@ -142,6 +143,7 @@ def gather(table: Table, catalog: Catalog, *, now: datetime) -> Gathered:
             "it is as it was before: please report this"
         )
     settle(table.uri, after.version)
+    checksums.complete(table.store_uri, table.name, after)
     _tag(table, f"replaced-{latest.lance_version}-{int(now.timestamp())}", latest.lance_version)
     _tag(table, f"{RUN_TAG}{latest.run_id}", after.version)
     failpoints.reach("compaction-tag")
@@ -163,7 +165,7 @@ def finish_moves(table: Table, catalog: Catalog) -> list[str]:
             continue
         what = f"version {entry.version} of {entry.space}: Lance version {entry.lance_version}"
         if not np.array_equal(
-            _row_ids(table.open(entry.lance_version)), _row_ids(table.open(target))
+            row_ids(table.open(entry.lance_version)), row_ids(table.open(target))
         ):
             _tag(table, name, entry.lance_version)
             done.append(f"{what} got its tag {name} back, which was on other rows")
@@ -195,7 +197,7 @@ def _pays(dataset: LanceDataset, rows: int) -> bool:
     return len(fragments) > live // rows + SPARE_FRAGMENTS or physical - live > DELETED * physical
 
 
-def _row_ids(dataset: LanceDataset) -> npt.NDArray[np.uint64]:
+def row_ids(dataset: LanceDataset) -> npt.NDArray[np.uint64]:
     """Lance's ids of all rows, sorted: one stands for the same content for ever."""
     ids = dataset.to_table(columns=[], with_row_id=True)["_rowid"].to_numpy()
     return np.sort(ids)

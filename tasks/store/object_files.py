@@ -57,6 +57,12 @@ class ObjectFiles:
             return bytes(self.client.get(self._key(location)).bytes())
         return None
 
+    def blocks(self, location: str) -> Iterator[bytes]:
+        """As they come, in one request."""
+        with self._told("reading", location):
+            for block in self.client.get(self._key(location)).stream():
+                yield bytes(block)
+
     def write(self, location: str, text: str) -> None:
         """In one request."""
         with self._told("writing", location):
@@ -104,11 +110,12 @@ class ObjectFiles:
         with self._told("removing files of", self.bucket_url):
             self.client.delete([self._key(location) for location in locations])
 
-    def remove_folder(self, folder: str) -> None:
+    def remove_folder(self, folder: str) -> int:
         """All objects below it."""
         with self._told("removing", folder):
             below = self.client.list(self._key(folder)).collect()
             self.client.delete([one["path"] for one in below])
+        return sum(one["size"] for one in below)
 
     def sync(self, locations: Iterable[str], *, missing_ok: bool = False) -> None:
         """Nothing to do."""

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from schemas.table import TableSettings
 from tasks.digests import Digests, digest_text, to_array
 from tasks.errors import StoreError
-from tasks.store import files, layout
+from tasks.store import checksums, files, layout
 from tasks.store.files import store_error
 from tasks.store.formats import parse
 from tasks.store.rows import MetadataChange, to_digests
@@ -96,6 +96,7 @@ class Table:
                 dataset.add_columns(pa.schema(list(change.added)))
             if change.widened:
                 _widen(dataset, change.widened)
+                checksums.complete(self.store_uri, self.name, dataset)
         except (OSError, ValueError) as error:
             raise store_error(error, f"changing the columns of table {self.name!r}") from error
         return dataset.version

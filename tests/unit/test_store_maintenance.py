@@ -13,9 +13,10 @@ import lance
 import pytest
 from lance.dataset import DatasetOptimizer, Tags
 
+from schemas.receipt import WrittenFile
 from tasks import failpoints
 from tasks.errors import ConfigError, StoreError
-from tasks.store import files, layout, maintenance, swap
+from tasks.store import checksums, files, layout, maintenance, swap
 from tasks.store.catalog import Catalog
 from tasks.store.files import LocalFiles
 from tasks.store.heal import heal
@@ -63,6 +64,15 @@ def contents(table: Table, catalog: Catalog) -> dict[int, dict[str, int]]:
 
 def expected(numbers: Sequence[int]) -> dict[int, dict[str, int]]:
     return {n: {str(m): m for m in range(1, n + 1)} | {"1": n} for n in numbers}
+
+
+def listed(table: Table) -> dict[str, WrittenFile]:
+    return checksums.known(table.store_uri, table.name)
+
+
+def there(table: Table) -> dict[str, WrittenFile]:
+    folder = f"{table.uri}/data"
+    return {name: checksums.look_at(f"{folder}/{name}") for name in files.of(folder).names(folder)}
 
 
 def maintain(table: Table, catalog: Catalog, now: datetime, versions: int = 99) -> list[int]:
@@ -180,6 +190,23 @@ def test_young_versions_and_the_newest_of_a_table_stay(tmp_path: Path) -> None:
     old = NOW + timedelta(days=2)
     assert maintenance.retire(table, catalog, versions=4, days=1, now=old) == [1, 2]
     assert maintenance.retire(table, catalog, versions=1, days=1, now=old) == [3, 4, 5]
+
+
+def test_digests_of_gathered_files_are_listed_and_those_of_files_that_went_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "GRACE", timedelta(microseconds=1))
+    table, catalog = fill(tmp_path)
+    lists = Path(layout.files_folder(table.store_uri, table.name))
+    assert (listed(table), len(list(lists.iterdir()))) == (there(table), 6)
+    maintain(table, catalog, NOW, versions=1)
+    assert len(list(lists.iterdir())) == 2  # all in one, and that of the file that was made then
+    maintenance.clean(table, catalog, now=LATER)
+    assert len(listed(table)) == 1
+    assert (listed(table), len(list(lists.iterdir()))) == (there(table), 1)
+    before = [(path, path.stat().st_mtime_ns) for path in lists.iterdir()]
+    maintenance.clean(table, catalog, now=LATER)
+    assert [(path, path.stat().st_mtime_ns) for path in lists.iterdir()] == before
 
 
 def test_old_files_go_and_freed_bytes_are_counted(
@@ -333,6 +360,7 @@ def test_upkeep_killed_at_any_step_is_finished_by_the_next_one(
         assert contents(table, catalog) == expected(left)
     assert catalog.resolve("papers", "mine").version == 6
     assert len(table.open().get_fragments()) == 1
+    assert listed(table) == there(table)
 
 
 APPENDS = """

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from schemas.table import RESERVED
 from tasks.digests import digest_text, to_array
 from tasks.errors import ConfigError, StoreError
-from tasks.store import fragments
+from tasks.store import checksums, fragments, layout
+from tasks.store.catalog import Catalog
+from tasks.store.heal import heal
 from tasks.store.rows import merge_metadata, metadata_schema, row_schema
 from tasks.store.table import Table, create
 from tests.tables import change, content, new_table, put, rows, vector
@@ -144,6 +146,15 @@ def test_added_and_widened_columns_keep_rows_and_their_addresses(tmp_path: Path)
     ]
     assert set(metadata_schema(table.open().schema)) == set(change_.schema)
     assert table.settings().space == "papers"
+    folder = Path(table.uri, "data")
+    written = {path.name: checksums.look_at(str(path)) for path in folder.iterdir()}
+    assert checksums.known(table.store_uri, table.name) == written
+    # Of a process that was killed before it came to that: the next one does it.
+    for path in Path(layout.files_folder(table.store_uri, table.name)).iterdir():
+        path.unlink()
+    heal(table, Catalog(table.store_uri))
+    assert len(written) == 4
+    assert checksums.names(table.open()) == checksums.known(table.store_uri, table.name).keys()
     put(table, "three", {"a": 5})
     assert content(table) == {"a": 5, "b": 3, "c": 4}
     again = merge_metadata(table.open().schema, incoming)
