@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 DEFAULT_STORE = "./vectors"
-USAGE, INTERRUPTED = 2, 130
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 EPILOG = """exit codes: 0 done, 1 failed, 2 bad usage or config, 3 a gate said no, 130 interrupted
 A version V is a number, a tag, `serving`, `latest` or a time such as 2026-05-01T12:00."""
@@ -97,7 +97,8 @@ def _space_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> N
     maintain = command(
         "maintain", "gather small fragments, let old versions go, remove their files"
     )
-    for parser in (versions, show, diff, promote, rollback, quarantine, maintain):
+    verify = command("verify", "check that a space is what the store says of it")
+    for parser in (versions, show, diff, promote, rollback, quarantine, maintain, verify):
         parser.add_argument("space", metavar="SPACE")
     show.add_argument("version", nargs="?", default="serving", metavar="V")
     diff.add_argument("before", metavar="A", help="a version")
@@ -112,6 +113,12 @@ def _space_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> N
         "--config", metavar="CONFIG", help="its `retention`, not the last committed config's"
     )
     _wait(maintain)
+    verify.add_argument(
+        "--version", metavar="V", help="this one alone (default: all; rows of serving and latest)"
+    )
+    verify.add_argument(
+        "--all", action="store_true", help="encode all texts again, not a thousand of each version"
+    )
 
 
 def _wait(parser: argparse.ArgumentParser) -> None:
@@ -178,4 +185,5 @@ def _execute(args: argparse.Namespace) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    return 0
+    bad = args.command == "verify" and isinstance(result, dict) and not result["ok"]
+    return FAILED if bad else 0

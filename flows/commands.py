@@ -226,6 +226,16 @@ def _diff(args: argparse.Namespace) -> dict[str, Any]:
     return {"space": args.space, "from": before.version, "to": after.version, **found}
 
 
+def _verify(args: argparse.Namespace) -> dict[str, Any]:
+    from flows.terminal import quiet
+    from tasks.verify import verify
+
+    with quiet():
+        found = verify(args.store, args.space, args.version, all_rows=args.all)
+    checks = [asdict(check) for check in found]
+    return {"space": args.space, "ok": all(check["ok"] for check in checks), "checks": checks}
+
+
 def _promote(args: argparse.Namespace) -> dict[str, Any]:
     catalog = Catalog(args.store)
     version = catalog.resolve(args.space, args.version).version
@@ -304,4 +314,5 @@ COMMANDS = {
     "rollback": _rollback,
     "quarantine": _quarantine,
     "maintain": _maintain,
+    "verify": _verify,
 }

@@ -211,7 +211,7 @@ def _quarantine(args: argparse.Namespace, result: list[dict[str, Any]]) -> None:
     print(f"\nto try them all again: {result[0]['replay']}")
 
 
-def _doctor(args: argparse.Namespace, result: dict[str, Any]) -> None:
+def _checks(args: argparse.Namespace, result: dict[str, Any]) -> None:
     for check in result["checks"]:
         print(f"{'ok ' if check['ok'] else 'BAD'}  {check['name']:<24}{check['detail']}")
 
@@ -238,7 +238,7 @@ def _maintain(args: argparse.Namespace, result: dict[str, Any]) -> None:
 
 RENDER: dict[str, Callable[[argparse.Namespace, Any], None]] = {
     "init": _init,
-    "doctor": _doctor,
+    "doctor": _checks,
     "plan": _plan,
     "run": _run,
     "backfill": _run,
@@ -251,4 +251,5 @@ RENDER: dict[str, Callable[[argparse.Namespace, Any], None]] = {
     "rollback": _moved,
     "quarantine": _quarantine,
     "maintain": _maintain,
+    "verify": _checks,
 }

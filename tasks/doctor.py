@@ -10,13 +10,13 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from tasks.check import Check
 from tasks.encoders.devices import best_device, choose_precision
 from tasks.encoders.hub import DEFAULT_MODEL
 from tasks.encoders.sentence_transformers import SentenceTransformersEncoder
@@ -27,15 +27,6 @@ from tasks.store.lease import lease
 ENOUGH_DISK_BYTES = 2**30
 ENOUGH_SHARED_MEMORY_BYTES = 256 * 2**20  # Ray's object store; it goes to the slower /tmp otherwise
 GIB = 2**30
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at; `detail` says what was found, and what to do if it is bad."""
-
-    name: str
-    ok: bool
-    detail: str
 
 
 def doctor(store_uri: str = DEFAULT_STORE) -> list[Check]:

@@ -21,12 +21,12 @@ from tasks.errors import ConfigError, EncoderError, StoreError
 from tasks.jobs import VectorFile
 from tasks.plan import Work
 from tasks.run import Run
-from tasks.search import encoder_of
 from tasks.shares import Shares
 from tasks.store import canaries as stored_canaries
 from tasks.store import fragments
 from tasks.store.diff import Indices, find
 from tasks.store.table import Table
+from tasks.table_encoder import encoder_of
 
 
 @dataclass(frozen=True)

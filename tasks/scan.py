@@ -75,7 +75,7 @@ def examine(record: Record, salt: bytes, max_bytes: int) -> Examined:
     if problem is None:
         problem = _content_problem(record.content, len(data), max_bytes) or _id_problem(record.id)
     try:
-        metadata = _digest_metadata(record)
+        metadata = digest_metadata(record.source_uri, record.metadata)
     except (UnicodeEncodeError, OverflowError) as error:
         problem = problem or _metadata_problem(error)
         metadata = NOTHING
@@ -112,16 +112,20 @@ def _metadata_problem(error: Exception) -> Problem:
     return Problem(Reason.INVALID_UTF8, "the metadata hold a lone surrogate")
 
 
-def _digest_metadata(record: Record) -> bytes:
-    if not record.metadata:
-        return digest(record.source_uri.encode())
-    for name, value in record.metadata.items():
+def digest_metadata(source_uri: str, metadata: Mapping[str, Value]) -> bytes:
+    """The digest of a record's metadata and of the file that it comes from.
+
+    Raises OverflowError for an integer beyond 64 bits, UnicodeEncodeError for a lone surrogate.
+    """
+    if not metadata:
+        return digest(source_uri.encode())
+    for name, value in metadata.items():
         if type(value) is int and value not in INT64:
             raise OverflowError(f"{name} = {value} does not fit in 64 bits")
     pairs = json.dumps(
-        record.metadata, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=repr
+        metadata, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=repr
     )
-    return digest(f"{record.source_uri}\n{pairs}".encode())
+    return digest(f"{source_uri}\n{pairs}".encode())
 
 
 def scan(records: Iterable[Record], salt: bytes, max_bytes: int) -> ShardScan:

@@ -4,16 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from schemas.table import TableSettings
-from tasks import plugins
-from tasks.digests import digest_json
-from tasks.encoders import canaries
-from tasks.encoders.base import Encoder, Precision, Vectors
-from tasks.errors import ConfigError, EncoderError
-from tasks.secrets import resolve_secrets
-from tasks.store import canaries as stored_canaries
+from tasks.encoders.base import Vectors
+from tasks.errors import ConfigError
 from tasks.store.rows import metadata_schema, to_matrix
 from tasks.store.space import Hit, Space
+from tasks.table_encoder import load_encoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,23 +65,5 @@ def _vector_of(space: Space, record_id: str) -> Vectors:
 
 def embed_queries(space: Space, texts: list[str]) -> Vectors:
     """Vectors of queries by the very encoder that made the table, row i for text i."""
-    encoder = encoder_of(space.settings)
-    stored = stored_canaries.read(space.store_uri, space.entry.table)
-    encoder.load(Precision(encoder.precision(space.settings.precision)))
-    canaries.check(encoder, stored)
+    encoder = load_encoder(space)
     return encoder.encode(encoder.prepare_query(texts))
-
-
-def encoder_of(settings: TableSettings) -> Encoder:
-    """The table's encoder; refused if what this machine has under its name is another one."""
-    written = dict(settings.encoder)
-    use = str(written.pop("use"))
-    encoder: Encoder = plugins.build("encoders", use, resolve_secrets(written))
-    found = digest_json(encoder.fingerprint()).hex()
-    if found != settings.fingerprint:
-        raise EncoderError(
-            f"the table was made with fingerprint {settings.fingerprint[:12]}, and encoder {use!r} "
-            f"has {found[:12]} here: its weights or settings are others "
-            "than those that made the table"
-        )
-    return encoder

@@ -115,6 +115,10 @@ class Catalog:
             None,
         )
 
+    def configs(self, space: str) -> list[ConfigEntry]:
+        """All configs, oldest first, also those of runs that never came to a version."""
+        return _configs(self._entries(), space)
+
     def put_config(
         self, space: str, fingerprint: str, config: dict[str, object], run_id: str = ""
     ) -> None:

@@ -23,6 +23,7 @@ from typing import IO, Any
 from tasks.encoders import canaries
 from tasks.store.catalog import Catalog
 from tasks.store.space import open_space
+from tasks.verify import verify
 from tests.pipeline import config, write_jsonl
 
 RUN_POINTS = (
@@ -189,6 +190,12 @@ class Trial:
         assert len(content) == rows.num_rows, f"an id stands twice in version {version}"
         return content
 
+    def verify(self) -> None:
+        """All checks of the store itself agree, and none had to leave something out."""
+        for check in verify(str(self.store), "notes"):
+            assert check.ok, check
+            assert "not checked" not in check.detail, check
+
     def repeated(self) -> int:
         """How many contents were encoded more than once since the last change."""
         seen = Counter(self._counts.read_text().splitlines())
@@ -287,6 +294,8 @@ def run_all(folder: Path, kills_each: int, seed: int) -> Outcome:
                     trial.finish()
             try:
                 try_out(trial, outcome, place)
+                if number % ROUNDS == ROUNDS - 1 or number == len(places) - 1:
+                    trial.verify()
             except AssertionError as error:
                 said = (folder / "errors.log").read_text()
                 error.add_note(f"round {number}, killed {place!r}, seed {seed}; {folder}\n{said}")

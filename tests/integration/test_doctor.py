@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.doctor import Check, doctor
+from tasks.check import Check
+from tasks.doctor import doctor
 from tests import s3
 
 

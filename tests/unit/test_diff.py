@@ -1,13 +1,14 @@
 """The comparison of records with rows, against a dictionary that does the same one by one."""
 
 from dataclasses import dataclass
+from random import Random
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.digests import Digests, digest_text, to_array
-from tasks.store.diff import Base, Outcome, Present, diff, find, first_of_each
+from tasks.store.diff import Base, Outcome, Present, data_digest, diff, find, first_of_each
 
 
 @dataclass(frozen=True)
@@ -164,3 +165,14 @@ def test_find_and_first_of_each_name_the_lowest_index() -> None:
     among = digests(["p", "q", "p", "r"])
     assert find(digests(["p", "r", "s"]), among).tolist() == [0, 3, -1]
     assert first_of_each(among).tolist() == [0, 1, 0, 3]
+
+
+@given(tables, st.randoms())
+def test_the_records_of_a_table_have_the_digest_of_the_diff_that_made_it(
+    held: list[Held], random: Random
+) -> None:
+    ones = [One(one.id, one.content, one.metadata) for one in held]
+    made = diff(*arrays([], ones)).data_digest
+    random.shuffle(ones)
+    _, present = arrays([], ones)
+    assert data_digest(present.ids, present.contents, present.metadata) == made

@@ -1,0 +1,39 @@
+"""The encoder that made a table, ready to work on this machine."""
+
+from schemas.table import TableSettings
+from tasks import plugins
+from tasks.digests import digest_json
+from tasks.encoders import canaries
+from tasks.encoders.base import Encoder, Precision
+from tasks.errors import EncoderError
+from tasks.secrets import resolve_secrets
+from tasks.store import canaries as stored_canaries
+from tasks.store.space import Space
+
+
+def load_encoder(space: Space) -> Encoder:
+    """Loaded, and compared with the table's canaries.
+
+    Raises EncoderError if this machine's encoder is not the one that made the table, StoreError if
+    the table's canaries are missing.
+    """
+    encoder = encoder_of(space.settings)
+    stored = stored_canaries.read(space.store_uri, space.entry.table)
+    encoder.load(Precision(encoder.precision(space.settings.precision)))
+    canaries.check(encoder, stored)
+    return encoder
+
+
+def encoder_of(settings: TableSettings) -> Encoder:
+    """The table's encoder; refused if what this machine has under its name is another one."""
+    written = dict(settings.encoder)
+    use = str(written.pop("use"))
+    encoder: Encoder = plugins.build("encoders", use, resolve_secrets(written))
+    found = digest_json(encoder.fingerprint()).hex()
+    if found != settings.fingerprint:
+        raise EncoderError(
+            f"the table was made with fingerprint {settings.fingerprint[:12]}, and encoder {use!r} "
+            f"has {found[:12]} here: its weights or settings are others "
+            "than those that made the table"
+        )
+    return encoder

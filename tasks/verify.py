@@ -1,0 +1,260 @@
+"""Verify: whether a space is what the store says of it. Reads, and writes nothing.
+
+No check stops another one: what goes wrong while something is looked at is what that check says.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+
+from schemas.catalog import VersionEntry
+from schemas.manifest import Manifest
+from tasks import plugins
+from tasks.check import Check
+from tasks.encoders.base import Encoder
+from tasks.errors import VectorlineError
+from tasks.progress import Report, listener
+from tasks.soundness import NAMED, Finding, Rows
+from tasks.store import manifests
+from tasks.store.catalog import Catalog
+from tasks.store.commit import RUN_TAG
+from tasks.store.damage import find_damage
+from tasks.store.files import lance_errors
+from tasks.store.index_check import look_at_indexes
+from tasks.store.maintenance import row_ids
+from tasks.store.space import Space, open_space
+from tasks.store.table import Table
+from tasks.table_encoder import load_encoder
+
+ANEW = (
+    "promote a version that is whole, or bring the store back from a copy; "
+    "`vectorline drop` and a run make the table anew"
+)
+MEND = {
+    "versions": f"a run or `vectorline maintain` mends what a kill left; if not, {ANEW}",
+    "manifests": ANEW,
+    "files": ANEW,
+    "ids": ANEW,
+    "data": ANEW,
+    "texts": ANEW,
+    "metadata": ANEW,
+    "vectors": ANEW,
+    "canaries": "bring back the weights and libraries that made the table",
+    "encoder": ANEW,
+    "indexes": "drop the index, and let `vectorline maintain` build it again",
+}
+"""What to do, by check."""
+ROW_CHECKS = ("ids", "data", "texts", "metadata", "vectors", "encoder", "indexes")
+
+
+def verify(
+    store_uri: str,
+    space: str,
+    version: str | None = None,
+    *,
+    all_rows: bool = False,
+    rng: np.random.Generator | None = None,
+) -> list[Check]:
+    """All checks of one version; with None of the one that serves and of the latest.
+
+    With None, whether all others open, their books and their files besides. `all_rows` encodes all
+    texts again instead of a sample, which is another one each time unless `rng` is given. Raises
+    ConfigError if there is no such version.
+    """
+    catalog = Catalog(store_uri)
+    latest = catalog.resolve(space, version or "latest")
+    serving = catalog.serving(space) if version is None else None
+    entries = catalog.versions(space) if version is None else [latest]
+    found = _Findings()
+    opened: dict[int, Space] = {}
+    for entry in entries:
+        found.look("versions", partial(_open, store_uri, entry, opened), entry)
+    for one in opened.values():
+        found.look("manifests", partial(_manifest, one), one.entry)
+    damaged: set[int] = set()
+    for table in sorted({one.entry.table for one in opened.values()}):
+        own = {n: one for n, one in opened.items() if one.entry.table == table}
+        found.look("files", partial(_files, table, own, damaged))
+    thorough = _Thorough(
+        found, _metadata_names(catalog, space), rng or np.random.default_rng(), all_rows=all_rows
+    )
+    for number, entry in sorted({one.version: one for one in (serving, latest) if one}.items()):
+        if number not in opened:
+            found.skip(entry, "it cannot be opened")
+        else:
+            thorough.look(opened[number], damaged=number in damaged)
+    return found.checks()
+
+
+class _Findings:
+    """What was found, by check."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[tuple[int | None, Finding]]] = {name: [] for name in MEND}
+
+    def look(
+        self, check: str, looking: Callable[[], Finding], entry: VersionEntry | None = None
+    ) -> None:
+        """Looks, at one version or at something else; that it cannot be done is a fault."""
+        version = None if entry is None else entry.version
+        listener.get()(Report(f"verify {check}" + (f" of version {version}" if version else "")))
+        try:
+            with lance_errors("reading it"):
+                found = looking()
+        except VectorlineError as error:
+            found = Finding("", [str(error)])
+        self._found[check].append((version, found))
+
+    def skip(self, entry: VersionEntry, why: str) -> None:
+        """Says of what looks at rows that it was not done."""
+        finding = Finding(f"not checked: {why}")
+        for check in ROW_CHECKS:
+            self.look(check, lambda: finding, entry)
+
+    def checks(self) -> list[Check]:
+        """All, with what to do about those that are not ok."""
+        done = []
+        for check, found in self._found.items():
+            faults = _joined([(version, one) for version, own in found for one in own.faults])
+            looked = _joined([(version, own.looked) for version, own in found])
+            done.append(Check(check, not faults, f"{faults}: {MEND[check]}" if faults else looked))
+        return done
+
+
+def _joined(said: Sequence[tuple[int | None, str]]) -> str:
+    """Sentences, each once, with the versions that it is said of."""
+    of: dict[str, list[int]] = {}
+    for version, sentence in said:
+        of.setdefault(sentence, []).extend([] if version is None else [version])
+    return "; ".join(
+        f"version {_listed(versions)}: {sentence}" if versions else sentence
+        for sentence, versions in of.items()
+    )
+
+
+def _open(store_uri: str, entry: VersionEntry, opened: dict[int, Space]) -> Finding:
+    space = open_space(entry.space, store_uri, entry.version)
+    opened[entry.version] = space
+    tag, tags = f"{RUN_TAG}{entry.run_id}", space.dataset.tags.list()
+    if tag not in tags:
+        return Finding("", [f"its tag {tag} is not there"])
+    target = tags[tag]["version"]
+    if target != entry.lance_version:  # it goes ahead while fragments are gathered
+        other = Table(store_uri, entry.table).open(target)
+        if not np.array_equal(row_ids(other), row_ids(space.dataset)):
+            return Finding("", [f"its tag {tag} is on Lance version {target}, with other rows"])
+    return Finding("opens")
+
+
+def _manifest(space: Space) -> Finding:
+    entry = space.entry
+    manifest = manifests.read(space.store_uri, entry.table, entry.run_id, Manifest)
+    counts = {"the catalog": entry.rows, "its table": space.rows}
+    if manifest is not None:
+        counts = {"its manifest": manifest.rows_after, **counts}
+    faults = []
+    if len({*counts.values()}) > 1:
+        faults.append(", ".join(f"{who} has {count:,} rows" for who, count in counts.items()))
+    if manifest is not None and not manifest.balanced:
+        faults.append("the books in its manifest do not balance")
+    if manifest is not None and manifest.data_digest != entry.data_digest:
+        faults.append("its manifest has another digest of the data than the catalog")
+    missing = "; not checked: its manifest is gone" if manifest is None else ""
+    return Finding(f"{entry.rows:,} rows{missing}", faults)
+
+
+def _files(table: str, versions: dict[int, Space], damaged: set[int]) -> Finding:
+    store_uri = next(iter(versions.values())).store_uri
+    datasets = {number: one.dataset for number, one in versions.items()}
+    damage = find_damage(store_uri, table, datasets)
+    broken = {number for name in damage.faults for number in damage.versions[name]}
+    damaged |= broken
+    looked = f"{len(damage.versions):,} files of {table}"
+    if damage.unlisted:
+        looked += (
+            f"; not checked: {len(damage.unlisted):,} have no digest to be compared with, such as "
+            f"{damage.unlisted[0]}"
+        )
+    if not broken:
+        return Finding(looked)
+    faults = [
+        f"{table}.lance/{name}, of version {_listed(damage.versions[name])}, {fault}"
+        for name, fault in sorted(damage.faults.items())
+    ]
+    more = [f"and {len(faults) - NAMED:,} more files"] if len(faults) > NAMED else []
+    whole = _listed(sorted(versions.keys() - broken)) or "none"
+    return Finding(looked, [*faults[:NAMED], *more, f"whole versions of this table: {whole}"])
+
+
+def _listed(versions: Sequence[int]) -> str:
+    return ", ".join(map(str, versions))
+
+
+def _metadata_names(catalog: Catalog, space: str) -> list[list[str]] | None:
+    """The metadata columns of each source that the space ever had; None if one is not our own."""
+    names = []
+    for entry in catalog.configs(space):
+        for source in cast("list[dict[str, Any]]", entry.config["source"]):
+            if source["use"] not in plugins.names("sources"):
+                return None
+            rename = source.get("rename") or {}
+            names.append([rename.get(name, name) for name in source.get("metadata") or ()])
+    return names
+
+
+class _Thorough:
+    """The checks that read rows."""
+
+    def __init__(
+        self,
+        found: _Findings,
+        names: list[list[str]] | None,
+        rng: np.random.Generator,
+        *,
+        all_rows: bool,
+    ) -> None:
+        self._found = found
+        self._names = names
+        self._rng = rng
+        self._all_rows = all_rows
+        self._encoders: dict[str, Encoder | None] = {}
+
+    def look(self, space: Space, *, damaged: bool) -> None:
+        """All of them; of a damaged version only whether its encoder is here."""
+        found, entry, rows = self._found, space.entry, Rows(space)
+        if entry.table not in self._encoders:
+            self._encoders[entry.table] = None
+            found.look("canaries", partial(self._canaries, space))
+        if damaged:
+            found.skip(entry, "files of it are damaged")
+            return
+        found.look("ids", rows.ids, entry)
+        found.look("data", rows.data, entry)
+        found.look("texts", rows.texts, entry)
+        found.look("metadata", partial(rows.metadata, self._names), entry)
+        found.look("vectors", rows.vectors, entry)
+        found.look("encoder", partial(self._encoded, space, rows), entry)
+        found.look("indexes", partial(_indexes, space, self._rng), entry)
+
+    def _canaries(self, space: Space) -> Finding:
+        self._encoders[space.entry.table] = load_encoder(space)
+        return Finding(f"the encoder here gives those of {space.entry.table}")
+
+    def _encoded(self, space: Space, rows: Rows) -> Finding:
+        encoder = self._encoders[space.entry.table]
+        if encoder is None:
+            return Finding("not checked: see `canaries`")
+        return rows.encoded(encoder, self._rng, all_rows=self._all_rows)
+
+
+def _indexes(space: Space, rng: np.random.Generator) -> Finding:
+    found = look_at_indexes(space.dataset, rng)
+    unknown = [one.index for one in found if not one.known]
+    left = f"; not checked: {', '.join(unknown)}, of lists" if unknown else ""
+    n_looked = len(found) - len(unknown)
+    return Finding(
+        f"{n_looked} {'index' if n_looked == 1 else 'indexes'}{left}",
+        [f"index {one.index}: {one.fault}" for one in found if one.fault is not None],
+    )
