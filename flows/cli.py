@@ -98,7 +98,8 @@ def _space_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> N
         "maintain", "gather small fragments, let old versions go, remove their files"
     )
     verify = command("verify", "check that a space is what the store says of it")
-    for parser in (versions, show, diff, promote, rollback, quarantine, maintain, verify):
+    drop = command("drop", "remove a space with all of its versions, or one of its tables")
+    for parser in (versions, show, diff, promote, rollback, quarantine, maintain, verify, drop):
         parser.add_argument("space", metavar="SPACE")
     show.add_argument("version", nargs="?", default="serving", metavar="V")
     diff.add_argument("before", metavar="A", help="a version")
@@ -113,6 +114,9 @@ def _space_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> N
         "--config", metavar="CONFIG", help="its `retention`, not the last committed config's"
     )
     _wait(maintain)
+    drop.add_argument("--table", metavar="T", help="this table alone, which must not serve")
+    drop.add_argument("--yes", action="store_true", help="do not ask")
+    _wait(drop)
     verify.add_argument(
         "--version", metavar="V", help="this one alone (default: all; rows of serving and latest)"
     )

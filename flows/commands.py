@@ -5,15 +5,15 @@ import contextlib
 import getpass
 import importlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from schemas.catalog import VersionEntry
 from schemas.config import Config
 from tasks.config import from_dict, read_config
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, Interrupted
 from tasks.run import Options, Run, open_run, waiting
 from tasks.store.catalog import Catalog
 from tasks.store.space import open_space
@@ -164,7 +164,7 @@ def _spaces(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 def _versions(args: argparse.Namespace) -> list[dict[str, Any]]:
     catalog = Catalog(args.store)
-    versions = _known(args.space, catalog)
+    versions = catalog.known(args.space)
     serving = catalog.serving(args.space)
     return [
         {
@@ -180,22 +180,6 @@ def _versions(args: argparse.Namespace) -> list[dict[str, Any]]:
         }
         for entry in versions
     ]
-
-
-def _known(space: str, catalog: Catalog) -> list[VersionEntry]:
-    """The versions of a space; ConfigError if it has none."""
-    versions = catalog.versions(space)
-    if not versions:
-        raise ConfigError(_no_space(space, catalog))
-    return versions
-
-
-def _no_space(space: str, catalog: Catalog) -> str:
-    known = ", ".join(catalog.spaces()) or "none yet"
-    return (
-        f"no space {space!r} in this store: it has {known}; "
-        "--store or VECTORLINE_STORE names another"
-    )
 
 
 def _show(args: argparse.Namespace) -> dict[str, Any]:
@@ -249,7 +233,7 @@ def _promote(args: argparse.Namespace) -> dict[str, Any]:
 
 def _rollback(args: argparse.Namespace) -> dict[str, Any]:
     catalog = Catalog(args.store)
-    _known(args.space, catalog)
+    catalog.known(args.space)
     moved = catalog.rollback(args.space, who=getpass.getuser(), why="vectorline rollback")
     return moved.model_dump(mode="json", exclude={"format", "kind"})
 
@@ -261,8 +245,8 @@ def _quarantine(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any
     if args.replay:
         return refresh(_config_of(args, catalog), args.store, Options(replay=True))
     tables = quarantine.tables(args.store, args.space)
-    if not tables and not catalog.versions(args.space):
-        raise ConfigError(_no_space(args.space, catalog))
+    if not tables:
+        catalog.known(args.space)
     replay = f"vectorline quarantine {args.space} --replay"
     return [
         {
@@ -279,10 +263,31 @@ def _quarantine(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any
 
 
 def _maintain(args: argparse.Namespace) -> dict[str, Any]:
+    from tasks.drop import finish_drops
+
     catalog = Catalog(args.store)
-    _known(args.space, catalog)
+    finish_drops(args.store, args.space, args.wait)
+    catalog.known(args.space)
     config = _config_of(args, catalog).model_dump(mode="json")
     return _under_prefect("maintain", (args.space, config, args.store, args.wait))
+
+
+def _drop(args: argparse.Namespace) -> dict[str, Any]:
+    from tasks.drop import drop, droppable
+
+    names = droppable(args.store, args.space, args.table)
+    if not args.yes:
+        _confirm(f"drop {', '.join(names)} with all versions, for good?")
+    return drop(args.store, args.space, names, getpass.getuser(), args.wait)
+
+
+def _confirm(question: str) -> None:
+    """Raises ConfigError where nobody can be asked, Interrupted for any answer but yes."""
+    if not sys.stdin.isatty():
+        raise ConfigError(f"{question} Nobody is there to answer: say --yes")
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Interrupted("nothing was dropped")
 
 
 def _config_of(args: argparse.Namespace, catalog: Catalog) -> Config:
@@ -295,7 +300,8 @@ def _config_of(args: argparse.Namespace, catalog: Catalog) -> Config:
     serving = catalog.serving(args.space)
     entry = catalog.config(args.space, serving.fingerprint if serving else None)
     if entry is None:
-        raise ConfigError(_no_space(args.space, catalog))
+        catalog.known(args.space)
+        raise ConfigError(f"the catalog has no config of space {args.space!r}: give --config")
     return from_dict(entry.config, f"the config of {args.space} in the catalog")
 
 
@@ -314,5 +320,6 @@ COMMANDS = {
     "rollback": _rollback,
     "quarantine": _quarantine,
     "maintain": _maintain,
+    "drop": _drop,
     "verify": _verify,
 }

@@ -226,6 +226,9 @@ def _init(args: argparse.Namespace, result: dict[str, Any]) -> None:
 def _maintain(args: argparse.Namespace, result: dict[str, Any]) -> None:
     del args
     for done in result["tables"]:
+        if done["dropped"]:
+            print(f"table {done['table']}: dropped, {_bytes(done['freed_bytes'])} freed")
+            continue
         print(
             f"table {done['table']}: from {done['fragments_before']:,} fragments to "
             f"{done['fragments']:,}, {_bytes(done['freed_bytes'])} freed"
@@ -234,6 +237,15 @@ def _maintain(args: argparse.Namespace, result: dict[str, Any]) -> None:
             print(f"versions let go: {', '.join(map(str, done['retired']))}")
         for note in done["notes"]:
             print(f"note       {note}")
+
+
+def _drop(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    del args
+    versions = ", ".join(map(str, result["versions"])) or "none"
+    print(
+        f"dropped {', '.join(result['tables'])} (versions: {versions}), "
+        f"{_bytes(result['freed_bytes'])} freed"
+    )
 
 
 RENDER: dict[str, Callable[[argparse.Namespace, Any], None]] = {
@@ -252,4 +264,5 @@ RENDER: dict[str, Callable[[argparse.Namespace, Any], None]] = {
     "quarantine": _quarantine,
     "maintain": _maintain,
     "verify": _checks,
+    "drop": _drop,
 }

@@ -44,12 +44,26 @@ class ServingEntry(_Entry):
 
 
 class RetiredEntry(_Entry):
-    """A version that retention let go. The newest one never is, so numbers are not given again."""
+    """A version that retention let go."""
 
     kind: Literal["retired"] = "retired"
     space: str
     version: int
     when: datetime
+
+
+class DroppedEntry(_Entry):
+    """A table that was dropped: what stands before this entry about it is gone.
+
+    It is there before anything is removed, and once more, `finished`, when all is.
+    """
+
+    kind: Literal["dropped"] = "dropped"
+    space: str
+    table: str
+    who: str
+    when: datetime
+    finished: bool = False
 
 
 class ConfigEntry(_Entry):
@@ -67,6 +81,7 @@ class ConfigEntry(_Entry):
 
 
 Entry = Annotated[
-    VersionEntry | ServingEntry | RetiredEntry | ConfigEntry, Field(discriminator="kind")
+    VersionEntry | ServingEntry | RetiredEntry | DroppedEntry | ConfigEntry,
+    Field(discriminator="kind"),
 ]
 """One row of the catalog's log."""

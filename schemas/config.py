@@ -152,13 +152,16 @@ class Limits(_Part):
 
 
 class Retention(_Part):
-    """Which versions stay readable: those that either key keeps.
+    """Which versions stay readable: those that either of the first two keys keeps.
 
     Besides, the last three that served, and all that someone tagged.
     """
 
     versions: int = Field(10, ge=1, description="The newest versions stay, so many of them.")
     days: int = Field(30, ge=0, description="Versions stay for so many days.")
+    tables: int = Field(
+        30, ge=0, description="Tables of other encoders stay for so many days without a version."
+    )
 
 
 class Config(_Part):

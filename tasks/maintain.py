@@ -11,6 +11,7 @@ from tasks import ledger
 from tasks.progress import Report, listener
 from tasks.store import maintenance
 from tasks.store.catalog import Catalog
+from tasks.store.drop import begin_drop, finish_drop
 from tasks.store.heal import heal
 from tasks.store.lease import lease
 from tasks.store.table import Table
@@ -20,12 +21,22 @@ from tasks.store.table import Table
 def maintain(store_uri: str, name: str, retention: Retention, wait_s: float) -> dict[str, Any]:
     """Lets versions go, removes what nothing needs, gathers fragments; gives what was done.
 
-    Raises LeaseHeld while a run writes the table.
+    A table of another encoder that is of no use any more is dropped. Raises LeaseHeld while a run
+    writes the table.
     """
     listener.get()(Report(f"maintain {name}"))
     table, catalog, now = Table(store_uri, name), Catalog(store_uri), datetime.now(UTC)
     with lease(store_uri, name, wait_s) as held:
         notes = heal(table, catalog)
+        if maintenance.expired(table, catalog, days=retention.tables, now=now):
+            begin_drop(table, catalog, "its retention policy")
+            held.check()
+            return {
+                "table": name,
+                "dropped": True,
+                "freed_bytes": finish_drop(table, catalog),
+                "notes": notes,
+            }
         retired = maintenance.retire(
             table, catalog, versions=retention.versions, days=retention.days, now=now
         )
@@ -36,6 +47,7 @@ def maintain(store_uri: str, name: str, retention: Retention, wait_s: float) -> 
         ledger.follow(store_uri, name, gathered.lance_version_before, gathered.lance_version)
     return {
         "table": name,
+        "dropped": False,
         "retired": retired,
         "freed_bytes": freed_bytes,
         "fragments_before": gathered.fragments_before,

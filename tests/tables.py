@@ -19,12 +19,17 @@ FINGERPRINT = hashlib.sha256(b"an encoder").hexdigest()
 METADATA = pa.schema([pa.field("year", pa.int32())])
 
 
-def new_table(store: str | Path, space: str = "papers", metadata: pa.Schema = METADATA) -> Table:
+def new_table(
+    store: str | Path,
+    space: str = "papers",
+    metadata: pa.Schema = METADATA,
+    fingerprint: str = FINGERPRINT,
+) -> Table:
     """A table without rows."""
-    table = Table(str(store), layout.table_name(space, FINGERPRINT))
+    table = Table(str(store), layout.table_name(space, fingerprint))
     settings = TableSettings(
         space=space,
-        fingerprint=FINGERPRINT,
+        fingerprint=fingerprint,
         encoder={"use": "hashing", "dim": DIM},
         precision="float32",
         dim=DIM,

@@ -17,7 +17,14 @@ import pyarrow as pa
 from lance.fragment import FragmentMetadata
 from pydantic import TypeAdapter
 
-from schemas.catalog import ConfigEntry, Entry, RetiredEntry, ServingEntry, VersionEntry
+from schemas.catalog import (
+    ConfigEntry,
+    DroppedEntry,
+    Entry,
+    RetiredEntry,
+    ServingEntry,
+    VersionEntry,
+)
 from tasks import failpoints
 from tasks.errors import CommitConflict, ConfigError, StoreError
 from tasks.store import fragments, layout
@@ -51,11 +58,25 @@ class Catalog:
 
     def spaces(self) -> list[str]:
         """Names of all spaces that have a version, sorted."""
-        return sorted({entry.space for entry in self._entries() if entry.kind == "version"})
+        entries = self._entries()
+        return sorted(space for space in {one.space for one in entries} if _made(entries, space))
 
     def versions(self, space: str) -> list[VersionEntry]:
         """Versions of a space by number, those that retention left."""
         return _versions(self._entries(), space)
+
+    def known(self, space: str) -> list[VersionEntry]:
+        """The same; ConfigError, with the spaces that there are, if it has none."""
+        versions = self.versions(space)
+        if not versions:
+            known = ", ".join(self.spaces()) or "none yet"
+            drops = _drops(self._entries(), space)
+            raise ConfigError(
+                f"store {self.store_uri!r} has no space {space!r}"
+                + (f", which {_told(drops[-1])}" if drops else "")
+                + f"; it has: {known}; --store or VECTORLINE_STORE names another"
+            )
+        return versions
 
     def tables(self) -> dict[str, list[VersionEntry]]:
         """The versions of all spaces that retention left, by table."""
@@ -66,7 +87,7 @@ class Catalog:
         return found
 
     def made(self, space: str) -> list[VersionEntry]:
-        """All versions that a space ever had, by number."""
+        """All versions that a space ever had, but for those of dropped tables, by number."""
         return _made(self._entries(), space)
 
     def latest(self, space: str) -> VersionEntry | None:
@@ -92,9 +113,11 @@ class Catalog:
         """Whether someone let another version serve after this one was made."""
         later = False
         for entry in self._entries():
-            if entry.kind == "version" and entry.run_id == version.run_id:
+            if entry.space != version.space:
+                continue
+            if entry.kind == "version" and entry.version == version.version:
                 later = True
-            elif later and entry.kind == "serving" and entry.space == version.space:
+            elif later and entry.kind == "serving":
                 return True
         return False
 
@@ -144,14 +167,7 @@ class Catalog:
         A time means the newest version by then; without a zone it is local. Raises ConfigError,
         with what there is, if nothing fits.
         """
-        entries = self._entries()
-        versions = _versions(entries, space)
-        if not versions:
-            known = ", ".join(self.spaces()) or "none"
-            raise ConfigError(
-                f"store {self.store_uri!r} has no space {space!r}; it has: "
-                f"{known}; --store or VECTORLINE_STORE names another"
-            )
+        entries, versions = self._entries(), self.known(space)
         if version == "latest":
             return versions[-1]
         if version == "serving":
@@ -183,13 +199,12 @@ class Catalog:
         settings = table.settings()
 
         def decide(entries: Sequence[Entry]) -> VersionEntry:
-            versions = _versions(entries, settings.space)
-            for known in versions:
+            for known in _versions(entries, settings.space):
                 if (known.table, known.run_id) == (table.name, properties[RUN_ID]):
                     return known
             return VersionEntry(
                 space=settings.space,
-                version=versions[-1].version + 1 if versions else 1,
+                version=_highest(entries, settings.space) + 1,
                 table=table.name,
                 fingerprint=settings.fingerprint,
                 lance_version=lance_version,
@@ -224,6 +239,49 @@ class Catalog:
     def retired(self, space: str) -> dict[int, datetime]:
         """When retention let go which versions, by number."""
         return {entry.version: entry.when for entry in _retired(self._entries(), space)}
+
+    def served(self, space: str) -> list[int]:
+        """The versions that served last and are kept for a rollback, newest first."""
+        return _served(self._entries(), space)
+
+    def drop(self, space: str, table: str, who: str) -> None:
+        """Takes all that stands here about a table out of what can be read.
+
+        Raises ConfigError if it serves while another table of the space has versions.
+        """
+        wanted = DroppedEntry(space=space, table=table, who=who, when=datetime.now(UTC))
+
+        def decide(entries: Sequence[Entry]) -> DroppedEntry:
+            if (begun := _begun(entries, space, table)) is not None:
+                return begun
+            moves, versions = _serving(entries, space), _versions(entries, space)
+            tables = {entry.version: entry.table for entry in versions}
+            serves = bool(moves) and tables.get(moves[-1].to_version) == table
+            if serves and set(tables.values()) != {table}:
+                raise ConfigError(
+                    f"version {moves[-1].to_version} of space {space!r} serves, and is in table "
+                    f"{table!r}: promote a version of another table, or drop the whole space"
+                )
+            return wanted
+
+        self._append(decide)
+
+    def finish_drop(self, space: str, table: str) -> None:
+        """Says that nothing of a dropped table is left."""
+
+        def decide(entries: Sequence[Entry]) -> DroppedEntry:
+            begun = _begun(entries, space, table)
+            if begun is None:
+                return _drops(entries, space)[-1]
+            return begun.model_copy(update={"finished": True})
+
+        self._append(decide)
+
+    def dropping(self, space: str) -> list[str]:
+        """The dropped tables of which something may be left."""
+        entries = self._entries()
+        names = {entry.table for entry in _drops(entries, space)}
+        return sorted(name for name in names if _begun(entries, space, name))
 
     def promote(
         self, space: str, to: int, *, who: str, why: str, expected_from: int | None
@@ -345,6 +403,51 @@ def _row(seq: int, entry: Entry) -> pa.Table:
     return pa.Table.from_pylist([row], LOG)
 
 
+def _left(entries: Sequence[Entry], space: str) -> list[Entry]:
+    """What is said about a space, without what a drop took: a table's versions and configs.
+
+    With the table that serves, the history of what served goes too.
+    """
+    left: list[Entry] = []
+    for entry in entries:
+        if entry.space != space:
+            continue
+        if entry.kind == "dropped":
+            moves = [one for one in left if one.kind == "serving"]
+            left = [one for one in left if _table_of(one) != entry.table]
+            there = {one.version for one in left if one.kind == "version"}
+            if moves and moves[-1].to_version not in there:
+                left = [one for one in left if one.kind != "serving"]
+        left.append(entry)
+    return left
+
+
+def _table_of(entry: Entry) -> str | None:
+    if entry.kind == "config":
+        return layout.table_name(entry.space, entry.fingerprint)
+    return entry.table if entry.kind == "version" else None
+
+
+def _drops(entries: Sequence[Entry], space: str) -> list[DroppedEntry]:
+    return [entry for entry in entries if entry.kind == "dropped" and entry.space == space]
+
+
+def _begun(entries: Sequence[Entry], space: str, table: str) -> DroppedEntry | None:
+    """The last drop of a table, unless it was finished."""
+    own = [entry for entry in _drops(entries, space) if entry.table == table]
+    return own[-1] if own and not own[-1].finished else None
+
+
+def _told(drop: DroppedEntry) -> str:
+    return f"was dropped on {drop.when:%Y-%m-%d} by {drop.who}"
+
+
+def _highest(entries: Sequence[Entry], space: str) -> int:
+    """The highest number that a version ever had."""
+    ever = (one.version for one in entries if one.kind == "version" and one.space == space)
+    return max(ever, default=0)
+
+
 def _versions(entries: Sequence[Entry], space: str) -> list[VersionEntry]:
     gone = {entry.version for entry in _retired(entries, space)}
     return [entry for entry in _made(entries, space) if entry.version not in gone]
@@ -373,20 +476,16 @@ def _served(entries: Sequence[Entry], space: str) -> list[int]:
 
 
 def _made(entries: Sequence[Entry], space: str) -> list[VersionEntry]:
-    own = {
-        entry.version: entry
-        for entry in entries
-        if entry.kind == "version" and entry.space == space
-    }
+    own = {entry.version: entry for entry in _left(entries, space) if entry.kind == "version"}
     return [own[number] for number in sorted(own)]
 
 
 def _serving(entries: Sequence[Entry], space: str) -> list[ServingEntry]:
-    return [entry for entry in entries if entry.kind == "serving" and entry.space == space]
+    return [entry for entry in _left(entries, space) if entry.kind == "serving"]
 
 
 def _configs(entries: Sequence[Entry], space: str) -> list[ConfigEntry]:
-    return [entry for entry in entries if entry.kind == "config" and entry.space == space]
+    return [entry for entry in _left(entries, space) if entry.kind == "config"]
 
 
 def _in_force(config: ConfigEntry, entries: Sequence[Entry]) -> bool:
@@ -405,6 +504,9 @@ def _find(entries: Sequence[Entry], space: str, version: int) -> VersionEntry:
                 f"version {version} of space {space!r} was let go by its retention policy "
                 f"on {gone.when:%Y-%m-%d}"
             )
+    for drop in _drops(entries, space):
+        if version in {one.version for one in _made(entries[: entries.index(drop)], space)}:
+            raise ConfigError(f"version {version} of space {space!r} {_told(drop)}")
     known = ", ".join(str(entry.version) for entry in versions) or "none"
     raise ConfigError(f"space {space!r} has no version {version}; it has: {known}")
 

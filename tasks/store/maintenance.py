@@ -9,6 +9,7 @@ All of it is done under the table's lease, after healing; each step can be cut o
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -19,7 +20,7 @@ from lance import LanceDataset
 from schemas.catalog import VersionEntry
 from tasks import failpoints
 from tasks.errors import StoreError
-from tasks.store import checksums, files
+from tasks.store import checksums, files, receipts
 from tasks.store.catalog import Catalog
 from tasks.store.commit import RUN_TAG, tag_path, tag_run
 from tasks.store.files import store_error
@@ -61,9 +62,7 @@ def retire(table: Table, catalog: Catalog, *, versions: int, days: int, now: dat
     space = table.settings().space
     live = catalog.versions(space)
     own = [entry for entry in live if entry.table == table.name]
-    tags = table.open().tags.list()
-    bookkeeping = {f"{RUN_TAG}{entry.run_id}" for entry in own}
-    tagged = {tag["version"] for name, tag in tags.items() if name not in bookkeeping}
+    tagged = _tagged(table, own)
     newest = {entry.version for entry in live[-versions:]}
     gone = [
         entry
@@ -78,6 +77,25 @@ def retire(table: Table, catalog: Catalog, *, versions: int, days: int, now: dat
             failpoints.reach("retire")
             retired.append(entry.version)
     return retired
+
+
+def expired(table: Table, catalog: Catalog, *, days: int, now: datetime) -> bool:
+    """Whether this table may be dropped: of another encoder, and of no use for so many days.
+
+    It has neither the serving version nor the latest, none that served lately, none with a tag of
+    the user's, and no work of a run that never came to its commit.
+    """
+    space = table.settings().space
+    live = catalog.versions(space)
+    own = [entry for entry in live if entry.table == table.name]
+    if not own or own[-1] == live[-1] or receipts.list(table.store_uri, table.name)[0]:
+        return False
+    held = set(catalog.served(space)) & {entry.version for entry in own}
+    return (
+        not held
+        and not _tagged(table, own) & {entry.lance_version for entry in own}
+        and now - own[-1].created_at > timedelta(days=days)
+    )
 
 
 def clean(table: Table, catalog: Catalog, *, now: datetime) -> int:
@@ -176,6 +194,13 @@ def finish_moves(table: Table, catalog: Catalog) -> list[str]:
         catalog.move(entry, target)
         done.append(f"{what} is {target} by now, with the same rows in fewer fragments")
     return done
+
+
+def _tagged(table: Table, own: Sequence[VersionEntry]) -> set[int]:
+    """The Lance versions with a tag that is not that of their run."""
+    bookkeeping = {f"{RUN_TAG}{entry.run_id}" for entry in own}
+    tags = table.open().tags.list()
+    return {tag["version"] for name, tag in tags.items() if name not in bookkeeping}
 
 
 def _expired(

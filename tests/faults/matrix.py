@@ -37,6 +37,7 @@ RUN_POINTS = (
     "promote",
 )
 UPKEEP_POINTS = ("retire", "cleanup", "compaction", "compaction-tag")
+DROP_POINTS = ("drop", "drop-data")
 
 JOB_RECORDS = 8
 FILES = 3
@@ -111,6 +112,7 @@ class Trial:
         )
         self.random = random.Random(seed)  # noqa: S311 (repeatable, not secret)
         self.versions: dict[int, Model] = {}
+        self._n_dropped = 0
         self._zygote = zygote
         self.model: Model = {}
         self._n_ids = 0
@@ -150,6 +152,26 @@ class Trial:
         table = Catalog(str(self.store)).versions("notes")[-1].table
         return self._job(what="maintain", point=point, table=table, keep=KEPT, grace_s=grace_s)
 
+    def a_drop(self, point: str) -> dict[str, Any]:
+        """A zygote's job: dropping the space."""
+        return self._job(what="drop", point=point, space="notes")
+
+    def dropped(self) -> None:
+        """Says that no version is left, and checks it."""
+        self._n_dropped, self.versions = max(self.versions), {}
+        assert Catalog(str(self.store)).versions("notes") == []
+
+    def fill(self) -> None:
+        """Makes something for upkeep to do."""
+        for _ in range(KEPT + 1):
+            self.change()
+            self.do(self.a_run())
+            self.finish()
+
+    @property
+    def _newest(self) -> int:
+        return max(self.versions, default=self._n_dropped)
+
     def _job(self, **job: object) -> dict[str, Any]:
         return {"store": str(self.store), **job}
 
@@ -165,11 +187,11 @@ class Trial:
 
     def check(self, *, finished: bool) -> None:
         """Each version holds what it must; that of the last change is there, if `finished`."""
-        catalog, number = Catalog(str(self.store)), max(self.versions, default=0) + (not finished)
+        catalog, number = Catalog(str(self.store)), self._newest + (not finished)
         found = [entry.version for entry in catalog.versions("notes")]
-        newest = max(found, default=0)
+        newest = max(found, default=self._n_dropped)
         assert newest in ((number,) if finished else (number - 1, number)), "an extra version"
-        assert len(found) >= min(newest, KEPT), "a version is missing"
+        assert len(found) >= min(newest - self._n_dropped, KEPT), "a version is missing"
         for version in found:
             wanted = self.versions.get(version, self.model)
             assert self.content(version) == wanted, f"version {version} is not what it was"
@@ -180,7 +202,7 @@ class Trial:
 
     def finish(self) -> None:
         """Says that the last change is a version by now, and checks it."""
-        self.versions[max(self.versions, default=0) + 1] = self.model
+        self.versions[self._newest + 1] = self.model
         self.check(finished=True)
 
     def content(self, version: int) -> Model:
@@ -252,11 +274,11 @@ ANYWHERE: dict[str, Callable[[Trial], Kill]] = {
     "at a new file": at_a_new_file,
     "at any moment": at_random,
 }
-PLACES = (*RUN_POINTS, *UPKEEP_POINTS, *ANYWHERE)
+PLACES = (*RUN_POINTS, *UPKEEP_POINTS, *DROP_POINTS, *ANYWHERE)
 
 
 def try_out(trial: Trial, outcome: Outcome, where: str) -> None:
-    """A change, and a run or upkeep that is killed there; then one that is not."""
+    """A change, and a run, upkeep or drop that is killed there; then one that is not."""
     anywhere = ANYWHERE.get(where)
     kill, point = (anywhere(trial), "") if anywhere else (None, where)
     trial.change()
@@ -267,6 +289,11 @@ def try_out(trial: Trial, outcome: Outcome, where: str) -> None:
         trial.check(finished=True)
         trial.do(trial.an_upkeep())
         trial.check(finished=True)
+        return
+    if where in DROP_POINTS:
+        outcome.kills[where] += trial.do(trial.a_drop(point), kill)
+        trial.dropped()
+        trial.fill()  # by runs that first remove what was left
         return
     outcome.kills[where] += trial.do(trial.a_run(point), kill)
     trial.check(finished=False)
@@ -288,10 +315,7 @@ def run_all(folder: Path, kills_each: int, seed: int) -> Outcome:
             if trial is None or number % ROUNDS == 0:
                 (folder / str(number)).mkdir()
                 trial = Trial(folder / str(number), runner, seed + number)
-                for _ in range(KEPT + 1):  # something for upkeep to do
-                    trial.change()
-                    trial.do(trial.a_run())
-                    trial.finish()
+                trial.fill()
             try:
                 try_out(trial, outcome, place)
                 if number % ROUNDS == ROUNDS - 1 or number == len(places) - 1:

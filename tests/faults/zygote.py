@@ -14,18 +14,21 @@ from typing import Any
 
 from schemas.config import Retention
 from tasks import cut, failpoints
+from tasks.drop import drop, droppable
 from tasks.maintain import maintain
 from tasks.store import maintenance
 from tests.pipeline import refresh
 
 
 def work(job: dict[str, Any]) -> None:
-    """Does one job: a run, or upkeep."""
+    """Does one job: a run, upkeep, or a drop."""
     os.environ[failpoints.VARIABLE] = job["point"]
     store = job["store"]
     if job["what"] == "run":
         cut.MAX_RECORDS = cut.MIN_RECORDS = job["job_records"]
         refresh(job["config"], Path(store), wait_s=30.0)
+    elif job["what"] == "drop":
+        drop(store, job["space"], droppable(store, job["space"], None), "me", 30.0)
     else:
         maintenance.SPARE_FRAGMENTS = 0
         maintenance.GRACE = timedelta(seconds=job["grace_s"])

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from schemas.config import Retention
+from tasks.drop import drop, droppable
 from tasks.maintain import maintain
-from tasks.store import epochs, quarantine
+from tasks.store import epochs, files, layout, quarantine
 from tasks.store.catalog import Catalog
 from tasks.store.space import open_space
+from tasks.verify import verify
 from tests.pipeline import books, config, refresh, write_jsonl
 
 pytestmark = pytest.mark.stores
@@ -51,6 +53,28 @@ def test_runs_upkeep_and_reading_on_an_object_store(bucket: str, tmp_path: Path)
     done = maintain.fn(bucket, table, Retention(versions=1, days=0), 0.0)
     assert (done["retired"], done["notes"]) == ([], [])  # both served last
     assert open_space("notes", bucket).rows == 3
+
+
+def test_verify_and_drop_on_an_object_store(bucket: str, tmp_path: Path) -> None:
+    settings = config(tmp_path / "corpus")
+    for ids in ("ab", "abc"):
+        write_jsonl(tmp_path / "corpus" / "a.jsonl", rows(*ids))
+        refresh(settings, bucket)
+    assert [check for check in verify(bucket, "notes") if not check.ok] == []
+    names = droppable(bucket, "notes", None)
+    there = files.of(bucket)
+    folder = f"{layout.table_uri(layout.root(bucket), names[0])}/data"
+    there.remove([f"{folder}/{there.names(folder)[0]}"])
+    (bad,) = [check for check in verify(bucket, "notes") if not check.ok]
+    assert (bad.name, "is missing" in bad.detail) == ("files", True)
+    done = drop(bucket, "notes", names, "ann", 0.0)
+    assert (done["versions"], done["freed_bytes"] > 1000) == ([1, 2], True)
+    root = layout.root(bucket)
+    assert [names for names in there.names(root) if names.startswith("notes")] == []
+    assert there.names(layout.states_folder(bucket)) == []
+    assert there.names(layout.runs_folder(bucket)) == []
+    made = refresh(settings, bucket)
+    assert (made["version"], books(made)) == (3, {"read": 3, "new": 3})
 
 
 FROZEN = """

@@ -76,7 +76,7 @@ def test_a_config_is_read_whole_with_its_defaults(write: Write, tmp_path: Path) 
             "max_quarantined": 0.2,
             "max_content_bytes": 64 * 1024 * 1024,
         },
-        "retention": {"versions": 10, "days": 30},
+        "retention": {"versions": 10, "days": 30, "tables": 30},
         "store_content": True,
         "precision": "auto",
     }

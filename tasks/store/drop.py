@@ -1,0 +1,62 @@
+"""Dropping a table for good: first what the catalog says of it, then its data.
+
+Under its lease. Killed in between, it is finished by whoever takes the lease next, before anything
+else: else a run's healing would find the commits of the dropped table and give them versions.
+"""
+
+from tasks import failpoints
+from tasks.store import files, layout
+from tasks.store.catalog import Catalog
+from tasks.store.table import Table
+
+
+def begin_drop(table: Table, catalog: Catalog, who: str) -> None:
+    """Takes a table out of the catalog; from here on it goes, whoever comes next.
+
+    Raises ConfigError if it serves while another table of the space has versions.
+    """
+    catalog.drop(space_of(table.name), table.name, who)
+    failpoints.reach("drop")
+
+
+def finish_drop(table: Table, catalog: Catalog) -> int | None:
+    """Removes the data, receipts, manifests and state of a table that is being dropped.
+
+    Gives the bytes that were freed; None if nobody has begun to drop it. Its lock file stays:
+    numbers of leases go on.
+    """
+    if table.name not in catalog.dropping(space_of(table.name)):
+        return None
+    freed_bytes = _remove(table)
+    failpoints.reach("drop-data")
+    catalog.finish_drop(space_of(table.name), table.name)
+    return freed_bytes
+
+
+def tables(store_uri: str, space: str) -> list[str]:
+    """All tables of a space of which there is anything, with or without a version."""
+    found = {
+        *(name.removesuffix(".lance") for name in _names(layout.root(store_uri))),
+        *_names(layout.runs_folder(store_uri)),
+        *(name.rsplit(".", 2)[0] for name in _names(layout.states_folder(store_uri))),
+    }
+    return sorted(name for name in found if space_of(name) == space)
+
+
+def space_of(name: str) -> str:
+    """The space of a table; its settings say the same, but may be gone by now."""
+    return name.rpartition(".")[0]
+
+
+def _remove(table: Table) -> int:
+    states = layout.states_folder(table.store_uri)
+    folders = [
+        table.uri,
+        f"{layout.runs_folder(table.store_uri)}/{table.name}",
+        *(f"{states}/{name}" for name in _names(states) if name.startswith(f"{table.name}.")),
+    ]
+    return sum(files.of(folder).remove_folder(folder) for folder in folders)
+
+
+def _names(folder: str) -> list[str]:
+    return files.of(folder).names(folder)
