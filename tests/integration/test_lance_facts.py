@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import lance
+import numpy as np
 import pyarrow as pa
 import pytest
 from lance import LanceDataset, LanceOperation, Transaction
@@ -200,3 +201,84 @@ def test_a_written_fragment_knows_how_long_its_files_are(base: LanceDataset) -> 
     (written,) = write_fragments(rows("new"), base.uri, mode="append")
     (file,) = written.files
     assert file.file_size_bytes == (Path(base.uri) / "data" / file.path).stat().st_size
+
+
+VECTORS = np.random.default_rng(0).standard_normal((40, 8)).astype(np.float32)
+
+
+def with_vectors(first: int, last: int) -> pa.Table:
+    column = pa.FixedSizeListArray.from_arrays(VECTORS[first:last].reshape(-1), 8)
+    return pa.table({"n": range(first, last), "vector": column})
+
+
+@pytest.fixture
+def indexed(tmp_path: Path) -> LanceDataset:
+    """Rows 0 to 29 with an index of their vectors."""
+    uri = str(tmp_path / "v.lance")
+    made = lance.write_dataset(with_vectors(0, 30), uri, enable_stable_row_ids=True)
+    made.create_index("vector", "IVF_SQ", name="v", metric="cosine")
+    return lance.dataset(uri)
+
+
+def near(dataset: LanceDataset, n: int, k: int, **how: object) -> dict[int, float]:
+    """Distances of the nearest rows to a vector, by row."""
+    asked = {"column": "vector", "q": VECTORS[n], "k": k, "metric": "cosine", **how}
+    found = dataset.to_table(["n", "_distance"], nearest=asked).to_pydict()
+    return dict(zip(found["n"], found["_distance"], strict=True))
+
+
+@pytest.mark.parametrize("preserve", [True, False])
+def test_an_index_of_vectors_finds_replaced_rows_only_if_all_fields_are_preserved(
+    indexed: LanceDataset, preserve: bool
+) -> None:
+    replaced, new = [without(indexed, 0, 1)], with_vectors(30, 32)
+    change = update(indexed, new, replaced, preserved=fields(indexed) if preserve else [])
+    after = LanceDataset.commit(indexed.uri, change)
+    assert (30 in near(after, 30, 3, refine_factor=1)) is preserve
+
+
+def test_distances_by_an_index_that_refines_are_those_of_a_scan(indexed: LanceDataset) -> None:
+    after = lance.write_dataset(with_vectors(0, 40), indexed.uri, mode="append")
+    asked = {"column": "vector", "q": VECTORS[3], "k": 70, "metric": "cosine"}
+
+    def found(**how: object) -> list[tuple[int, float]]:
+        rows = after.to_table(["n", "_distance"], nearest={**asked, **how})
+        return sorted(zip(rows["n"].to_pylist(), rows["_distance"].to_pylist(), strict=True))
+
+    by_index, by_scan = found(minimum_nprobes=9, refine_factor=9), found(use_index=False)
+    assert len(by_index) == 70
+    assert by_index == by_scan
+    assert len(set(by_index)) == 40  # rows 0 to 29 are in the index, and again outside of it
+
+
+def test_a_compaction_keeps_indexes_and_its_transaction_cannot_be_read(
+    indexed: LanceDataset,
+) -> None:
+    indexed.create_scalar_index("n", "BTREE", name="n")
+    before = lance.dataset(indexed.uri).describe_indices()
+    lance.write_dataset(with_vectors(30, 35), indexed.uri, mode="append").delete("n IN (3, 4)")
+    lance.dataset(indexed.uri).optimize.compact_files(materialize_deletions_threshold=0.0)
+    after = lance.dataset(indexed.uri)
+    assert all(fragment.metadata.num_deletions == 0 for fragment in after.get_fragments())
+    by_number, by_vector = after.describe_indices()
+    assert (by_number.num_rows_indexed, by_vector.num_rows_indexed) == (28, 28)
+    assert [part.uuid for part in by_vector.segments] == [part.uuid for part in before[1].segments]
+    assert after.count_rows("n < 32") == 30
+    assert set(near(after, 5, 50, refine_factor=9)) == set(range(35)) - {3, 4}
+    with pytest.raises(TypeError, match="RewrittenIndex"):
+        after.read_transaction(after.version)
+
+
+def test_the_config_of_a_version_goes_along_but_indexes_go_when_a_table_is_overwritten(
+    indexed: LanceDataset,
+) -> None:
+    indexed.update_config({"key": "value"})
+    base = lance.dataset(indexed.uri)
+    change = update(base, with_vectors(30, 31), [without(base, 1)])
+    assert LanceDataset.commit(base.uri, change).config() == {"key": "value"}
+    lance.dataset(base.uri).optimize.compact_files(materialize_deletions_threshold=0.0)
+    assert lance.dataset(base.uri).config() == {"key": "value"}
+    assert lance.dataset(base.uri, version=indexed.version - 1).config() == {}
+    empty = LanceOperation.Overwrite(base.lance_schema, [])
+    overwritten = LanceDataset.commit(base.uri, empty)
+    assert (overwritten.config(), overwritten.describe_indices()) == ({"key": "value"}, [])
