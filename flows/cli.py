@@ -85,6 +85,9 @@ def _space_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> N
         "--chunks", action="store_true", help="each chunk for itself, not the best of each record"
     )
     search.add_argument(
+        "--exact", action="store_true", help="look at each row, without an index: slow, misses none"
+    )
+    search.add_argument(
         "--version", default="serving", metavar="V", help="which version (default: serving)"
     )
     command("spaces", "list the spaces of a store")
@@ -94,9 +97,7 @@ def _space_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> N
     promote = command("promote", "let a version serve")
     rollback = command("rollback", "let the version serve that served before")
     quarantine = command("quarantine", "list the records that could not be encoded, and why")
-    maintain = command(
-        "maintain", "gather small fragments, let old versions go, remove their files"
-    )
+    maintain = command("maintain", "keep indexes and files in order, let old versions go")
     verify = command("verify", "check that a space is what the store says of it")
     drop = command("drop", "remove a space with all of its versions, or one of its tables")
     for parser in (versions, show, diff, promote, rollback, quarantine, maintain, verify, drop):
@@ -111,7 +112,9 @@ def _space_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> N
         "--config", metavar="CONFIG", help="for --replay: instead of the last committed config"
     )
     maintain.add_argument(
-        "--config", metavar="CONFIG", help="its `retention`, not the last committed config's"
+        "--config",
+        metavar="CONFIG",
+        help="its `retention` and `index`, not those of the last committed config",
     )
     _wait(maintain)
     drop.add_argument("--table", metavar="T", help="this table alone, which must not serve")

@@ -122,7 +122,7 @@ def _search(args: argparse.Namespace) -> list[dict[str, Any]]:
     from tasks.search import Query, search
 
     space = open_space(args.space, args.store, args.version)
-    query = Query(args.text, args.id, args.k, args.where, args.modality, args.chunks)
+    query = Query(args.text, args.id, args.k, args.where, args.modality, args.chunks, args.exact)
     hits = []
     for hit in search(space, query):
         metadata = dict(hit.columns)
@@ -184,7 +184,7 @@ def _versions(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 def _show(args: argparse.Namespace) -> dict[str, Any]:
     from schemas.manifest import Manifest
-    from tasks.store import manifests
+    from tasks.store import indexes, manifests
 
     space = open_space(args.space, args.store, args.version)
     entry = space.entry
@@ -193,6 +193,7 @@ def _show(args: argparse.Namespace) -> dict[str, Any]:
         **entry.model_dump(mode="json", exclude={"format", "kind"}),
         "settings": space.settings.model_dump(mode="json", exclude={"format"}),
         "columns": {field.name: str(field.type) for field in space.dataset.schema},
+        "index": indexes.describe(space.dataset),
         "manifest": None if manifest is None else manifest.model_dump(mode="json"),
         "sample": space.sample(3),
     }

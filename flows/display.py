@@ -165,6 +165,7 @@ def _show(args: argparse.Namespace, result: dict[str, Any]) -> None:
         f"{settings['dim']} dimensions, {settings['precision']}"
     )
     print(f"{'columns':<14}{', '.join(result['columns'])}")
+    print(f"{'index':<14}{_index(result['index'])}")
     if result["manifest"]:
         print(f"{'records':<14}{_books(result['manifest']['records'])}")
     for row in result["sample"]:
@@ -223,6 +224,17 @@ def _init(args: argparse.Namespace, result: dict[str, Any]) -> None:
     print(f"next: vectorline run {config}")
 
 
+def _index(index: Mapping[str, Any]) -> str:
+    """What searches and filters go by."""
+    if index["kind"] is None:
+        vectors = "none of vectors, a search looks at each row"
+    else:
+        trained = "trained anew, " if index.get("retrained") else ""
+        vectors = f"{index['kind']} of vectors, {trained}recall@10 {index['recall']:.3f}"
+    columns = f"; of columns: {', '.join(index['columns'])}" if index["columns"] else ""
+    return f"{vectors}{columns}"
+
+
 def _maintain(args: argparse.Namespace, result: dict[str, Any]) -> None:
     del args
     for done in result["tables"]:
@@ -233,6 +245,7 @@ def _maintain(args: argparse.Namespace, result: dict[str, Any]) -> None:
             f"table {done['table']}: from {done['fragments_before']:,} fragments to "
             f"{done['fragments']:,}, {_bytes(done['freed_bytes'])} freed"
         )
+        print(f"index      {_index(done['index'])}")
         if done["retired"]:
             print(f"versions let go: {', '.join(map(str, done['retired']))}")
         for note in done["notes"]:

@@ -22,12 +22,12 @@ def maintain(space: str, config: dict[str, Any], store_uri: str, wait_s: float) 
 
     Raises LeaseHeld at the end if a run wrote one of them.
     """
-    retention = from_dict(config, f"the config of {space}").retention
+    wanted = from_dict(config, f"the config of {space}")
     names = sorted({entry.table for entry in Catalog(store_uri).versions(space)})
     done, held = [], []
     for name in names:
         try:
-            done.append(maintain_table(store_uri, name, retention, wait_s))
+            done.append(maintain_table(store_uri, name, wanted.retention, wanted.index, wait_s))
         except LeaseHeld as error:  # the others need not wait for a long run
             held.append(error)
     tidy(store_uri)

@@ -164,6 +164,20 @@ class Retention(_Part):
     )
 
 
+class IndexConfig(_Part):
+    """Which indexes `vectorline maintain` makes and keeps up to date."""
+
+    columns: tuple[str, ...] = Field(
+        (), description="Metadata columns whose filters are to be quick."
+    )
+    recall: float = Field(
+        0.95, gt=0, le=1, description="Share of the ten nearest rows that a search must find."
+    )
+    rows: int = Field(
+        50_000, ge=1, description="A table of fewer rows has no vector index: it needs none."
+    )
+
+
 class Config(_Part):
     """All that decides what a space holds and how it is made."""
 
@@ -183,6 +197,9 @@ class Config(_Part):
     limits: Limits = Field(Limits(), description="What stops a run before its commit.")
     retention: Retention = Field(
         Retention(), description="Which versions `vectorline maintain` keeps."
+    )
+    index: IndexConfig = Field(
+        IndexConfig(), description="Which indexes `vectorline maintain` makes."
     )
     store_content: bool = Field(True, description="Whether rows keep the text of their record.")
     precision: PrecisionChoice = Field(

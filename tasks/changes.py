@@ -9,7 +9,7 @@ import numpy.typing as npt
 from tasks.digests import Digests
 from tasks.encoders.base import Vectors
 from tasks.store.diff import Indices, find
-from tasks.store.rows import to_matrix
+from tasks.store.rows import to_matrix, unit
 from tasks.store.space import Space
 from tasks.store.table import BaseRows, Table
 
@@ -114,7 +114,7 @@ class _Records:
         total = np.zeros((len(queries), self._space.settings.dim), np.float32)
         for rows, vectors in self._unit_vectors(np.where(number >= 0, place[number], -1)):
             np.add.at(total, rows, vectors)
-        return _unit(total)
+        return unit(total)
 
     def _unit_vectors(self, number: Indices) -> Iterator[tuple[Indices, Vectors]]:
         """Numbers and vectors of the rows that have a number, in batches, ascending in each."""
@@ -125,7 +125,7 @@ class _Records:
             order = np.argsort(own, kind="stable")
             order = order[own[order] >= 0]
             if len(order):
-                yield own[order], _unit(to_matrix(batch["vector"])[order])
+                yield own[order], unit(to_matrix(batch["vector"])[order])
 
 
 def merge(
@@ -165,8 +165,3 @@ def _seen_before(rows: Indices) -> npt.NDArray[np.bool_]:
 def _differ(one: Digests, other: Digests) -> npt.NDArray[np.bool_]:
     differ: npt.NDArray[np.bool_] = (one != other).any(axis=1)
     return differ
-
-
-def _unit(vectors: Vectors) -> Vectors:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(norms == 0, 1, norms), np.float32)

@@ -6,10 +6,10 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from schemas.config import Retention
+from schemas.config import IndexConfig, Retention
 from tasks import ledger
 from tasks.progress import Report, listener
-from tasks.store import maintenance
+from tasks.store import indexes, maintenance
 from tasks.store.catalog import Catalog
 from tasks.store.drop import begin_drop, finish_drop
 from tasks.store.heal import heal
@@ -18,11 +18,13 @@ from tasks.store.table import Table
 
 
 @task(name="maintain", persist_result=False, cache_policy=NO_CACHE)
-def maintain(store_uri: str, name: str, retention: Retention, wait_s: float) -> dict[str, Any]:
-    """Lets versions go, removes what nothing needs, gathers fragments; gives what was done.
+def maintain(
+    store_uri: str, name: str, retention: Retention, index: IndexConfig, wait_s: float
+) -> dict[str, Any]:
+    """Lets versions go, removes what nothing needs, brings indexes up to date, gathers fragments.
 
     A table of another encoder that is of no use any more is dropped. Raises LeaseHeld while a run
-    writes the table.
+    writes the table, ConfigError for an index of a column that the newest table lacks.
     """
     listener.get()(Report(f"maintain {name}"))
     table, catalog, now = Table(store_uri, name), Catalog(store_uri), datetime.now(UTC)
@@ -37,23 +39,36 @@ def maintain(store_uri: str, name: str, retention: Retention, wait_s: float) -> 
                 "freed_bytes": finish_drop(table, catalog),
                 "notes": notes,
             }
+        before = maintenance.newest(table, catalog)
+        if before == catalog.latest(before.space):  # an older encoder's may lack a newer column
+            indexes.check_columns(table.open().schema, index)
         retired = maintenance.retire(
             table, catalog, versions=retention.versions, days=retention.days, now=now
         )
         held.check()
         freed_bytes = maintenance.clean(table, catalog, now=now)
-        held.check()
-        gathered = maintenance.gather(table, catalog, now=now)
-        ledger.follow(store_uri, name, gathered.lance_version_before, gathered.lance_version)
-    return {
-        "table": name,
-        "dropped": False,
-        "retired": retired,
-        "freed_bytes": freed_bytes,
-        "fragments_before": gathered.fragments_before,
-        "fragments": gathered.fragments,
-        "notes": notes,
-    }
+        after, tuned = before, indexes.Tuned()
+        if maintenance.is_head(table, before):
+            held.check()
+            indexes.update(table, index)
+            held.check()
+            maintenance.gather(table)
+            held.check()
+            tuned = indexes.tune(table, index)
+            held.check()
+            after = maintenance.move(table, catalog, before, now=now)
+            ledger.follow(store_uri, name, before.lance_version, after.lance_version)
+        old, new = (table.open(version.lance_version) for version in (before, after))
+        return {
+            "table": name,
+            "dropped": False,
+            "retired": retired,
+            "freed_bytes": freed_bytes,
+            "fragments_before": len(old.get_fragments()),
+            "fragments": len(new.get_fragments()),
+            "index": {**indexes.describe(new), "retrained": tuned.retrained},
+            "notes": [*notes, *tuned.notes],
+        }
 
 
 @task(name="tidy the catalog", persist_result=False, cache_policy=NO_CACHE)

@@ -16,6 +16,7 @@ class Query:
     """What is asked: `text` or the `id` of a record whose neighbours are wanted.
 
     `where` is a filter in Lance's SQL, applied before the search. `chunks` gives rows, not records.
+    `exact` uses no index.
     """
 
     text: str | None = None
@@ -24,6 +25,7 @@ class Query:
     where: str | None = None
     modality: str | None = None
     chunks: bool = False
+    exact: bool = False
 
 
 def search(space: Space, query: Query) -> list[Hit]:
@@ -50,7 +52,9 @@ def search(space: Space, query: Query) -> list[Hit]:
             raise ConfigError(f"--modality = {query.modality!r}: expected a name such as text")
         same = f"modality = '{query.modality}'"
         where = same if where is None else f"({where}) AND {same}"
-    return space.nearest(vector, query.k, where=where, columns=held, chunks=query.chunks)
+    return space.nearest(
+        vector, query.k, where=where, columns=held, chunks=query.chunks, exact=query.exact
+    )
 
 
 def _vector_of(space: Space, record_id: str) -> Vectors:

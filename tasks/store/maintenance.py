@@ -2,6 +2,7 @@
 
 Runs leave many small fragments, rows that are only marked as deleted, and a Lance version each.
 Here fragments are gathered, versions that nothing holds are let go, and their files are removed.
+What has the same rows in another shape, gathered or with another index, becomes the newest version.
 Readers go on: what was replaced or let go stays on the disk for `GRACE` longer, for those who
 opened it just before.
 
@@ -10,7 +11,6 @@ All of it is done under the table's lease, after healing; each step can be cut o
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -41,16 +41,6 @@ DELETED = 0.2
 
 # Tags on what readers may have open still: the Lance version, and since when, in unix seconds.
 _REPLACED = re.compile(r"replaced-\d+-(\d+)")
-
-
-@dataclass(frozen=True, slots=True)
-class Gathered:
-    """The newest version before and after: its Lance version, and how many fragments it has."""
-
-    lance_version_before: int
-    fragments_before: int
-    lance_version: int
-    fragments: int
 
 
 def retire(table: Table, catalog: Catalog, *, versions: int, days: int, now: datetime) -> list[int]:
@@ -120,57 +110,71 @@ def clean(table: Table, catalog: Catalog, *, now: datetime) -> int:
     return int(done.bytes_removed)
 
 
-def gather(table: Table, catalog: Catalog, *, now: datetime) -> Gathered:
-    """Puts small fragments together, and drops deleted rows of those that have many, if it pays.
+def newest(table: Table, catalog: Catalog) -> VersionEntry:
+    """The newest version of a table, which is the one that upkeep is for."""
+    versions = catalog.versions(table.settings().space)
+    return [entry for entry in versions if entry.table == table.name][-1]
 
-    The newest version becomes the Lance version with the new fragments, once these were proved to
-    have the same rows. Raises StoreError where the head is not the newest version: somebody else
-    wrote to the table.
+
+def is_head(table: Table, version: VersionEntry) -> bool:
+    """Whether the head has the columns and the rows of the newest version, which is upkeep's base.
+
+    It has other columns where a run was cut off: the next run goes on from there. Raises StoreError
+    for other rows: somebody else wrote to the table.
     """
-    space = table.settings().space
-    latest = [entry for entry in catalog.versions(space) if entry.table == table.name][-1]
-    before = table.open(latest.lance_version)
-    n_before = len(before.get_fragments())
-    unchanged = Gathered(before.version, n_before, before.version, n_before)
-    head = table.open()
-    if head.schema != before.schema:  # of a run that was cut off; the next one goes on from here
-        return unchanged
-    rows = max(1, FRAGMENT_BYTES // (4 * table.settings().dim))
-    if head.version == before.version and not _pays(before, rows):
-        return unchanged
-    own_ids = row_ids(before)
-    if head.version != before.version and not np.array_equal(row_ids(head), own_ids):
+    head, before = table.open(), table.open(version.lance_version)
+    if head.version == before.version:
+        return True
+    if head.schema != before.schema:
+        return False
+    if not np.array_equal(row_ids(head), row_ids(before)):
         raise StoreError(
             f"the head of table {table.name!r}, Lance version {head.version}, has other rows than "
-            f"version {latest.version} of {space}, which no run of vectorline made: "
+            f"version {version.version} of {version.space}, which no run of vectorline made: "
             f"`restore()` of Lance version {before.version} brings that back"
         )
+    return True
+
+
+def gather(table: Table) -> None:
+    """Puts small fragments together, and drops deleted rows of those that have many, if it pays."""
+    head = table.open()
+    rows = max(1, FRAGMENT_BYTES // (4 * table.settings().dim))
+    if not _pays(head, rows):
+        return
     try:
         head.optimize.compact_files(target_rows_per_fragment=rows)
     except (OSError, ValueError) as error:
         raise store_error(error, f"gathering the fragments of table {table.name!r}") from error
     failpoints.reach("compaction")
-    after = table.open()
+
+
+def move(table: Table, catalog: Catalog, version: VersionEntry, *, now: datetime) -> VersionEntry:
+    """Lets the newest version be the head, once this was proved to have the same rows.
+
+    Otherwise the head is put back and a StoreError raised.
+    """
+    before, after = table.open(version.lance_version), table.open()
     if after.version == before.version:
-        return unchanged
-    if not np.array_equal(own_ids, row_ids(after)):
+        return version
+    if not np.array_equal(row_ids(before), row_ids(after)):
         before.restore()  # type: ignore[no-untyped-call]
         settle(table.uri, table.open().version)
         raise StoreError(
-            f"gathering the fragments of table {table.name!r} would have changed its rows; "
+            f"upkeep of table {table.name!r} would have changed its rows; "
             "it is as it was before: please report this"
         )
     settle(table.uri, after.version)
     checksums.complete(table.store_uri, table.name, after)
-    _tag(table, f"replaced-{latest.lance_version}-{int(now.timestamp())}", latest.lance_version)
-    _tag(table, f"{RUN_TAG}{latest.run_id}", after.version)
-    failpoints.reach("compaction-tag")
+    _tag(table, f"replaced-{before.version}-{int(now.timestamp())}", before.version)
+    _tag(table, f"{RUN_TAG}{version.run_id}", after.version)
+    failpoints.reach("move")
     finish_moves(table, catalog)
-    return Gathered(before.version, n_before, after.version, len(after.get_fragments()))
+    return newest(table, catalog)
 
 
 def finish_moves(table: Table, catalog: Catalog) -> list[str]:
-    """Lets versions follow their runs' tags, which `gather` moves first; a sentence for each.
+    """Lets versions follow their runs' tags, which `move` moves first; a sentence for each.
 
     A tag that someone put on other rows goes back to where it was.
     """
@@ -192,7 +196,7 @@ def finish_moves(table: Table, catalog: Catalog) -> list[str]:
             if tag["version"] == entry.lance_version and not _REPLACED.fullmatch(other):
                 _tag(table, other, target)
         catalog.move(entry, target)
-        done.append(f"{what} is {target} by now, with the same rows in fewer fragments")
+        done.append(f"{what} is {target} by now, with the same rows")
     return done
 
 

@@ -63,6 +63,12 @@ def to_digests(column: pa.Array | pa.ChunkedArray) -> Digests:
     return np.frombuffer(whole.buffers()[1], np.uint64, 2 * len(whole), first).reshape(-1, 2)
 
 
+def unit(vectors: Matrix) -> Matrix:
+    """The same directions with length 1; a zero vector stays zero."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(norms == 0, 1, norms), np.float32)
+
+
 def row_schema(dim: int, metadata: pa.Schema, store_content: bool) -> pa.Schema:
     """The columns of a new table.
 

@@ -16,6 +16,7 @@ from schemas.table import TableSettings
 from tasks.errors import ConfigError
 from tasks.store import layout
 from tasks.store.catalog import Catalog
+from tasks.store.indexes import query, vector_index
 from tasks.store.rows import metadata_schema, to_matrix
 from tasks.store.table import Table
 
@@ -102,10 +103,13 @@ class Space:
         where: str | None = None,
         columns: Sequence[str] | None = None,
         chunks: bool = False,
+        exact: bool = False,
     ) -> list[Hit]:
-        """The k nearest by exact cosine, best first, ties by id: one hit a record, unless `chunks`.
+        """The k nearest by cosine, best first, ties by id: one hit a record, unless `chunks`.
 
-        `where` is a filter in SQL, applied first. `columns` None gives the text and all metadata.
+        Scores are exact. Where this version has a vector index, a row may be missed; `exact` looks
+        at each row and uses no index. `where` is a filter in SQL, applied first. `columns` None
+        gives the text and all metadata.
         Raises ConfigError for a filter or a column that the table does not understand, or a vector
         that does not fit.
         """
@@ -113,9 +117,11 @@ class Space:
         if columns is None:
             text = ["text"] if self.settings.store_content else []
             columns = [*metadata_schema(self.dataset.schema).names, *text]
+        index = None if exact else vector_index(self.dataset)
         limit = k + SPARE
         while True:
-            hits = self._scan(vector, limit, where, columns)
+            asked = query(vector, limit, index, filtered=where is not None)
+            hits = self._scan(asked, where, columns, exact=exact)
             best = (hits if chunks else _first_of_each_record(hits))[:k]
             settled = len(best) == k and hits[-1].score < best[-1].score
             if settled or len(hits) < limit:  # else an unseen row may tie, with a smaller id
@@ -134,18 +140,13 @@ class Space:
             )
 
     def _scan(
-        self, vector: npt.NDArray[np.float32], limit: int, where: str | None, columns: Sequence[str]
+        self, asked: dict[str, object], where: str | None, columns: Sequence[str], *, exact: bool
     ) -> list[Hit]:
-        query = {
-            "column": "vector",
-            "q": vector,
-            "k": limit,
-            "metric": "cosine",
-            "use_index": False,
-        }
         wanted = [*dict.fromkeys([*HIT_COLUMNS, *columns, "_distance"])]
         try:
-            found = self.dataset.to_table(wanted, nearest=query, filter=where, prefilter=True)
+            found = self.dataset.to_table(
+                wanted, nearest=asked, filter=where, prefilter=True, use_scalar_index=not exact
+            )
         except (OSError, ValueError) as error:
             types = {field.name: str(field.type) for field in metadata_schema(self.dataset.schema)}
             said = str(error).split(", /")[0]  # without the places in Lance's own source

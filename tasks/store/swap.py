@@ -92,11 +92,11 @@ def settle(uri: str, version: int) -> None:
 
     Not only what the commit itself added: gathering fragments and widening a column leave files and
     manifests of which Lance syncs none, and a process may be killed before it can. Older manifests
-    may be cleaned up meanwhile.
+    and transactions may be cleaned up meanwhile.
     """
     there = files.of(uri)
     there.sync(_files(uri, version))
-    there.sync(_listed(uri, "_versions"), missing_ok=True)
+    there.sync((*_listed(uri, "_versions"), *_listed(uri, "_transactions")), missing_ok=True)
 
 
 def manifest_path(uri: str, version: int) -> str:
@@ -105,13 +105,13 @@ def manifest_path(uri: str, version: int) -> str:
 
 
 def _files(uri: str, version: int) -> Iterator[str]:
-    """Data files, manifest and transaction of a Lance version."""
+    """Data files, indexes and manifest of a Lance version."""
     dataset = lance.dataset(uri, version=version)
     for fragment in dataset.get_fragments():
         yield from (f"{uri}/data/{file.path}" for file in fragment.metadata.files)
-    transaction = dataset.read_transaction(version)
-    own = f"-{transaction.uuid}.txn" if transaction else None
-    yield from (name for name in _listed(uri, "_transactions") if own and name.endswith(own))
+    for part in (part for index in dataset.describe_indices() for part in index.segments):
+        yield from _listed(uri, f"_indices/{part.uuid}")
+        yield from (f"{uri}/_indices", f"{uri}/_indices/{part.uuid}")  # for the folders above
     yield manifest_path(uri, version)
 
 

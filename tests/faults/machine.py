@@ -28,13 +28,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from schemas.config import Retention
+from schemas.config import IndexConfig, Retention
 from tasks import cut, failpoints
 from tasks.changes import changes
 from tasks.encoders import canaries
 from tasks.errors import ConfigError, SourceError
 from tasks.maintain import maintain, tidy
-from tasks.store import maintenance, quarantine
+from tasks.store import indexes, maintenance, quarantine
 from tasks.store.catalog import Catalog
 from tasks.store.space import Space, open_space
 from tasks.store.table import Table
@@ -73,7 +73,7 @@ RUN_POINTS = (
     "promote",
 )
 RESUMED = st.sampled_from(["after-receipt", "before-commit"])
-UPKEEP_POINTS = ("cleanup", "compaction", "compaction-tag")
+UPKEEP_POINTS = ("cleanup", "index", "compaction", "recall", "move")
 JOB_RECORDS = 3
 
 IDS = st.sampled_from(["a", "b", "c", "d", "e", "f", "o'hara", "Ünï", "10%"])
@@ -126,6 +126,7 @@ class Machine(RuleBasedStateMachine):
         self.patch.setattr(cut, "MAX_RECORDS", JOB_RECORDS)
         self.patch.setattr(cut, "MIN_RECORDS", JOB_RECORDS)
         self.patch.setattr(maintenance, "SPARE_FRAGMENTS", 0)
+        self.patch.setattr(indexes, "SPARE_ROWS", 0)
 
     def teardown(self) -> None:
         self.patch.undo()
@@ -393,24 +394,28 @@ class Machine(RuleBasedStateMachine):
             yield
 
     @precondition(_has_versions)
-    @rule(keep=st.integers(1, 4))
-    def upkeep(self, keep: int) -> None:
-        self._maintain(keep)
+    @rule(keep=st.integers(1, 4), indexed=st.booleans())
+    def upkeep(self, keep: int, indexed: bool) -> None:
+        self._maintain(keep, indexed)
 
     @precondition(_has_versions)
-    @rule(keep=st.integers(1, 4), point=st.sampled_from(UPKEEP_POINTS))
-    def kill_upkeep(self, keep: int, point: str) -> None:
-        self._maintain(keep, point)
+    @rule(keep=st.integers(1, 4), indexed=st.booleans(), point=st.sampled_from(UPKEEP_POINTS))
+    def kill_upkeep(self, keep: int, indexed: bool, point: str) -> None:
+        self._maintain(keep, indexed, point)
 
-    def _maintain(self, keep: int, point: str = "") -> None:
+    def _maintain(self, keep: int, indexed: bool, point: str = "") -> None:
         self.compared = False
         if timedelta(minutes=1) > maintenance.GRACE:
             self.readers.clear()
         gone = self.model.maintain(keep, self.tags.values())
         table = self.catalog.versions(SPACE)[-1].table
+        retention = Retention(versions=keep, days=0)
+        held = set(Table(str(self.store), table).open().schema.names)
+        columns = tuple(column for column in oracle.COLUMNS if column in held)
+        index = IndexConfig(columns=columns, rows=1) if indexed else IndexConfig()
         try:
             with self._killed_at(point):
-                done = maintain.fn(str(self.store), table, Retention(versions=keep, days=0), 0.0)
+                done = maintain.fn(str(self.store), table, retention, index, 0.0)
                 assert done["retired"] == gone
                 tidy.fn(str(self.store))
         except Kill:

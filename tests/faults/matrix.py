@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from tasks.encoders import canaries
 from tasks.store.catalog import Catalog
+from tasks.store.indexes import vector_index
 from tasks.store.space import open_space
 from tasks.verify import verify
 from tests.pipeline import config, write_jsonl
@@ -36,7 +37,7 @@ RUN_POINTS = (
     "after-tag",
     "promote",
 )
-UPKEEP_POINTS = ("retire", "cleanup", "compaction", "compaction-tag")
+UPKEEP_POINTS = ("retire", "cleanup", "index", "compaction", "recall", "move")
 DROP_POINTS = ("drop", "drop-data")
 
 JOB_RECORDS = 8
@@ -50,6 +51,7 @@ WATCHED = (
     "*/_versions/*",
     "*/_transactions/*",
     "*/_refs/tags/*",
+    "*/_indices/*",
     "_*/*/_versions/*",
     "runs/*/receipts/*",
     "runs/*/*/manifest.json",
@@ -195,6 +197,7 @@ class Trial:
         for version in found:
             wanted = self.versions.get(version, self.model)
             assert self.content(version) == wanted, f"version {version} is not what it was"
+            self._check_indexes(version, wanted)
         if finished:
             serving = catalog.serving("notes")
             assert serving is not None
@@ -217,6 +220,16 @@ class Trial:
         for check in verify(str(self.store), "notes"):
             assert check.ok, check
             assert "not checked" not in check.detail, check
+
+    def _check_indexes(self, version: int, wanted: Model) -> None:
+        """Filters and neighbours are the same by indexes and without."""
+        space = open_space("notes", str(self.store), version)
+        year = self.random.choice(sorted(wanted.values()))[1]
+        found = space.dataset.to_table(["id"], filter=f"year = {year}")["id"].to_pylist()
+        assert sorted(found) == sorted(id_ for id_, row in wanted.items() if row[1] == year)
+        vector = self.random.choice(space.vectors()[1])
+        by_index, by_scan = (space.nearest(vector, 5, exact=exact) for exact in (False, True))
+        assert by_index == by_scan, f"an index of version {version} is wrong"
 
     def repeated(self) -> int:
         """How many contents were encoded more than once since the last change."""
@@ -289,6 +302,8 @@ def try_out(trial: Trial, outcome: Outcome, where: str) -> None:
         trial.check(finished=True)
         trial.do(trial.an_upkeep())
         trial.check(finished=True)
+        newest = open_space("notes", str(trial.store), "latest")
+        assert vector_index(newest.dataset) is not None, "upkeep left no index"
         return
     if where in DROP_POINTS:
         outcome.kills[where] += trial.do(trial.a_drop(point), kill)

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -168,9 +169,10 @@ def _check_nearest(space: Space, rows: list[Row]) -> None:
         stored = vectors([row["text"] for row in kept]).astype(np.float64)
         for query in QUERIES:
             scores = (stored @ _vector(query)).tolist()
-            for key in ("id", "record_id"):
+            for key, exact in product(("id", "record_id"), (False, True)):
+                chunks = key == "id"
                 hits = space.nearest(
-                    vectors([query])[0], NEIGHBOURS, where=where, chunks=key == "id"
+                    vectors([query])[0], NEIGHBOURS, where=where, chunks=chunks, exact=exact
                 )
                 _check_hits(hits, kept, scores, key)
 

@@ -12,11 +12,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from schemas.config import Retention
+from schemas.config import IndexConfig, Retention
 from tasks import cut, failpoints
 from tasks.drop import drop, droppable
 from tasks.maintain import maintain
-from tasks.store import maintenance
+from tasks.store import indexes, maintenance
 from tests.pipeline import refresh
 
 
@@ -30,9 +30,10 @@ def work(job: dict[str, Any]) -> None:
     elif job["what"] == "drop":
         drop(store, job["space"], droppable(store, job["space"], None), "me", 30.0)
     else:
-        maintenance.SPARE_FRAGMENTS = 0
+        maintenance.SPARE_FRAGMENTS = indexes.SPARE_ROWS = 0
         maintenance.GRACE = timedelta(seconds=job["grace_s"])
-        maintain.fn(store, job["table"], Retention(versions=job["keep"], days=0), 30.0)
+        wanted = IndexConfig(columns=("year",), rows=20)
+        maintain.fn(store, job["table"], Retention(versions=job["keep"], days=0), wanted, 30.0)
 
 
 def main() -> None:

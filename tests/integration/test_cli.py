@@ -101,7 +101,9 @@ def test_every_command_answers_in_json_on_a_cluster_and_a_server_of_the_users_ow
     rows = [{"id": f"r{n}", "text": f"text {n}{odd[n % 2]}", "year": n % 3} for n in range(600)]
     write_jsonl(tmp_path / "corpus" / "a.jsonl", rows)
     write_jsonl(tmp_path / "corpus" / "bad.jsonl", [{"id": "e", "text": " ", "year": 1}])
-    path = str(write_config(tmp_path, tmp_path / "corpus", compute={"address": local_ray}))
+    index = {"columns": ["year"], "rows": 100}
+    old = {"compute": {"address": local_ray}, "index": index}
+    path = str(write_config(tmp_path, tmp_path / "corpus", **old))
     plan = run(tmp_path, "plan", path)
     assert (plan["records"]["new"], plan["records"]["quarantined"]) == (600, 1)
     assert plan["to_encode"] == 600
@@ -129,12 +131,14 @@ def test_every_command_answers_in_json_on_a_cluster_and_a_server_of_the_users_ow
     (done,) = kept["tables"]
     assert (done["table"], done["retired"]) == (first["table"], [])
     assert done["fragments_before"] == done["fragments"]  # so few are left alone
+    assert (done["index"]["kind"], done["index"]["columns"]) == ("IVF_RQ", ["year"])
 
     near = answer("search", "notes", "--id", "r7", "-k", "1")
     assert (near[0]["id"], near[0]["text"]) == ("r7", "text 7 odd")
     assert near[0]["score"] == pytest.approx(1, abs=1e-6)
     some = answer("search", "notes", "text 7", "--where", "year = 2")
     assert {hit["metadata"]["year"] for hit in some} == {2}
+    assert answer("search", "notes", "text 7", "--where", "year = 2", "--exact") == some
     assert (
         answer("spaces")[0].items()
         >= {
@@ -147,7 +151,9 @@ def test_every_command_answers_in_json_on_a_cluster_and_a_server_of_the_users_ow
     (version,) = answer("versions", "notes")
     assert (version["version"], version["rows"], version["serving"]) == (1, 600, True)
     assert version["tags"] == [f"run-{first['run_id']}"]
-    assert answer("show", "notes")["manifest"]["records"] == first["records"]
+    shown = answer("show", "notes")
+    assert shown["manifest"]["records"] == first["records"]
+    assert {**shown["index"], "retrained": False} == done["index"]
     (entry,) = answer("quarantine", "notes")
     assert entry.items() >= {"id": "e", "reason": "empty", "transient": False}.items()
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from flows import maintain as flow
-from schemas.config import Retention
-from tasks.errors import LeaseHeld
+from schemas.config import IndexConfig, Retention
+from tasks.errors import ConfigError, LeaseHeld
 from tasks.maintain import maintain
 from tasks.sources.base import Record, Shard
 from tasks.sources.jsonl import JsonlSource
@@ -20,6 +20,7 @@ from tasks.store.space import open_space
 from tests.pipeline import books, config, refresh, write_jsonl
 
 KEEP_ALL = Retention(versions=100, days=0)
+INDEXED = IndexConfig(columns=("year",), rows=20)
 
 
 @pytest.fixture(autouse=True)
@@ -46,9 +47,25 @@ def test_a_run_after_upkeep_reads_no_file_again(
 ) -> None:
     store = tmp_path / "vectors"
     before = open_space("notes", str(store))
-    done = maintain.fn(str(store), before.entry.table, KEEP_ALL, 0.0)
-    assert (done["fragments_before"], done["fragments"]) == (3, 1)
-    assert (done["retired"], done["notes"]) == ([], [])
+    done = maintain.fn(str(store), before.entry.table, KEEP_ALL, INDEXED, 0.0)
+    assert done["freed_bytes"] >= 0
+    assert {**done, "freed_bytes": 0} == {
+        "table": before.entry.table,
+        "dropped": False,
+        "retired": [],
+        "freed_bytes": 0,
+        "fragments_before": 3,
+        "fragments": 1,
+        "index": {
+            "kind": "IVF_RQ",
+            "recall": 1.0,
+            "nprobes": 20,
+            "refine": 3,
+            "columns": ["year"],
+            "retrained": False,
+        },
+        "notes": [],
+    }
 
     def read(source: JsonlSource, shard: Shard) -> Iterator[Record]:
         raise AssertionError(f"{shard} is read again")
@@ -63,7 +80,9 @@ def test_a_run_after_upkeep_reads_no_file_again(
 
 def test_a_run_after_upkeep_changes_what_changed(settings: dict[str, Any], tmp_path: Path) -> None:
     store = tmp_path / "vectors"
-    maintain.fn(str(store), open_space("notes", str(store)).entry.table, KEEP_ALL, 0.0)
+    maintain.fn(
+        str(store), open_space("notes", str(store)).entry.table, KEEP_ALL, IndexConfig(), 0.0
+    )
     write_jsonl(tmp_path / "corpus" / "1.jsonl", [{"id": "r1.1", "text": "other", "year": 1}])
     made = refresh(settings, store)
     assert books(made) == {"read": 19, "changed": 1, "unchanged": 18, "removed": 8}
@@ -77,7 +96,7 @@ def test_upkeep_waits_for_the_lease(settings: dict[str, Any], tmp_path: Path) ->
     store = str(tmp_path / "vectors")
     table = open_space("notes", store).entry.table
     with lease(store, table), pytest.raises(LeaseHeld):
-        maintain.fn(store, table, KEEP_ALL, 0.0)
+        maintain.fn(store, table, KEEP_ALL, IndexConfig(), 0.0)
 
 
 def test_a_run_on_one_table_does_not_keep_the_rest_waiting(
@@ -85,9 +104,9 @@ def test_a_run_on_one_table_does_not_keep_the_rest_waiting(
 ) -> None:
     done = []
 
-    def upkeep(store: str, name: str, retention: Retention, wait_s: float) -> dict[str, Any]:
+    def upkeep(store: str, name: str, *wanted: Any) -> dict[str, Any]:
         done.append(name)
-        return maintain.fn(store, name, retention, wait_s)
+        return maintain.fn(store, name, *wanted)
 
     store = str(tmp_path / "vectors")
     table = open_space("notes", store).entry.table
@@ -96,3 +115,15 @@ def test_a_run_on_one_table_does_not_keep_the_rest_waiting(
     with lease(store, table), pytest.raises(LeaseHeld):
         flow.maintain.fn("notes", settings, store, 0.0)
     assert done == [table, "tidy"]
+
+
+def test_a_column_to_index_that_the_newest_table_lacks_stops_upkeep_before_it_begins(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    del settings
+    store = str(tmp_path / "vectors")
+    before = open_space("notes", store).entry
+    wanted = IndexConfig(columns=("venue",))
+    with pytest.raises(ConfigError, match=r"index.columns = 'venue'.*there are: year"):
+        maintain.fn(store, before.table, KEEP_ALL, wanted, 0.0)
+    assert open_space("notes", store).entry == before

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from schemas.config import Retention
+from schemas.config import IndexConfig, Retention
 from tasks.drop import drop, droppable
 from tasks.maintain import maintain
 from tasks.store import epochs, files, layout, quarantine
@@ -50,9 +50,18 @@ def test_runs_upkeep_and_reading_on_an_object_store(bucket: str, tmp_path: Path)
         ("d", "text of d"),
     ]
     assert open_space("notes", bucket, 1).rows == 3
-    done = maintain.fn(bucket, table, Retention(versions=1, days=0), 0.0)
+    wanted = IndexConfig(columns=("year",), rows=3)
+    done = maintain.fn(bucket, table, Retention(versions=1, days=0), wanted, 0.0)
     assert (done["retired"], done["notes"]) == ([], [])  # both served last
-    assert open_space("notes", bucket).rows == 3
+    assert (done["index"]["kind"], done["index"]["columns"]) == ("IVF_RQ", ["year"])
+    kept = open_space("notes", bucket)
+    assert kept.rows == 3
+    vector = kept.vectors()[1][0]
+    by_index, by_scan = (
+        kept.nearest(vector, 3, where="year = 2000", exact=exact) for exact in (False, True)
+    )
+    assert len(by_index) == 3
+    assert by_index == by_scan
 
 
 def test_verify_and_drop_on_an_object_store(bucket: str, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows import cli
-from schemas.config import Retention
+from schemas.config import IndexConfig, Retention
 from schemas.manifest import Manifest
 from tasks import cut
 from tasks.check import Check
@@ -128,7 +128,8 @@ def test_a_space_is_whole_after_all_that_can_be_done_to_it(tmp_path: Path) -> No
         stop(settings, store, 1)
         assert run([*notes(70), notes(5)[4], {"id": "bad", "text": " ", "year": 1}], "year") == 4
         table = open_space(space, str(store)).entry.table
-        maintain.fn(str(store), table, Retention(versions=3, days=0), 0.0)
+        wanted = IndexConfig(columns=("year",), rows=20)
+        maintain.fn(str(store), table, Retention(versions=3, days=0), wanted, 0.0)
         assert run(notes(75, "letter"), "year") == 5
         Catalog(str(store)).rollback(space, who="me")
         checks = verify(str(store), space, all_rows=True)
@@ -136,6 +137,7 @@ def test_a_space_is_whole_after_all_that_can_be_done_to_it(tmp_path: Path) -> No
         details = {check.name: check.detail for check in checks}
         assert [detail for detail in details.values() if "not checked" in detail] == []
         assert details["versions"] == "version 2, 3, 4, 5: opens"
+        assert details["indexes"] == "version 4, 5: 2 indexes"
         assert details["data"] == "version 4: 70 records; version 5: 75 records"
 
 

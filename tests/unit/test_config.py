@@ -77,6 +77,7 @@ def test_a_config_is_read_whole_with_its_defaults(write: Write, tmp_path: Path) 
             "max_content_bytes": 64 * 1024 * 1024,
         },
         "retention": {"versions": 10, "days": 30, "tables": 30},
+        "index": {"columns": [], "recall": 0.95, "rows": 50_000},
         "store_content": True,
         "precision": "auto",
     }

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from schemas.catalog import VersionEntry
-from schemas.config import Retention
+from schemas.config import IndexConfig, Retention
 from schemas.receipt import Receipt
 from tasks import failpoints
 from tasks.drop import drop, droppable, finish_drops
@@ -258,7 +258,7 @@ def test_upkeep_drops_a_table_of_another_encoder_that_is_of_no_use(
     other.open().tags.create("mine", 2)
     assert not expired(other)
     other.open().tags.delete("mine")
-    done = maintain.fn(str(tmp_path), other.name, Retention(tables=0), 0.0)
+    done = maintain.fn(str(tmp_path), other.name, Retention(tables=0), IndexConfig(), 0.0)
     assert done.pop("freed_bytes") > 1000
     assert done == {"table": other.name, "dropped": True, "notes": []}
     assert not other.exists()

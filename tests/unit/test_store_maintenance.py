@@ -13,6 +13,7 @@ import lance
 import pytest
 from lance.dataset import DatasetOptimizer, Tags
 
+from schemas.catalog import VersionEntry
 from schemas.receipt import WrittenFile
 from tasks import failpoints
 from tasks.errors import ConfigError, StoreError
@@ -25,7 +26,7 @@ from tests.tables import content, new_table, put
 
 NOW = datetime.now(UTC) + timedelta(minutes=30)  # after all that the tests make
 LATER = NOW + 2 * maintenance.GRACE
-STEPS = ("compaction", "compaction-tag", "cleanup")
+STEPS = ("compaction", "move", "cleanup")
 
 
 def fill(store: str | Path, n_versions: int = 6) -> tuple[Table, Catalog]:
@@ -79,8 +80,15 @@ def maintain(table: Table, catalog: Catalog, now: datetime, versions: int = 99) 
     heal(table, catalog)
     retired = maintenance.retire(table, catalog, versions=versions, days=0, now=now)
     maintenance.clean(table, catalog, now=now)
-    maintenance.gather(table, catalog, now=now)
+    gather(table, catalog, now)
     return retired
+
+
+def gather(table: Table, catalog: Catalog, now: datetime) -> VersionEntry:
+    before = maintenance.newest(table, catalog)
+    assert maintenance.is_head(table, before)
+    maintenance.gather(table)
+    return maintenance.move(table, catalog, before, now=now)
 
 
 def test_gathered_fragments_are_the_same_version_and_its_tags_go_along(store: str) -> None:
@@ -88,21 +96,17 @@ def test_gathered_fragments_are_the_same_version_and_its_tags_go_along(store: st
     before = catalog.versions("papers")[-1]
     table.open().tags.create("mine", before.lance_version)
     reader = table.open(before.lance_version)
-    done = maintenance.gather(table, catalog, now=NOW)
-    after = catalog.versions("papers")[-1]
-    assert (done.fragments_before, done.fragments) == (5, 1)  # the first one's row was changed
-    assert (done.lance_version_before, done.lance_version) == (
-        before.lance_version,
-        after.lance_version,
-    )
+    assert len(reader.get_fragments()) == 5  # the first one's row was changed
+    after = gather(table, catalog, NOW)
+    assert after == catalog.versions("papers")[-1]
+    assert len(table.open().get_fragments()) == 1
     assert after == before.model_copy(update={"lance_version": table.open().version})
     assert catalog.tags(after) == ["mine", "run-r6"]
     assert catalog.resolve("papers", "mine") == after
     assert contents(table, catalog) == expected(range(1, 7))
     assert heal(table, catalog) == []
-    again = maintenance.gather(table, catalog, now=NOW)
-    assert (again.fragments_before, again.fragments) == (1, 1)
-    assert again.lance_version == after.lance_version
+    assert gather(table, catalog, NOW) == after
+    assert table.open().version == after.lance_version
     maintenance.clean(table, catalog, now=NOW)
     assert reader.count_rows() == len(reader.to_table()) == 6
 
@@ -119,7 +123,7 @@ def test_tags_whose_answers_are_lost_are_moved_all_the_same(
             raise OSError("request timed out")
 
         monkeypatch.setattr(Tags, name, lossy)
-    maintenance.gather(table, catalog, now=NOW)
+    gather(table, catalog, NOW)
     assert catalog.tags(catalog.versions("papers")[-1]) == ["run-r6"]
     assert contents(table, catalog) == expected(range(1, 7))
 
@@ -163,7 +167,7 @@ def test_readers_go_on_for_an_hour_however_old_their_version_is(
     readers = [table.open(entry.lance_version) for entry in catalog.versions("papers")]
     last_hour = NOW - timedelta(hours=1)
     assert maintenance.retire(table, catalog, versions=1, days=0, now=NOW) == [1, 2, 3, 4, 5]
-    maintenance.gather(table, catalog, now=NOW)
+    gather(table, catalog, NOW)
     monkeypatch.setattr(maintenance, "GRACE", timedelta(microseconds=1))  # all files are older
     maintenance.clean(table, catalog, now=last_hour)
     assert [reader.to_table().num_rows for reader in readers] == [1, 2, 3, 4, 5, 6]
@@ -255,7 +259,7 @@ def test_rows_that_would_change_are_kept_as_they_were(
 
     monkeypatch.setattr(DatasetOptimizer, "compact_files", lose_a_row)
     with pytest.raises(StoreError, match="would have changed its rows"):
-        maintenance.gather(table, catalog, now=NOW)
+        gather(table, catalog, NOW)
     assert content(table) == expected([6])[6]
     assert contents(table, catalog) == expected(range(1, 7))
 
@@ -264,7 +268,7 @@ def test_rows_that_somebody_else_removed_are_told_and_left_alone(tmp_path: Path)
     table, catalog = fill(tmp_path)
     lance.dataset(table.uri).delete("id = '2'")
     with pytest.raises(StoreError, match="has other rows than version 6 of papers"):
-        maintenance.gather(table, catalog, now=NOW)
+        gather(table, catalog, NOW)
     assert content(table) == {id_: n for id_, n in expected([6])[6].items() if id_ != "2"}
     assert contents(table, catalog) == expected(range(1, 7))
 
@@ -283,7 +287,7 @@ def test_a_few_new_rows_do_not_copy_a_table(
     assert 2 * before < after < 2.5 * before  # gathered once, at the seventeenth
     put(table, "half", {}, removed=tuple(str(n) for n in range(2_500)))
     heal(table, catalog)
-    maintenance.gather(table, catalog, now=NOW)
+    gather(table, catalog, NOW)
     assert [one.metadata.num_deletions for one in table.open().get_fragments()] == [0]
 
 

@@ -1,12 +1,15 @@
 """Reading: pinned versions, and the nearest rows against a slow obvious search."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from schemas.config import IndexConfig
 from tasks.errors import ConfigError
+from tasks.store import indexes, maintenance
 from tasks.store.catalog import Catalog
 from tasks.store.commit import commit
 from tasks.store.fragments import write
@@ -94,7 +97,10 @@ def test_a_filter_comes_before_the_search(tmp_path: Path) -> None:
             space.nearest(query, 3, where=where, columns=columns)
 
 
-def test_a_record_is_one_hit_by_its_best_chunk_unless_chunks_are_asked_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("indexed", [False, True])
+def test_a_record_is_one_hit_by_its_best_chunk_unless_chunks_are_asked_for(
+    tmp_path: Path, indexed: bool
+) -> None:
     table, catalog = new_table(tmp_path), Catalog(str(tmp_path))
     values = {
         f"{record}#{n}": angle for n in range(30) for record, angle in (("a", n), ("b", 40 + n))
@@ -109,8 +115,12 @@ def test_a_record_is_one_hit_by_its_best_chunk_unless_chunks_are_asked_for(tmp_p
         table,
         type(made)("one", made.base_version, written, made.removed, 0, len(values), len(values), 1),
     )
-    catalog.add_version(table, version)
+    entry = catalog.add_version(table, version)
+    if indexed:
+        indexes.tune(table, IndexConfig(rows=1))
+        maintenance.move(table, catalog, entry, now=datetime.now(UTC))
     space = open_space("papers", str(tmp_path), "latest")
+    assert (indexes.vector_index(space.dataset) is not None) is indexed
     query = np.array(vector(0), np.float32)
     assert [(h.id, h.record_id, h.chunk) for h in space.nearest(query, 5)] == [
         ("a#0", "a", 0),
