@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.memory import MEBIBYTE, Sampler
 from benchmarks.scale import write_corpus
-from tasks.store.space import Space, open_space
+from tasks.space import Space, open_space
 
 RECORDS = 200_000
 DIM = 384

@@ -116,7 +116,7 @@ class Library:
 
 def compare(store: Path, held: dict[str, Row], library: Library) -> None:
     """Every row against its record, every vector against the library's own."""
-    from tasks.store.space import open_space
+    from tasks.space import open_space
 
     table = open_space("lines", str(store)).to_arrow(["id", "text", "group", "vector"])
     ids = table["id"].to_pylist()

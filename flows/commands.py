@@ -15,8 +15,8 @@ from schemas.config import Config
 from tasks.config import from_dict, read_config
 from tasks.errors import ConfigError, Interrupted
 from tasks.run import Options, Run, open_run, waiting
+from tasks.space import open_space
 from tasks.store.catalog import Catalog
-from tasks.store.space import open_space
 
 
 def execute(args: argparse.Namespace) -> object:

@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from tasks.digests import Digests
 from tasks.encoders.base import Vectors
+from tasks.space import Space
 from tasks.store.diff import Indices, find
 from tasks.store.rows import to_matrix, unit
-from tasks.store.space import Space
 from tasks.store.table import BaseRows, Table
 
 NEAREST = 10

@@ -6,9 +6,8 @@ import numpy as np
 
 from tasks.encoders.base import Vectors
 from tasks.errors import ConfigError
+from tasks.space import Hit, Space
 from tasks.store.rows import metadata_schema, to_matrix
-from tasks.store.space import Hit, Space
-from tasks.table_encoder import load_encoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ def search(space: Space, query: Query) -> list[Hit]:
     else:
         if not query.text.strip():
             raise ConfigError("the text to search for is empty")
-        vector = embed_queries(space, [query.text])[0]
+        vector = space.embed([query.text])[0]
     columns = [*metadata_schema(space.dataset.schema).names, "text"]
     held = [name for name in columns if name in space.dataset.schema.names]
     where = query.where
@@ -65,9 +64,3 @@ def _vector_of(space: Space, record_id: str) -> Vectors:
         )
     mean: Vectors = to_matrix(rows["vector"]).mean(axis=0, dtype=np.float64).astype(np.float32)
     return mean
-
-
-def embed_queries(space: Space, texts: list[str]) -> Vectors:
-    """Vectors of queries by the very encoder that made the table, row i for text i."""
-    encoder = load_encoder(space)
-    return encoder.encode(encoder.prepare_query(texts))

@@ -19,9 +19,9 @@ from tasks.encoders.base import Encoder, Vectors
 from tasks.encoders.batching import encode_all
 from tasks.rows import sound
 from tasks.scan import digest_metadata
+from tasks.space import Space
 from tasks.store.diff import data_digest
 from tasks.store.rows import to_matrix
-from tasks.store.space import Space
 from tasks.store.table import BaseRows, Table
 
 BATCH_ROWS = 8192

@@ -8,18 +8,19 @@ from tasks.encoders.base import Encoder, Precision
 from tasks.errors import EncoderError
 from tasks.secrets import resolve_secrets
 from tasks.store import canaries as stored_canaries
-from tasks.store.space import Space
+from tasks.store.table import Table
 
 
-def load_encoder(space: Space) -> Encoder:
+def load_encoder(table: Table) -> Encoder:
     """Loaded, and compared with the table's canaries.
 
     Raises EncoderError if this machine's encoder is not the one that made the table, StoreError if
     the table's canaries are missing.
     """
-    encoder = encoder_of(space.settings)
-    stored = stored_canaries.read(space.store_uri, space.entry.table)
-    encoder.load(Precision(encoder.precision(space.settings.precision)))
+    settings = table.settings()
+    encoder = encoder_of(settings)
+    stored = stored_canaries.read(table.store_uri, table.name)
+    encoder.load(Precision(encoder.precision(settings.precision)))
     canaries.check(encoder, stored)
     return encoder
 

@@ -17,6 +17,7 @@ from tasks.encoders.base import Encoder
 from tasks.errors import VectorlineError
 from tasks.progress import Report, listener
 from tasks.soundness import NAMED, Finding, Rows
+from tasks.space import Space, open_space
 from tasks.store import manifests
 from tasks.store.catalog import Catalog
 from tasks.store.commit import RUN_TAG
@@ -24,7 +25,6 @@ from tasks.store.damage import find_damage
 from tasks.store.files import lance_errors
 from tasks.store.index_check import look_at_indexes
 from tasks.store.maintenance import row_ids
-from tasks.store.space import Space, open_space
 from tasks.store.table import Table
 from tasks.table_encoder import load_encoder
 
@@ -239,7 +239,7 @@ class _Thorough:
         found.look("indexes", partial(_indexes, space, self._rng), entry)
 
     def _canaries(self, space: Space) -> Finding:
-        self._encoders[space.entry.table] = load_encoder(space)
+        self._encoders[space.entry.table] = load_encoder(Table(space.store_uri, space.entry.table))
         return Finding(f"the encoder here gives those of {space.entry.table}")
 
     def _encoded(self, space: Space, rows: Rows) -> Finding:

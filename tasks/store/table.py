@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import lance
 import numpy as np
@@ -18,6 +19,13 @@ from tasks.store.files import store_error
 from tasks.store.formats import parse
 from tasks.store.rows import MetadataChange, to_digests
 
+if TYPE_CHECKING:
+    import lancedb
+
+Dataset: TypeAlias = LanceDataset
+"""A table's rows, pinned to one Lance version."""
+LanceDBTable: TypeAlias = "lancedb.table.Table"
+"""The same as LanceDB opens it."""
 Addresses = npt.NDArray[np.uint64]
 """Row addresses of one Lance version: fragment << 32 | offset."""
 
@@ -84,6 +92,14 @@ class Table:
         except (OSError, ValueError) as error:
             version = "the head" if lance_version is None else f"Lance version {lance_version}"
             raise store_error(error, f"opening {version} of table {self.name!r}") from error
+
+    def lancedb(self, lance_version: int) -> LanceDBTable:
+        """The table as LanceDB opens it, pinned to a version."""
+        import lancedb
+
+        table = lancedb.connect(layout.root(self.store_uri)).open_table(self.name)
+        table.checkout(lance_version)
+        return table
 
     def evolve(self, change: MetadataChange) -> int:
         """Adds and widens metadata columns; gives the Lance version to commit on.

@@ -34,9 +34,9 @@ from tasks.changes import changes
 from tasks.encoders import canaries
 from tasks.errors import ConfigError, SourceError
 from tasks.maintain import maintain, tidy
+from tasks.space import Space, open_space
 from tasks.store import indexes, maintenance, quarantine
 from tasks.store.catalog import Catalog
-from tasks.store.space import Space, open_space
 from tasks.store.table import Table
 from tests.encoders import AilingEncoder
 from tests.faults import oracle

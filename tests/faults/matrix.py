@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from tasks.encoders import canaries
+from tasks.space import open_space
 from tasks.store.catalog import Catalog
 from tasks.store.indexes import vector_index
-from tasks.store.space import open_space
 from tasks.verify import verify
 from tests.pipeline import config, write_jsonl
 

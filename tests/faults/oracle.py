@@ -16,7 +16,7 @@ import pytest
 
 from tasks.encoders.batching import encode_all
 from tasks.encoders.hashing import HashingEncoder
-from tasks.store.space import Hit, Space
+from tasks.space import Hit, Space
 from tests.faults.model import Content, Records, Stored
 
 COLUMNS = ("year", "venue")

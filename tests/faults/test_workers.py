@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tasks import failpoints
-from tasks.store.space import open_space
+from tasks.space import open_space
 from tests.encoders import SlowEncoder
 from tests.pipeline import books, config, write_jsonl
 

@@ -21,9 +21,9 @@ from tasks.estimate import estimate
 from tasks.plan import plan
 from tasks.run import Options, Run, open_run
 from tasks.search import Query, search
+from tasks.space import open_space
 from tasks.store import canaries as stored_canaries
 from tasks.store.catalog import Catalog
-from tasks.store.space import open_space
 from tests.encoders import CutEncoder
 from tests.pipeline import books, config, refresh, write_jsonl
 

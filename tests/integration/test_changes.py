@@ -9,7 +9,7 @@ import pytest
 
 from tasks import changes as module
 from tasks.changes import changes, merge
-from tasks.store.space import Space, open_space
+from tasks.space import Space, open_space
 from tests.pipeline import config, refresh, write_jsonl
 
 WORDS = [f"word{n}" for n in range(40)]

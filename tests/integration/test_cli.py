@@ -20,7 +20,7 @@ import pytest
 from flows import cli, commands
 from flows.server import embedded_server
 from tasks.errors import ConfigError
-from tasks.store.space import open_space
+from tasks.space import open_space
 from tests.pipeline import PROGRAM, config, refresh, write_config, write_jsonl
 
 pytestmark = [pytest.mark.ray, pytest.mark.prefect]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flows import cli
-from tasks.store.space import open_space
+from tasks.space import open_space
 from tasks.verify import verify
 from tests.pipeline import books, config, refresh, write_jsonl
 

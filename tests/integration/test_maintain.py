@@ -14,9 +14,9 @@ from tasks.errors import ConfigError, LeaseHeld
 from tasks.maintain import maintain
 from tasks.sources.base import Record, Shard
 from tasks.sources.jsonl import JsonlSource
+from tasks.space import open_space
 from tasks.store import maintenance
 from tasks.store.lease import lease
-from tasks.store.space import open_space
 from tests.pipeline import books, config, refresh, write_jsonl
 
 KEEP_ALL = Retention(versions=100, days=0)

@@ -19,9 +19,9 @@ from tasks.errors import (
     StoreError,
     VectorlineError,
 )
+from tasks.space import open_space
 from tasks.store import quarantine
 from tasks.store.catalog import Catalog
-from tasks.store.space import open_space
 from tests.pipeline import books, config, refresh, write_jsonl
 
 Row = dict[str, Any]

@@ -14,8 +14,8 @@ import pytest
 from schemas.receipt import Receipt
 from tasks import cut, encode, failpoints, worker
 from tasks.errors import Interrupted, StoreError
+from tasks.space import open_space
 from tasks.store import receipts
-from tasks.store.space import open_space
 from tests.pipeline import books, config, refresh, write_jsonl
 
 Row = dict[str, Any]

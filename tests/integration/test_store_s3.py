@@ -13,9 +13,9 @@ import pytest
 from schemas.config import IndexConfig, Retention
 from tasks.drop import drop, droppable
 from tasks.maintain import maintain
+from tasks.space import open_space
 from tasks.store import epochs, files, layout, quarantine
 from tasks.store.catalog import Catalog
-from tasks.store.space import open_space
 from tasks.verify import verify
 from tests.pipeline import books, config, refresh, write_jsonl
 

@@ -19,11 +19,11 @@ from schemas.manifest import Manifest
 from tasks import cut
 from tasks.check import Check
 from tasks.maintain import maintain
+from tasks.space import open_space
 from tasks.store import canaries, fragments, layout, maintenance, manifests, swap
 from tasks.store.catalog import Catalog
 from tasks.store.commit import Change, commit
 from tasks.store.heal import heal
-from tasks.store.space import open_space
 from tasks.store.table import Table
 from tasks.verify import ROW_CHECKS, verify
 from tests.integration.test_resume import stop

@@ -17,11 +17,11 @@ from tasks import failpoints
 from tasks.drop import drop, droppable, finish_drops
 from tasks.errors import ConfigError, LeaseHeld
 from tasks.maintain import maintain
+from tasks.space import open_space
 from tasks.store import canaries, layout, maintenance, manifests, receipts
 from tasks.store.catalog import Catalog
 from tasks.store.heal import heal
 from tasks.store.lease import lease
-from tasks.store.space import open_space
 from tasks.store.table import Table
 from tests.tables import FINGERPRINT, content, new_table, put
 

@@ -12,12 +12,12 @@ import pytest
 from schemas.config import IndexConfig
 from schemas.index import VectorIndex
 from tasks.errors import ConfigError
+from tasks.space import Space, open_space
 from tasks.store import indexes, maintenance
 from tasks.store.catalog import Catalog
 from tasks.store.files import LocalFiles
 from tasks.store.heal import heal
 from tasks.store.rows import Matrix, merge_metadata
-from tasks.store.space import Space, open_space
 from tasks.store.table import Table
 from tests import tables
 from tests.tables import content, new_table, put

@@ -1,11 +1,11 @@
-"""Reading a space: a version that stays what it is while you read."""
+"""Reading a space from code: one version, which stays what it is while you read."""
 
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-import lance
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -13,12 +13,14 @@ import pyarrow.compute as pc
 
 from schemas.catalog import VersionEntry
 from schemas.table import TableSettings
+from tasks.encoders.base import Encoder, Vectors
 from tasks.errors import ConfigError
 from tasks.store import layout
 from tasks.store.catalog import Catalog
 from tasks.store.indexes import query, vector_index
 from tasks.store.rows import metadata_schema, to_matrix
-from tasks.store.table import Table
+from tasks.store.table import Dataset, LanceDBTable, Table
+from tasks.table_encoder import load_encoder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,14 +40,14 @@ class Hit:
     columns: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Space:
     """One version of a space; `dataset` is its Lance dataset, pinned."""
 
     store_uri: str
     entry: VersionEntry
     settings: TableSettings
-    dataset: lance.LanceDataset
+    dataset: Dataset
 
     def __repr__(self) -> str:
         """In one line."""
@@ -78,6 +80,26 @@ class Space:
             vectors[rows] = to_matrix(batch["vector"])
             ids += batch["id"].to_pylist()
         return ids, vectors
+
+    def lancedb(self) -> LanceDBTable:
+        """The table as LanceDB opens it, at this version: to read, not to write."""
+        return self._table.lancedb(self.entry.lance_version)
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of queries, shape (n, dim), by the very encoder that made the table.
+
+        It is loaded the first time. Raises EncoderError if this machine's encoder is not that one,
+        StoreError if the table's canaries are missing.
+        """
+        return self._encoder.encode(self._encoder.prepare_query(texts))
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        return load_encoder(self._table)
+
+    @property
+    def _table(self) -> Table:
+        return Table(self.store_uri, self.entry.table)
 
     def sample(self, n: int) -> list[dict[str, object]]:
         """Some rows without their vectors: the first ones."""

@@ -9,11 +9,11 @@ import pytest
 
 from schemas.config import IndexConfig
 from tasks.errors import ConfigError
+from tasks.space import Space, open_space
 from tasks.store import indexes, maintenance
 from tasks.store.catalog import Catalog
 from tasks.store.commit import commit
 from tasks.store.fragments import write
-from tasks.store.space import Space, open_space
 from tasks.store.table import Table
 from tests.tables import change, new_table, put, rows, vector
 
