@@ -24,6 +24,7 @@ from tasks.store.commit import RUN_TAG
 from tasks.store.damage import find_damage
 from tasks.store.files import lance_errors
 from tasks.store.index_check import look_at_indexes
+from tasks.store.indexes import recall, vector_index
 from tasks.store.maintenance import row_ids
 from tasks.store.table import Table
 from tasks.table_encoder import load_encoder
@@ -46,6 +47,7 @@ MEND = {
     "indexes": "drop the index, and let `vectorline maintain` build it again",
 }
 """What to do, by check."""
+RECALL_NOISE = 0.02  # other queries are asked when rows have come since
 ROW_CHECKS = ("ids", "data", "texts", "metadata", "vectors", "encoder", "indexes")
 
 
@@ -254,7 +256,13 @@ def _indexes(space: Space, rng: np.random.Generator) -> Finding:
     unknown = [one.index for one in found if not one.known]
     left = f"; not checked: {', '.join(unknown)}, of lists" if unknown else ""
     n_looked = len(found) - len(unknown)
-    return Finding(
-        f"{n_looked} {'index' if n_looked == 1 else 'indexes'}{left}",
-        [f"index {one.index}: {one.fault}" for one in found if one.fault is not None],
-    )
+    looked = f"{n_looked} {'index' if n_looked == 1 else 'indexes'}"
+    faults = [f"index {one.index}: {one.fault}" for one in found if one.fault is not None]
+    if (index := vector_index(space.dataset)) is not None:
+        now = recall(space.dataset, index)
+        looked += f", recall@10 {now:.3f}"
+        if now < index.recall - RECALL_NOISE:
+            faults.append(
+                f"recall@10 is {now:.3f}, and was {index.recall:.3f} when it was measured"
+            )
+    return Finding(f"{looked}{left}", faults)

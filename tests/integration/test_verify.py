@@ -20,7 +20,7 @@ from tasks import cut
 from tasks.check import Check
 from tasks.maintain import maintain
 from tasks.space import open_space
-from tasks.store import canaries, fragments, layout, maintenance, manifests, swap
+from tasks.store import canaries, fragments, indexes, layout, maintenance, manifests, swap
 from tasks.store.catalog import Catalog
 from tasks.store.commit import Change, commit
 from tasks.store.heal import heal
@@ -137,7 +137,7 @@ def test_a_space_is_whole_after_all_that_can_be_done_to_it(tmp_path: Path) -> No
         details = {check.name: check.detail for check in checks}
         assert [detail for detail in details.values() if "not checked" in detail] == []
         assert details["versions"] == "version 2, 3, 4, 5: opens"
-        assert details["indexes"] == "version 4, 5: 2 indexes"
+        assert details["indexes"] == "version 4, 5: 2 indexes, recall@10 1.000"
         assert details["data"] == "version 4: 70 records; version 5: 75 records"
 
 
@@ -411,6 +411,27 @@ def test_an_index_whose_files_are_lost_is_named(store: Path) -> None:
     assert look(store)["indexes"].detail == "version 2: 1 index"
     shutil.rmtree(Path(table.uri, "_indices"))
     assert "version 2: index year_idx: a search by it failed" in bad(store)["indexes"]
+
+
+def test_an_index_that_finds_less_than_was_measured_is_named(tmp_path: Path) -> None:
+    store = tmp_path / "vectors"
+    texts = [" ".join(f"w{(n * n * k + n * 7919) % 997}" for k in range(12)) for n in range(600)]
+    rows = [{"id": f"r{n}", "text": text, "year": n} for n, text in enumerate(texts)]
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", rows)
+    name = refresh(config(tmp_path / "corpus"), store)["table"]
+    maintain.fn(str(store), name, Retention(), IndexConfig(rows=100), 0.0)
+    assert look(store)["indexes"].detail == "version 1: 1 index, recall@10 1.000"
+    table, (entry,) = Table(str(store), name), Catalog(str(store)).versions("notes")
+    index = indexes.vector_index(table.open(entry.lance_version))
+    assert index is not None
+    lazy = index.model_copy(update={"refine": 1})  # candidates are not compared by their vectors
+    table.open().update_config({indexes.CONFIG_KEY: lazy.model_dump_json()})
+    table.open().tags.update(f"run-{entry.run_id}", table.open().version)
+    heal(table, Catalog(str(store)))
+    assert re.search(
+        r"version 1: recall@10 is 0\.9\d\d, and was 1\.000 when it was measured: drop the index",
+        bad(store)["indexes"],
+    )
 
 
 def test_the_command_answers_and_fails_when_something_is_wrong(
