@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from itertools import combinations
@@ -31,6 +31,7 @@ from hypothesis.stateful import (
 from schemas.config import IndexConfig, Retention
 from tasks import cut, failpoints
 from tasks.changes import changes
+from tasks.drop import drop, droppable
 from tasks.encoders import canaries
 from tasks.errors import ConfigError, SourceError
 from tasks.maintain import maintain, tidy
@@ -38,6 +39,8 @@ from tasks.space import Space, open_space
 from tasks.store import indexes, maintenance, quarantine
 from tasks.store.catalog import Catalog
 from tasks.store.table import Table
+from tasks.verify import verify
+from tests import s3
 from tests.encoders import AilingEncoder
 from tests.faults import oracle
 from tests.faults.corpus import Corpus
@@ -59,7 +62,7 @@ from tests.faults.model import (
 )
 from tests.pipeline import books, config, refresh
 
-SPACE = "notes"
+SPACE, TRIED = "notes", "notes.try"
 PACKED = "two/a.jsonl.gz"
 NAMES = st.sampled_from(["one/a.jsonl", "one/b.jsonl", PACKED, "two/b.jsonl"])
 MODES = st.sampled_from(["snapshot", "append"])
@@ -73,6 +76,8 @@ RUN_POINTS = (
     "promote",
 )
 RESUMED = st.sampled_from(["after-receipt", "before-commit"])
+DROP_POINTS = ("drop", "drop-data")
+OLD_AGE = 6  # versions
 UPKEEP_POINTS = ("cleanup", "index", "compaction", "recall", "move")
 JOB_RECORDS = 3
 
@@ -100,6 +105,14 @@ OPTIONS = st.builds(
 )
 
 
+INDEXES = st.builds(  # they must find every row: there are few
+    IndexConfig,
+    columns=st.sampled_from([(), ("year",), ("venue", "year")]),
+    recall=st.just(1.0),
+    rows=st.sampled_from([1, 1_000_000]),
+)
+
+
 class Kill(BaseException):
     """Ends what runs at its fail point: nothing catches it."""
 
@@ -109,11 +122,13 @@ class Machine(RuleBasedStateMachine):
 
     counts: ClassVar[Counter[str]] = Counter()
     """How often each thing was done to the store, and what came of it, over all machines."""
+    stores: ClassVar[str] = ""
+    """Where they have their stores; empty for a folder of their own."""
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="vectorline-model-"))
-        self.store = self.folder / "vectors"
+        self.store = f"{self.stores or self.folder}/{self.folder.name}"
         self.corpus = Corpus(self.folder / "corpus")
         self.settings = Settings({})
         self.models: list[Model] = []
@@ -121,7 +136,7 @@ class Machine(RuleBasedStateMachine):
         self.history: list[Files] = []
         self.tags: dict[str, int] = {}
         self.readers: list[tuple[Space, Records]] = []
-        self.compared = True
+        self.compared, self.dropping = True, False
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(cut, "MAX_RECORDS", JOB_RECORDS)
         self.patch.setattr(cut, "MIN_RECORDS", JOB_RECORDS)
@@ -138,7 +153,9 @@ class Machine(RuleBasedStateMachine):
         on_unreadable=st.sampled_from(["fail", "quarantine"]),
         grace_s=st.sampled_from([1e-6, 3600.0]),
         ill=st.booleans(),
+        index=INDEXES,
         lines=st.lists(st.tuples(NAMES, GOOD), min_size=4, max_size=12),
+        later=st.lists(st.tuples(NAMES, GOOD), max_size=4),
     )
     def begin(
         self,
@@ -147,8 +164,12 @@ class Machine(RuleBasedStateMachine):
         on_unreadable: str,
         grace_s: float,
         ill: bool,
+        index: IndexConfig,
         lines: list[tuple[str, Line]],
+        later: list[tuple[str, Line]],
     ) -> None:
+        """Many have a past already: runs, and upkeep."""
+        self.index = index
         self.settings = Settings({"one": one, "two": two}, on_unreadable)
         self.patch.setattr(maintenance, "GRACE", timedelta(seconds=grace_s))
         self.patch.setattr(AilingEncoder, "ill", ill)
@@ -156,6 +177,9 @@ class Machine(RuleBasedStateMachine):
             self.corpus.write(name, ())
         for name, line in lines:
             self.corpus.write(name, (*self.corpus.lines(name), line))
+        self.run_daily(later)
+        if self._has_versions():
+            self._maintain(len(later))
 
     # -- the corpus ---------------------------------------------------------------------------
 
@@ -282,6 +306,10 @@ class Machine(RuleBasedStateMachine):
     def other_chunks(self, chunk: int | None) -> None:
         self.settings = replace(self.settings, chunk=chunk)
 
+    @rule(index=INDEXES)
+    def other_indexes(self, index: IndexConfig) -> None:
+        self.index = index
+
     # What a killed run had found to be bad depends on where it was killed.
     @precondition(lambda self: not any(model.started for model in self.models))
     @rule()
@@ -292,13 +320,18 @@ class Machine(RuleBasedStateMachine):
 
     @property
     def catalog(self) -> Catalog:
-        return Catalog(str(self.store))
+        return Catalog(self.store)
 
     def _open(self, version: int | str, space: str = SPACE) -> Space:
-        return open_space(space, str(self.store), version)
+        return open_space(space, self.store, version)
 
     def _has_versions(self) -> bool:
-        return bool(self.model.versions)
+        return bool(self.model.readable)
+
+    def _note(self, what: str) -> None:
+        """Counts what is done to the store, which is compared with the model afterwards."""
+        self.counts[what] += 1
+        self.compared = False
 
     def _number(self, number: int) -> int:
         """Of a version, the newest first."""
@@ -311,6 +344,12 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def run_twice(self) -> None:
         for _ in range(2):
+            self._run(self.model, Options(allow_removals=True))
+
+    @rule(lines=st.lists(st.tuples(NAMES, GOOD), min_size=2, max_size=4))
+    def run_daily(self, lines: list[tuple[str, Line]]) -> None:
+        for name, line in lines:
+            self._insert(name, line, 0)
             self._run(self.model, Options(allow_removals=True))
 
     @rule(options=OPTIONS, limit=st.integers(1, 8))
@@ -339,7 +378,7 @@ class Machine(RuleBasedStateMachine):
     def _run(
         self, model: Model, options: Options, *, rehash: bool = False, point: str = ""
     ) -> None:
-        self.compared = False
+        self.dropping &= model is not self.model
         self.history.append(dict(self.corpus.files))
         ill = AilingEncoder.ill
         expected = model.run(self.corpus.files, self.settings, options, ill=ill, point=point)
@@ -355,7 +394,7 @@ class Machine(RuleBasedStateMachine):
             found = error
         else:
             found = _done(made)
-        self.counts[f"{type(expected).__name__.lower()} {point}".strip()] += 1
+        self._note(f"{type(expected).__name__.lower()} {point}".strip())
         _check_outcome(expected, found)
 
     def _config(self) -> dict[str, Any]:
@@ -394,40 +433,61 @@ class Machine(RuleBasedStateMachine):
             yield
 
     @precondition(_has_versions)
-    @rule(keep=st.integers(1, 4), indexed=st.booleans())
-    def upkeep(self, keep: int, indexed: bool) -> None:
-        self._maintain(keep, indexed)
+    @rule(keep=st.integers(1, 4))
+    def upkeep(self, keep: int) -> None:
+        self._maintain(keep)
 
     @precondition(_has_versions)
-    @rule(keep=st.integers(1, 4), indexed=st.booleans(), point=st.sampled_from(UPKEEP_POINTS))
-    def kill_upkeep(self, keep: int, indexed: bool, point: str) -> None:
-        self._maintain(keep, indexed, point)
+    @rule(keep=st.integers(1, 4), point=st.sampled_from(UPKEEP_POINTS))
+    def kill_upkeep(self, keep: int, point: str) -> None:
+        self._maintain(keep, point)
 
-    def _maintain(self, keep: int, indexed: bool, point: str = "") -> None:
-        self.compared = False
+    def _maintain(self, keep: int, point: str = "") -> None:
         if timedelta(minutes=1) > maintenance.GRACE:
             self.readers.clear()
+        table = Table(self.store, self.catalog.versions(SPACE)[-1].table)
+        if {*self.index.columns} - {*table.open().schema.names}:
+            self._note("upkeep refused")
+            self.model.heal()
+            with pytest.raises(ConfigError, match="no metadata column of this name"):
+                self._keep_up(table, keep)
+            return
         gone = self.model.maintain(keep, self.tags.values())
-        table = self.catalog.versions(SPACE)[-1].table
-        retention = Retention(versions=keep, days=0)
-        held = set(Table(str(self.store), table).open().schema.names)
-        columns = tuple(column for column in oracle.COLUMNS if column in held)
-        index = IndexConfig(columns=columns, rows=1) if indexed else IndexConfig()
         try:
             with self._killed_at(point):
-                done = maintain.fn(str(self.store), table, retention, index, 0.0)
-                assert done["retired"] == gone
-                tidy.fn(str(self.store))
+                done = self._keep_up(table, keep)
         except Kill:
-            self.counts[f"upkeep killed {point}"] += 1
+            self._note(f"upkeep killed {point}")
         else:
-            self.counts["upkeep"] += 1
+            self._note("upkeep")
+            assert done["retired"] == gone
+            if done["index"]["columns"]:
+                self._note("upkeep with columns")
+            if done["index"]["kind"]:
+                self._note("upkeep with vectors")
+
+    def _keep_up(self, table: Table, keep: int) -> dict[str, Any]:
+        retention = Retention(versions=keep, days=0)
+        done = maintain.fn(self.store, table.name, retention, self.index, 0.0)
+        tidy.fn(self.store)
+        return done
+
+    @precondition(lambda self: len(self.model.versions) >= OLD_AGE)
+    @rule(point=st.sampled_from(["", *DROP_POINTS]))
+    def drop(self, point: str) -> None:
+        self._note(f"drop {point}".strip())
+        self.model, self.tags, self.readers = self.model.drop(), {}, []
+        tables = droppable(self.store, SPACE, None)
+        try:
+            with self._killed_at(point):
+                drop(self.store, SPACE, tables, "me", 0.0)
+        except Kill:
+            self.dropping = True  # until the next run
 
     @precondition(_has_versions)
     @rule(number=VERSIONS)
     def promote(self, number: int) -> None:
-        self.compared = False
-        self.counts["promote"] += 1
+        self._note("promote")
         before, to = self.model.serving, self._number(number)
         self.model.promote(to)
         self.catalog.promote(SPACE, to, who="me", why="", expected_from=before)
@@ -435,8 +495,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(_has_versions)
     @rule()
     def rollback(self) -> None:
-        self.compared = False
-        self.counts["rollback"] += 1
+        self._note("rollback")
         if self.model.earlier is None:
             with pytest.raises(ConfigError, match="no earlier serving version"):
                 self.catalog.rollback(SPACE, who="me")
@@ -447,10 +506,9 @@ class Machine(RuleBasedStateMachine):
     @precondition(_has_versions)
     @rule(number=VERSIONS, name=st.sampled_from(["paper", "audit"]))
     def tag(self, number: int, name: str) -> None:
-        self.compared = False
-        self.counts["tag"] += 1
+        self._note("tag")
         entry = self._open(self._number(number)).entry
-        tags = Table(str(self.store), entry.table).open().tags
+        tags = Table(self.store, entry.table).open().tags
         if self.tags.pop(name, None) is not None:
             tags.delete(name)
         tags.create(name, entry.lance_version)
@@ -486,17 +544,24 @@ class Machine(RuleBasedStateMachine):
             return
         self.compared = True
         self._check_catalog()
-        self._check_quarantine()
+        if not self.dropping:
+            self._check_quarantine()
         for space, records in self.readers:
             oracle.check_rows(space, records, self.corpus.folder)
-        thorough = {self.model.newest, self.model.serving}
+        thorough = {self.model.latest, self.model.serving}
         for version in self.model.readable:
             check = oracle.check if version in thorough else oracle.check_rows
             check(self._open(version), self.model.versions[version], self.corpus.folder)
         if self.tried.versions:
-            space = self._open("latest", f"{SPACE}.try")
-            assert space.version == self.tried.newest
+            space = self._open("latest", TRIED)
+            assert space.version == self.tried.latest
             oracle.check(space, self.tried.versions[space.version], self.corpus.folder)
+        for name, model in self._spaces():
+            if model.readable:
+                assert [check for check in verify(self.store, name) if not check.ok] == []
+
+    def _spaces(self) -> list[tuple[str, Model]]:
+        return [(SPACE, self.model), (TRIED, self.tried)]
 
     def _check_catalog(self) -> None:
         entries = self.catalog.versions(SPACE)
@@ -511,12 +576,12 @@ class Machine(RuleBasedStateMachine):
         assert {tag: self._open(tag).version for tag in self.tags} == self.tags
 
     def _check_quarantine(self) -> None:
-        for space, model in ((SPACE, self.model), (f"{SPACE}.try", self.tried)):
-            tables = quarantine.tables(str(self.store), space)
+        for space, model in self._spaces():
+            tables = quarantine.tables(self.store, space)
             found = [
                 (one.id, one.reason.value, one.source_uri, one.transient)
                 for table in tables
-                for one in quarantine.read(str(self.store), table)
+                for one in quarantine.read(self.store, table)
             ]
             assert sorted(found) == sorted(
                 (self._full(one), one.reason, str(self.corpus.folder / one.file), False)
@@ -559,28 +624,39 @@ def _check_outcome(expected: Outcome, found: object) -> None:
         assert found == expected
 
 
+@contextmanager
+def on_s3() -> Iterator[None]:
+    """Machines that begin here have their stores on an object store."""
+    with s3.server() as endpoint, pytest.MonkeyPatch.context() as patch:
+        for name, value in s3.environment(endpoint).items():
+            patch.setenv(name, value)
+        patch.setattr(Machine, "stores", s3.BUCKET)
+        yield
+
+
 def main() -> None:
     """Reads the command line; what was done is printed at the end, or how to come to a failure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--examples", type=int, default=200, help="lives of a space")
     parser.add_argument("--steps", type=int, default=80, help="in each of them")
+    parser.add_argument("--s3", action="store_true", help="with the stores on an object store")
     args = parser.parse_args()
+    wanted = settings(
+        max_examples=args.examples,
+        stateful_step_count=args.steps,
+        deadline=None,
+        database=None,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
     started = time.monotonic()
-    try:
-        run_state_machine_as_test(
-            Machine,
-            settings=settings(
-                max_examples=args.examples,
-                stateful_step_count=args.steps,
-                deadline=None,
-                database=None,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
-    finally:
-        for what, count in sorted(Machine.counts.items()):
-            print(f"{what:<30}{count:>7}")
-        print(f"{'all':<30}{Machine.counts.total():>7}   in {time.monotonic() - started:.0f} s")
+    with on_s3() if args.s3 else nullcontext():
+        try:
+            run_state_machine_as_test(Machine, settings=wanted)
+        finally:
+            for what, count in sorted(Machine.counts.items()):
+                print(f"{what:<30}{count:>7}")
+            print(f"{'all':<30}{Machine.counts.total():>7}   in {time.monotonic() - started:.0f} s")
 
 
 if __name__ == "__main__":

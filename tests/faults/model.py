@@ -227,11 +227,14 @@ class _Plan:
 
 
 class Model:
-    """One space of a `store`, all of whose spaces have the same encoder."""
+    """One space of a `store`, all of whose spaces have the same encoder.
 
-    def __init__(self, store: list["Model"]) -> None:
+    Its versions are counted from the `last` one, where there was a space of its name before.
+    """
+
+    def __init__(self, store: list["Model"], last: int = 0) -> None:
         store.append(self)
-        self._store = store
+        self._store, self._last = store, last
         self.versions: dict[int, Records] = {}
         self.retired: set[int] = set()
         self.quarantine: list[Bad] = []
@@ -251,9 +254,9 @@ class Model:
         return [number for number in self.versions if number not in self.retired]
 
     @property
-    def newest(self) -> int:
-        """The last one made, 0 for none."""
-        return max(self.versions, default=0)
+    def latest(self) -> int:
+        """The last one of them, 0 for none."""
+        return max(self.readable, default=0)
 
     @property
     def retained(self) -> set[Content]:
@@ -307,12 +310,17 @@ class Model:
 
     def maintain(self, keep: int, tagged: Iterable[int]) -> list[int]:
         """Lets versions go, and gives their numbers."""
-        self._heal()
+        self.heal()
         served = [*dict.fromkeys(number for number, _ in reversed(self._moves))][:SERVED]
         held = {*self.readable[-keep:], *served, *tagged}
         gone = [number for number in self.readable if number not in held]
         self.retired |= {*gone}
         return gone
+
+    def drop(self) -> "Model":
+        """The space that takes its place, without anything but the number of its last version."""
+        self._store.remove(self)
+        return Model(self._store, self._last)
 
     # -- runs ---------------------------------------------------------------------------------
 
@@ -338,8 +346,8 @@ class Model:
         ill: bool,
         reach: Callable[..., None],
     ) -> Done:
-        self._heal()
-        base = self.versions.get(self.newest, {})
+        self.heal()
+        base = self.versions.get(self.latest, {})
         if {name.split("/")[0] for name in files} != {*settings.modes}:
             raise _Stop(Refused((ConfigError,)))
         reach("plan")
@@ -351,8 +359,8 @@ class Model:
         if not options.allow_removals and not options.limit:
             _check_removed(plan, settings, base)
         if not plan.fresh and not plan.gone:
-            promoted = bool(self.versions) and self._let_serve(options.promote, reach)
-            return Done(self.newest, False, promoted, plan.books, _n_rows(base.values()))
+            promoted = self.latest > 0 and self._let_serve(options.promote, reach)
+            return Done(self.latest, False, promoted, plan.books, _n_rows(base.values()))
         self._types = types
         ever = {content for space in self._store for content in space.ever}
         encoded = {plan.records[id_].content for id_ in plan.fresh}
@@ -367,13 +375,13 @@ class Model:
         reach("before-commit")
         self._committed = plan.records
         reach("after-commit", "after-tag")
-        self._heal()
+        self.heal()
         self.started, self.receipts = set(), False
         least = {piece for one in encoded for piece in one.pieces}
         least -= {piece for one in ever for piece in one.pieces}
         most = sum(len({*one.pieces}) for one in encoded)
         return Done(
-            version=self.newest,
+            version=self.latest,
             new_version=True,
             promoted=self._let_serve(options.promote, reach),
             books=plan.books,
@@ -383,19 +391,20 @@ class Model:
             encoded=range(len(least), most + 1),
         )
 
-    def _heal(self) -> None:
+    def heal(self) -> None:
         """A commit that has no row in the catalog gets it."""
         if self._committed is not None:
-            self.versions[self.newest + 1] = self._committed
+            self._last += 1
+            self.versions[self._last] = self._committed
             self._committed, self._chosen = None, False
 
     def _let_serve(self, promote: str, reach: Callable[..., None]) -> bool:
         """An automatic promotion respects a hold, and what was chosen since the version came."""
         stays = self.hold or (self._chosen and self.serving is not None)
-        if promote == "no" or self.serving == self.newest or (promote == "auto" and stays):
+        if promote == "no" or self.serving == self.latest or (promote == "auto" and stays):
             return False
         reach("promote")
-        self._moves.append((self.newest, False))
+        self._moves.append((self.latest, False))
         return True
 
     def _checked(self, files: Files, settings: Settings) -> dict[str, type]:
@@ -404,7 +413,7 @@ class Model:
         refused: list[type[Exception]] = []
         if unreadable and settings.on_unreadable == "fail":
             refused.append(SourceError)
-        types = dict(self._types) if self.versions else {}
+        types = dict(self._types) if self.readable else {}
         for line in (line for lines in files.values() for line in lines or ()):
             if line.gone or problem(line):
                 continue

@@ -31,15 +31,15 @@ Row: TypeAlias = dict[str, Any]
 Keeps: TypeAlias = Callable[[Row], bool]
 
 FILTERS: Mapping[str, tuple[set[str], Keeps]] = {
-    "year >= 2001": ({"year"}, lambda row: row["year"] is not None and row["year"] >= 2001),
+    "source_uri LIKE '%/two/%'": (set(), lambda row: "/two/" in row["source_uri"]),
     "year IS NULL": ({"year"}, lambda row: row["year"] is None),
     "NOT (year = 2000)": ({"year"}, lambda row: row["year"] not in (None, 2000)),
     "venue = 'it''s'": ({"venue"}, lambda row: row["venue"] == "it's"),
+    "year >= 2001": ({"year"}, lambda row: row["year"] is not None and row["year"] >= 2001),
     "venue IN ('x', 'y') AND year < 2002": (
         {"venue", "year"},
         lambda row: row["venue"] in ("x", "y") and row["year"] is not None and row["year"] < 2002,
     ),
-    "source_uri LIKE '%/two/%'": (set(), lambda row: "/two/" in row["source_uri"]),
 }
 """SQL, the metadata columns that it needs, and the same in Python."""
 
@@ -149,8 +149,9 @@ def _check_contents(space: Space, rows: list[Row]) -> None:
 def _check_filters(space: Space, rows: list[Row]) -> None:
     for where, keeps in _filters_of(space):
         wanted = sorted(row["id"] for row in rows if keeps(row))
-        found = space.dataset.to_table(["id"], filter=where)["id"].to_pylist()
-        assert sorted(found) == wanted, where
+        for indexed in (False, True):
+            found = space.dataset.to_table(["id"], filter=where, use_scalar_index=indexed)
+            assert sorted(found["id"].to_pylist()) == wanted, where
         assert space.dataset.count_rows(where) == len(wanted), where
 
 
@@ -163,18 +164,16 @@ def _filters_of(space: Space) -> list[tuple[str, Keeps]]:
 
 
 def _check_nearest(space: Space, rows: list[Row]) -> None:
-    everything: list[tuple[str | None, Keeps]] = [(None, lambda row: True)]
-    for where, keeps in everything + _filters_of(space)[-2:]:
+    asked: list[tuple[str | None, Keeps]] = [(None, lambda row: True), *_filters_of(space)[-2:]]
+    for query, (where, keeps) in zip(QUERIES, asked, strict=False):
         kept = [row for row in rows if keeps(row)]
         stored = vectors([row["text"] for row in kept]).astype(np.float64)
-        for query in QUERIES:
-            scores = (stored @ _vector(query)).tolist()
-            for key, exact in product(("id", "record_id"), (False, True)):
-                chunks = key == "id"
-                hits = space.nearest(
-                    vectors([query])[0], NEIGHBOURS, where=where, chunks=chunks, exact=exact
-                )
-                _check_hits(hits, kept, scores, key)
+        scores = (stored @ _vector(query)).tolist()
+        vector = vectors([query])[0]
+        for key, exact in product(("id", "record_id"), (False, True)):
+            chunks = key == "id"
+            hits = space.nearest(vector, NEIGHBOURS, where=where, chunks=chunks, exact=exact)
+            _check_hits(hits, kept, scores, key)
 
 
 def _check_hits(hits: Sequence[Hit], rows: list[Row], scores: list[float], key: str) -> None:
