@@ -432,6 +432,14 @@ class Machine(RuleBasedStateMachine):
             patch.setattr(failpoints, "reach", reach)
             yield
 
+    @precondition(lambda self: self._has_versions() and self._has_lines())
+    @rule(number=NUMBERS, text=TEXTS, year=YEARS)
+    def run_on_indexes(self, number: int, text: str, year: float | None) -> None:
+        """A run puts a row in place of one that indexes have."""
+        self._maintain(4)
+        self._replace(number, replace(self._line(number), text=text, year=year))
+        self._run(self.model, Options(allow_removals=True))
+
     @precondition(_has_versions)
     @rule(keep=st.integers(1, 4))
     def upkeep(self, keep: int) -> None:
