@@ -80,6 +80,7 @@ def check(run: Run, plan: Plan) -> None:
     """
     if plan.work is None:
         return
+    run.held.check()
     ledger.drop(run.store_uri, run.table.name)
     quarantine.write(run.store_uri, run.table.name, plan.quarantined)
     for objection in objections(run, plan):
@@ -95,6 +96,7 @@ def commit(run: Run, plan: Plan, encoded: Encoded | None) -> Committed:
     """
     started = time.monotonic()
     run.report("commit")
+    run.held.check()  # before the quarantine and the ledger, which another run may have written
     if encoded is None or plan.work is None:
         return _nothing(run, plan, started)
     books, found = _final(plan, plan.work, encoded)

@@ -24,12 +24,15 @@ MAX_BYTES = 1536 * 2**10
 class Cutter:
     """Cuts shares into jobs of bounded size, each within one shard; numbers them."""
 
-    def __init__(self, work: Work, target: Target, base_version: int, n_jobs: int) -> None:
+    def __init__(
+        self, work: Work, target: Target, base_version: int, n_jobs: int, *, chunked: bool
+    ) -> None:
         """`n_jobs` is how many jobs of even size a share of the records should make at least."""
         self._work = work
         self._target = target
         self._base_version = base_version
         self._n_jobs = n_jobs
+        self._chunked = chunked
         self._numbers = count()
         self._records: dict[int, Indices] = {}  # of the jobs that encode
 
@@ -52,8 +55,8 @@ class Cutter:
 
         Chunks of a changed record that stayed as they were are copied.
         """
-        head, diff = self._work.head.rows, self._work.compared.diff
-        order = np.argsort(diff.row_groups) if head.chunks.any() else np.empty(0, np.int64)
+        diff = self._work.compared.diff
+        order = np.argsort(diff.row_groups) if self._chunked else np.empty(0, np.int64)
         groups = diff.row_groups[order]
         for job, part in self._cut(records):
             self._records[job.number] = part

@@ -77,13 +77,14 @@ def elsewhere(run: Run, precision: str, work: Work, shares: Shares) -> Iterator[
     """
     if not len(shares.encode):
         return
-    wanted: Digests | None = None
+    left = work.compared.present.contents[shares.encode, 0]
     for table, versions, conversion in _tables(run, precision):
-        if wanted is None:
-            wanted = work.compared.present.contents[shares.encode]
         with contextlib.suppress(StoreError):  # damaged, or removed just now: it costs time only
             for path in fragments.vector_files(table, versions):
-                if len(contents := fragments.contents(path, wanted)):
+                if not len(left):
+                    return
+                if len(contents := fragments.contents(path, left)):
+                    left = np.setdiff1d(left, contents[:, 0])
                     yield Donor((VectorFile(path, conversion),), contents)
 
 

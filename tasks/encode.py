@@ -81,7 +81,9 @@ def encode(run: Run, plan: Plan) -> Encoded:
         schema=run.table.open(encoded.base_version).schema,
     )
     total = plan.work.shares.n_records
-    cutter = Cutter(plan.work, target, encoded.base_version, run.pool.n_workers * JOBS_PER_WORKER)
+    n_jobs = run.pool.n_workers * JOBS_PER_WORKER
+    chunked = run.config.chunk is not None
+    cutter = Cutter(plan.work, target, encoded.base_version, n_jobs, chunked=chunked)
     first = chain(
         cutter.encoding(shares.encode),
         cutter.copying(shares.copy),

@@ -58,6 +58,11 @@ def maintain(
             held.check()
             after = maintenance.move(table, catalog, before, now=now)
             ledger.follow(store_uri, name, before.lance_version, after.lance_version)
+        else:
+            notes.append(
+                "a run that was cut off has changed the columns: indexes and fragments are left as "
+                "they are until a run has come to its end"
+            )
         old, new = (table.open(version.lance_version) for version in (before, after))
         return {
             "table": name,

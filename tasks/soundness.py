@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.digests import digest_text
-from tasks.encoders.base import Encoder, Vectors
+from tasks.encoders import canaries
+from tasks.encoders.base import Encoder
 from tasks.encoders.batching import encode_all
 from tasks.rows import sound
 from tasks.scan import digest_metadata
@@ -26,7 +27,6 @@ from tasks.store.table import BaseRows, Table
 
 BATCH_ROWS = 8192
 SAMPLE_ROWS = 1_000
-FLOOR = 0.999  # as for the canaries: another precision passes, another text does not
 NAMED = 5  # ids in a sentence
 WHOLE_FLOATS = 6  # in one record: more could have been written in too many ways
 EXACT = 2**53  # beyond it a float is not just the integer that was given
@@ -155,9 +155,13 @@ class Rows:
         batches = self._batches("id", "text", "vector") if all_rows else self._sample(rng)
         for batch in batches:
             again, _ = encode_all(encoder, [text or "" for text in batch["text"].to_pylist()])
-            named.add(batch["id"], ~(_cosines(again, to_matrix(batch["vector"])) >= FLOOR))
+            named.add(
+                batch["id"],
+                ~(canaries.cosines(again, to_matrix(batch["vector"])) >= canaries.FLOOR),
+            )
             n_rows += batch.num_rows
-        what = f"with another vector than the encoder gives for the text (cosine below {FLOOR})"
+        below = f"cosine below {canaries.FLOOR}"
+        what = f"with another vector than the encoder gives for the text ({below})"
         return Finding(f"{n_rows:,} rows encoded again", named.sentence(what))
 
     def _sample(self, rng: np.random.Generator) -> Iterator[pa.RecordBatch]:
@@ -204,16 +208,6 @@ class _Named:
 def _differ(found: Sequence[bytes | None], said: pa.Array) -> Mask:
     pairs = zip(found, said.to_pylist(), strict=True)
     return np.array([one is None or one != other for one, other in pairs], np.bool_)
-
-
-def _cosines(one: Vectors, other: Vectors) -> npt.NDArray[np.float64]:
-    """Of row i with row i; NaN where one has no direction."""
-    a, b = one.astype(np.float64), other.astype(np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        cosines: npt.NDArray[np.float64] = np.einsum("ij,ij->i", a, b) / (
-            np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-        )
-    return cosines
 
 
 def _metadata_agrees(row: Mapping[str, Any], names: Sequence[Sequence[str]]) -> bool | None:

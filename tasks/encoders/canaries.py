@@ -64,8 +64,9 @@ def check(encoder: Encoder, stored: Vectors, floor: float = FLOOR) -> None:
 
 
 def cosines(one: Vectors, other: Vectors) -> npt.NDArray[np.float64]:
-    """Cosine of row i with row i, shape (n,)."""
+    """Cosine of row i with row i, shape (n,); NaN where one has no direction."""
     one64, other64 = one.astype(np.float64), other.astype(np.float64)
     norms = np.linalg.norm(one64, axis=1) * np.linalg.norm(other64, axis=1)
-    found: npt.NDArray[np.float64] = np.einsum("ij,ij->i", one64, other64) / norms
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found: npt.NDArray[np.float64] = np.einsum("ij,ij->i", one64, other64) / norms
     return found

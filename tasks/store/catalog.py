@@ -28,7 +28,7 @@ from schemas.catalog import (
 from tasks import failpoints
 from tasks.errors import CommitConflict, ConfigError, StoreError
 from tasks.store import fragments, layout
-from tasks.store.files import store_error
+from tasks.store.files import lance_errors, store_error
 from tasks.store.formats import parse
 from tasks.store.swap import DATA_DIGEST, RUN_ID, runs, settle, swap
 from tasks.store.table import Table, create, exists
@@ -352,13 +352,13 @@ class Catalog:
 
     def _entries(self) -> list[Entry]:
         uri = layout.log_uri(self.store_uri)
-        return _read(lance.dataset(uri)) if exists(uri) else []
+        return _read(_open(uri)) if exists(uri) else []
 
     def _append(self, decide: Callable[[Sequence[Entry]], E]) -> E:
         """Appends what `decide` makes of the log; nothing if it gives an entry that is there."""
         uri = _log(self.store_uri)
         for _ in range(APPEND_ATTEMPTS):
-            log = lance.dataset(uri)
+            log = _open(uri)
             entries = _read(log)
             entry = decide(entries)
             if any(entry is known for known in entries):
@@ -382,6 +382,12 @@ def _log(store_uri: str) -> str:
     if not exists(uri):
         create(uri, LOG)
     return uri
+
+
+def _open(uri: str) -> lance.LanceDataset:
+    mended = "after a power cut a run or `vectorline maintain` mends it"
+    with lance_errors(f"opening the catalog {uri} ({mended})"):
+        return lance.dataset(uri)
 
 
 def _read(log: lance.LanceDataset) -> list[Entry]:
@@ -470,9 +476,10 @@ def _not_gone_back_from(entries: Sequence[Entry], space: str) -> list[int]:
 
 
 def _served(entries: Sequence[Entry], space: str) -> list[int]:
-    """The last SERVED versions that served, newest first."""
-    moves = reversed(_serving(entries, space))
-    return [*dict.fromkeys(entry.to_version for entry in moves)][:SERVED]
+    """The last SERVED versions that served and are there, newest first."""
+    there = {entry.version for entry in _versions(entries, space)}
+    moves = [one.to_version for one in reversed(_serving(entries, space))]
+    return [version for version in dict.fromkeys(moves) if version in there][:SERVED]
 
 
 def _made(entries: Sequence[Entry], space: str) -> list[VersionEntry]:

@@ -1,4 +1,4 @@
-"""The digests of a table's data files: Lance does not notice most flipped bytes.
+"""The digests of a table's files: Lance does not notice most flipped bytes.
 
 A worker digests a file when it has written it, and a run keeps the list of its files before it
 commits. Of files that Lance wrote by itself, for gathered fragments and widened columns, the list
@@ -29,9 +29,9 @@ def look_at(location: str) -> WrittenFile:
     return WrittenFile(path=name, size_bytes=size_bytes, digest=state.hexdigest())
 
 
-def keep(store_uri: str, table: str, name: str, written: Iterable[WrittenFile]) -> None:
-    """Keeps a list, durably; one of the same name is replaced."""
-    location = f"{layout.files_folder(store_uri, table)}/{name}.json"
+def keep(store_uri: str, table: str, written: Iterable[WrittenFile]) -> None:
+    """Keeps a list, durably, beside those that are there."""
+    location = f"{layout.files_folder(store_uri, table)}/{uuid.uuid4().hex}.json"
     files.of(location).write(location, FileList(files=tuple(written)).model_dump_json())
 
 
@@ -47,25 +47,31 @@ def known(store_uri: str, table: str) -> dict[str, WrittenFile]:
 def complete(store_uri: str, table: str, dataset: LanceDataset) -> None:
     """Keeps the digests that files of a Lance version have now, of those that are in no list."""
     listed = known(store_uri, table)
-    missing = sorted(names(dataset) - listed.keys())
+    missing = [place for name, place in sorted(locations(dataset).items()) if name not in listed]
     if missing:
-        written = [look_at(f"{dataset.uri}/data/{name}") for name in missing]
-        keep(store_uri, table, uuid.uuid4().hex, written)
+        keep(store_uri, table, [look_at(place) for place in missing])
 
 
 def tidy(store_uri: str, table: str, table_uri: str) -> None:
     """Puts all lists into one, without files that are gone from the table."""
     lists, listed = _lists(store_uri, table), known(store_uri, table)
-    there = set(files.of(table_uri).names(f"{table_uri}/data"))
+    folders = (f"{table_uri}/data", f"{table_uri}/_deletions")
+    there = {name for folder in folders for name in files.of(table_uri).names(folder)}
     if len(lists) > 1 or not there.issuperset(listed):
         kept = [file for name, file in listed.items() if name in there]
-        keep(store_uri, table, uuid.uuid4().hex, kept)
+        keep(store_uri, table, kept)
         files.of(table_uri).remove(lists)
 
 
-def names(dataset: LanceDataset) -> set[str]:
-    """The data files that a Lance version rests on."""
-    return {file.path for fragment in dataset.get_fragments() for file in fragment.metadata.files}
+def locations(dataset: LanceDataset) -> dict[str, str]:
+    """The data files, and marks of removed rows, that a Lance version rests on, by their names."""
+    found: dict[str, str] = {}
+    for fragment in (one.metadata for one in dataset.get_fragments()):
+        places = [f"data/{file.path}" for file in fragment.files]
+        if (mark := fragment.deletion_file) is not None:
+            places.append(mark.path(fragment.id))
+        found |= {place.rpartition("/")[2]: f"{dataset.uri}/{place}" for place in places}
+    return found
 
 
 def _lists(store_uri: str, table: str) -> list[str]:

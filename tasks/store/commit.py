@@ -53,8 +53,13 @@ def commit(table: Table, change: Change) -> int:
         _check_files(table, change)
         _check_books(base, change)
         updated, removed = _remove(table, base, change)
-        files = (file for fragment in change.fragments for file in fragment.files)
-        checksums.keep(table.store_uri, table.name, change.run_id, files)
+        written = [file for fragment in change.fragments for file in fragment.files]
+        marks = [
+            checksums.look_at(f"{table.uri}/{mark.path(fragment.id)}")
+            for fragment in updated
+            if (mark := fragment.deletion_file)
+        ]
+        checksums.keep(table.store_uri, table.name, [*written, *marks])
         failpoints.reach("before-commit")
         new = [FragmentMetadata.from_json(fragment.metadata) for fragment in change.fragments]
         version = swap(base, new, _properties(change), updated=updated, removed=removed)

@@ -11,7 +11,6 @@ from schemas.receipt import WrittenFile
 from tasks.errors import StoreError
 from tasks.store import checksums, files
 from tasks.store.files import lance_errors
-from tasks.store.fragments import data_path
 
 
 @dataclass(slots=True)
@@ -28,7 +27,7 @@ class Damage:
 
 
 def find_damage(store_uri: str, table: str, versions: Mapping[int, LanceDataset]) -> Damage:
-    """Reads all data files of these versions, each once, and looks for their deletion files."""
+    """Reads all files of these versions, each once."""
     listed, damage = checksums.known(store_uri, table), Damage()
     for version, dataset in versions.items():
         for fragment in dataset.get_fragments():
@@ -43,22 +42,21 @@ def _faults(
     uri: str, fragment: FragmentMetadata, listed: Mapping[str, WrittenFile], damage: Damage
 ) -> Iterator[tuple[str, str | None]]:
     """Each file of a fragment, and what is wrong with it unless that was said already."""
-    if (mark := fragment.deletion_file) is not None:
-        name = mark.path(fragment.id)
-        there = files.of(uri).size_bytes(f"{uri}/{name}") is not None
-        yield name, None if there else "is missing"
-    for file in fragment.files:
-        name = f"data/{file.path}"
-        if name in damage.versions:
-            yield name, None
-        else:
-            if file.path not in listed:
-                damage.unlisted.append(file.path)
-            location = data_path(uri, file.path)
-            yield name, _fault(location, fragment.physical_rows, listed.get(file.path))
+    mark = fragment.deletion_file
+    places = [f"data/{file.path}" for file in fragment.files]
+    for place in [*places, *([mark.path(fragment.id)] if mark else [])]:
+        name = place.rpartition("/")[2]
+        if place in damage.versions:
+            yield place, None
+            continue
+        if name not in listed:
+            damage.unlisted.append(name)
+        n_rows = fragment.physical_rows if place in places else None
+        yield place, _fault(f"{uri}/{place}", n_rows, listed.get(name))
 
 
-def _fault(location: str, n_rows: int, written: WrittenFile | None) -> str | None:
+def _fault(location: str, n_rows: int | None, written: WrittenFile | None) -> str | None:
+    """What is wrong with a data file of so many rows, or with marks of removed ones."""
     if files.of(location).size_bytes(location) is None:
         return "is missing"
     found = checksums.look_at(location)
@@ -66,6 +64,8 @@ def _fault(location: str, n_rows: int, written: WrittenFile | None) -> str | Non
         return f"has {found.size_bytes:,} bytes, and {written.size_bytes:,} were written"
     if written is not None and found != written:
         return "has other bytes than were written"
+    if n_rows is None:
+        return None
     try:
         with lance_errors("reading it"):
             held = LanceFileReader(location).num_rows()

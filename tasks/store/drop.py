@@ -4,10 +4,15 @@ Under its lease. Killed in between, it is finished by whoever takes the lease ne
 else: else a run's healing would find the commits of the dropped table and give them versions.
 """
 
+import re
+
 from tasks import failpoints
 from tasks.store import files, layout
 from tasks.store.catalog import Catalog
 from tasks.store.table import Table
+
+FINGERPRINT = "[0-9a-f]{12}"
+"""What stands of one in a table's name: all else in a store's folder is somebody else's."""
 
 
 def begin_drop(table: Table, catalog: Catalog, who: str) -> None:
@@ -40,7 +45,8 @@ def tables(store_uri: str, space: str) -> list[str]:
         *_names(layout.runs_folder(store_uri)),
         *(name.rsplit(".", 2)[0] for name in _names(layout.states_folder(store_uri))),
     }
-    return sorted(name for name in found if space_of(name) == space)
+    own = re.compile(rf"{re.escape(space)}\.{FINGERPRINT}")
+    return sorted(filter(own.fullmatch, found))
 
 
 def space_of(name: str) -> str:

@@ -159,9 +159,12 @@ def _take(epochs: _Epochs, until: float) -> Reign:
         if (newest, text) != seen:
             alive, seen, since = seen is not None, (newest, text), now
         if not newest or (epoch and epoch.ended) or now - since >= TTL_S:
-            if (mine := epochs.create(newest + 1)) is not None:
+            mine = epochs.create(newest + 1)
+            if mine is not None and max(epochs.tokens()) == newest + 1:
                 epochs.files.remove(epochs.path(token) for token in tokens)
                 return Reign(epochs, mine, now)
+            if mine is not None:  # others came and went since we looked, and removed this number
+                epochs.files.remove([epochs.path(newest + 1)])
         elif alive and now >= until:
             raise refusal(epochs.table, epoch.holder if epoch else None)
         else:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from lance.file import LanceFileReader
@@ -65,13 +66,13 @@ def vector_paths(table_uri: str, fragments: Sequence[WrittenFragment]) -> list[s
     return [data_path(table_uri, file.path) for fragment in fragments for file in fragment.files]
 
 
-def contents(path: str, wanted: Digests) -> Digests:
-    """Those of the wanted contents that rows of a data file have; maybe a few others.
+def contents(path: str, wanted: npt.NDArray[np.uint64]) -> Digests:
+    """The contents that rows of a data file have and whose first halves are wanted.
 
-    Digests are compared by their first half. Raises StoreError if the file cannot be read.
+    Raises StoreError if the file cannot be read.
     """
     held = to_digests(_column(path, "content_hash"))
-    firsts = np.sort(wanted[:, 0])
+    firsts = np.sort(wanted)
     place = np.searchsorted(firsts, held[:, 0])
     found: Digests = held[firsts[np.minimum(place, len(firsts) - 1)] == held[:, 0]]
     return found

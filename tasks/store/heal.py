@@ -88,9 +88,7 @@ def _newest_known(table: Table, catalog: Catalog) -> int:
 
 
 def _drop_taken_receipts(table: Table) -> None:
-    taken = {
-        file.path for fragment in table.open().get_fragments() for file in fragment.metadata.files
-    }
+    taken = checksums.locations(table.open())
     receipts.drop(
         table.store_uri,
         (

@@ -24,6 +24,7 @@ from tasks import failpoints
 from tasks.errors import ConfigError
 from tasks.store.files import lance_errors
 from tasks.store.formats import parse
+from tasks.store.index_check import look_at_indexes
 from tasks.store.rows import Matrix, metadata_schema, to_matrix, unit
 from tasks.store.table import Table
 
@@ -83,6 +84,8 @@ def check_columns(schema: pa.Schema, wanted: IndexConfig) -> None:
 def update(table: Table, wanted: IndexConfig) -> None:
     """Makes the indexes of metadata columns, drops what is not wanted, and takes in new rows.
 
+    One that has lost rows which it claims to have is made anew.
+
     Columns that the table lacks are passed over.
     """
     dataset = table.open()
@@ -91,8 +94,11 @@ def update(table: Table, wanted: IndexConfig) -> None:
     columns = {name: column for name, column in names.items() if column in wanted.columns}
     kept = {*columns, *([VECTORS] if n_rows >= wanted.rows else [])}
     own = {name: one for name, one in _indexes(dataset).items() if name.startswith(PREFIX)}
+    looked = look_at_indexes(dataset, np.random.default_rng(dataset.version)) if own else []
+    stale = own.keys() & {one.index for one in looked if one.fault is not None}
+    own = {name: one for name, one in own.items() if name not in stale}
     with lance_errors(f"bringing the indexes of table {table.name!r} up to date"):
-        for name in own.keys() - kept:
+        for name in (own.keys() - kept) | stale:
             dataset.drop_index(name)
         for name in sorted(columns.keys() - own.keys()) if n_rows else ():
             dataset.create_scalar_index(columns[name], "BTREE", name=name)
@@ -154,6 +160,8 @@ def recall(dataset: LanceDataset, index: VectorIndex) -> float:
     Against exact search; rows at the same distance stand for each other.
     """
     n_rows = dataset.count_rows()
+    if not n_rows:
+        return 1.0
     chosen = np.random.default_rng(0).choice(n_rows, min(QUERIES, n_rows), replace=False)
     queries = to_matrix(dataset.take(np.sort(chosen).tolist(), ["vector"])["vector"])
     k = min(NEAREST, n_rows)

@@ -23,6 +23,7 @@ from tasks.errors import StoreError
 from tasks.store import checksums, files, receipts
 from tasks.store.catalog import Catalog
 from tasks.store.commit import RUN_TAG, tag_path, tag_run
+from tasks.store.damage import find_damage
 from tasks.store.files import store_error
 from tasks.store.swap import settle
 from tasks.store.table import Table
@@ -142,6 +143,12 @@ def gather(table: Table) -> None:
     rows = max(1, FRAGMENT_BYTES // (4 * table.settings().dim))
     if not _pays(head, rows):
         return
+    if damaged := find_damage(table.store_uri, table.name, {head.version: head}).faults:
+        what = "; ".join(f"{place} {fault}" for place, fault in sorted(damaged.items())[:3])
+        raise StoreError(
+            f"table {table.name!r} has damaged files, which are not gathered: {what}; "
+            "`vectorline verify` says which versions are whole"
+        )
     try:
         head.optimize.compact_files(target_rows_per_fragment=rows)
     except (OSError, ValueError) as error:

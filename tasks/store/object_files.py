@@ -129,7 +129,7 @@ class ObjectFiles:
             return self.client.list_with_delimiter(self._key(folder))
 
     def _key(self, location: str) -> str:
-        return location.removeprefix(f"{self.bucket_url}/")
+        return location.removeprefix(self.bucket_url).lstrip("/")
 
     @contextmanager
     def _told(self, doing: str, location: str) -> Iterator[None]:

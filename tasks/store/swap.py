@@ -17,7 +17,7 @@ from lance.fragment import FragmentMetadata
 
 from tasks.errors import CommitConflict, StoreError
 from tasks.store import files
-from tasks.store.files import store_error
+from tasks.store.files import lance_errors, store_error
 
 if TYPE_CHECKING:
     from lance.lance.schema import LanceField
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 RUN_ID = "run_id"
 DATA_DIGEST = "data_digest"
 ATTEMPTS = 5
+NOT_FOUND = "was not found"
+"""What Lance says of a version that was cleaned up."""
 FIRST_PAUSE_S = 0.1
 REBASES = 20  # over what does not conflict: an index that was built meanwhile
 
@@ -76,12 +78,17 @@ def find_run(base: LanceDataset, run_id: str) -> int | None:
 
 def runs(uri: str, after: int) -> Iterator[tuple[int, dict[str, str]]]:
     """(Lance version, transaction properties) of each commit of a run after a version, in order."""
-    head = lance.dataset(uri)
+    with lance_errors(f"opening {uri}"):
+        head = lance.dataset(uri)
     for version in range(after + 1, head.version + 1):
         try:
             transaction = head.read_transaction(version)
-        except (OSError, TypeError, ValueError):
-            continue  # cleaned up, or a compaction that remapped an index: pylance cannot read it
+        except TypeError:
+            continue  # a compaction that remapped an index: pylance cannot read it
+        except (OSError, ValueError) as error:
+            if NOT_FOUND in str(error):
+                continue  # cleaned up
+            raise store_error(error, f"reading what was committed to {uri}") from error
         properties = transaction.transaction_properties if transaction else None
         if properties and RUN_ID in properties:
             yield version, properties

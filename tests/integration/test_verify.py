@@ -18,6 +18,7 @@ from schemas.config import IndexConfig, Retention
 from schemas.manifest import Manifest
 from tasks import cut
 from tasks.check import Check
+from tasks.errors import StoreError
 from tasks.maintain import maintain
 from tasks.space import open_space
 from tasks.store import canaries, fragments, indexes, layout, maintenance, manifests, swap
@@ -96,6 +97,13 @@ def put(store: Path, change: Callable[[list[Row]], list[Row]]) -> None:
 
 def with_row(number: int, **values: object) -> Callable[[list[Row]], list[Row]]:
     return lambda rows: [row | values if n == number else row for n, row in enumerate(rows)]
+
+
+def flip(path: Path) -> None:
+    """Another byte in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 1
+    path.write_bytes(data)
 
 
 def data_files(store: Path, version: int) -> list[Path]:
@@ -199,8 +207,7 @@ def test_a_damaged_file_is_named_with_the_versions_that_rest_on_it(store: Path, 
         path.write_bytes(data[:-7])
         fault = f"has {len(data) - 7:,} bytes, and {len(data):,} were written"
     else:
-        data[len(data) // 3] ^= 1
-        path.write_bytes(data)
+        flip(path)
         fault = "has other bytes than were written"
     checks = look(store)
     assert [name for name, check in checks.items() if not check.ok] == ["files"]
@@ -229,7 +236,7 @@ def test_a_file_whose_digest_was_lost_is_said_to_be_unchecked(store: Path) -> No
         path.unlink()
     files = look(store)["files"]
     assert files.ok
-    assert "; not checked: 3 have no digest to be compared with, such as " in files.detail
+    assert "; not checked: 4 have no digest to be compared with, such as " in files.detail
 
 
 def test_a_file_with_other_rows_than_its_fragment_is_named(store: Path) -> None:
@@ -397,9 +404,54 @@ def test_a_stale_index_is_named(stale: Table, store: Path) -> None:
     assert re.match(
         r"version 4: index vector_idx: of 256 rows a search never finds \d+, such as 'r[23]\d'; "
         r"version 4: index year_idx: of 264 rows with 245 values of 'year' it misses 20 and gives "
-        "0 others: drop the index, and let",
+        "0 others: `vectorline maintain` makes",
         found["indexes"],
     )
+
+
+def test_upkeep_makes_a_stale_index_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, settings = tmp_path / "vectors", config(tmp_path / "corpus")
+    many = notes(60)
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", many)
+    name = refresh(settings, store)["table"]
+    wanted = IndexConfig(columns=("year",), rows=20)
+    maintain.fn(str(store), name, Retention(), wanted, 0.0)
+    for row in many[20:40]:
+        row["text"], row["year"] = f"{row['text']} by now", 9_000
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", many)
+    with monkeypatch.context() as patch:
+        patch.setattr(swap, "_field_ids", lambda fields: iter(()))
+        refresh(settings, store)
+    assert bad(store).keys() == {"indexes"}
+    done = maintain.fn(str(store), name, Retention(), wanted, 0.0)
+    assert (done["index"]["columns"], done["index"]["recall"]) == (["year"], 1.0)
+    assert bad(store, version="latest") == {}
+
+
+def test_a_damaged_file_is_not_gathered_into_a_new_one(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "SPARE_FRAGMENTS", 0)
+    flip(data_files(store, 2)[0])
+    with pytest.raises(StoreError, match="has damaged files, which are not gathered"):
+        maintain.fn(str(store), table_of(store).name, Retention(), IndexConfig(), 0.0)
+    assert "has other bytes than were written" in bad(store)["files"]
+
+
+def test_flipped_marks_of_removed_rows_are_named(store: Path) -> None:
+    (marks,) = Path(table_of(store).uri, "_deletions").iterdir()
+    flip(marks)
+    assert f"_deletions/{marks.name}, of version 2, has other bytes" in bad(store)["files"]
+
+
+def test_an_empty_table_with_an_index_is_whole(tmp_path: Path) -> None:
+    store, settings = tmp_path / "vectors", config(tmp_path / "corpus", limits={"max_removed": 1.0})
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", notes(30))
+    name = refresh(settings, store)["table"]
+    maintain.fn(str(store), name, Retention(), IndexConfig(rows=20), 0.0)
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", [])
+    refresh(settings, store)
+    assert bad(store) == {}
 
 
 def test_an_index_whose_files_are_lost_is_named(store: Path) -> None:
@@ -429,7 +481,7 @@ def test_an_index_that_finds_less_than_was_measured_is_named(tmp_path: Path) -> 
     table.open().tags.update(f"run-{entry.run_id}", table.open().version)
     heal(table, Catalog(str(store)))
     assert re.search(
-        r"version 1: recall@10 is 0\.9\d\d, and was 1\.000 when it was measured: drop the index",
+        r"version 1: recall@10 is 0\.9\d\d, and was 1\.000 when it was measured: `vectorline",
         bad(store)["indexes"],
     )
 

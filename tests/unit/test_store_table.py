@@ -154,7 +154,10 @@ def test_added_and_widened_columns_keep_rows_and_their_addresses(tmp_path: Path)
         path.unlink()
     heal(table, Catalog(table.store_uri))
     assert len(written) == 4
-    assert checksums.names(table.open()) == checksums.known(table.store_uri, table.name).keys()
+    assert (
+        checksums.locations(table.open()).keys()
+        == checksums.known(table.store_uri, table.name).keys()
+    )
     put(table, "three", {"a": 5})
     assert content(table) == {"a": 5, "b": 3, "c": 4}
     again = merge_metadata(table.open().schema, incoming)
@@ -210,16 +213,17 @@ def test_vectors_are_read_from_files_that_no_version_names(tmp_path: Path) -> No
     written = change(table, "one", {"a": 1, "b": 2, "c": 1, "d": 3}).fragments
     wanted = to_array([digest_text("text 1"), digest_text("text 3"), digest_text("text 9")])
     (path,) = fragments.vector_paths(table.uri, written)
-    assert fragments.contents(path, wanted).tolist() == wanted[[0, 0, 1]].tolist()
+    assert fragments.contents(path, wanted[:, 0]).tolist() == wanted[[0, 0, 1]].tolist()
     found = fragments.read_vectors(path, wanted)
     assert found["vector"].to_pylist() == [vector(1), vector(1), vector(3)]
     assert found.column_names == ["chunk_hash", "vector"]
     assert table.open().count_rows() == 0
     assert fragments.write(table.uri, rows(table, {})) == []
     Path(path).unlink()
-    for read in (fragments.contents, fragments.read_vectors):
-        with pytest.raises(StoreError, match="reading"):
-            read(path, wanted)
+    with pytest.raises(StoreError, match="reading"):
+        fragments.contents(path, wanted[:, 0])
+    with pytest.raises(StoreError, match="reading"):
+        fragments.read_vectors(path, wanted)
 
 
 def test_vectors_of_all_versions_are_found_in_their_files(tmp_path: Path) -> None:
@@ -231,7 +235,7 @@ def test_vectors_of_all_versions_are_found_in_their_files(tmp_path: Path) -> Non
     second = put(table, "two", {"c": 3}, removed=("a",))
     files = fragments.vector_files(table, [first, second])
     wanted = to_array(digest_text(f"text {value}") for value in (1, 2, 3))
-    assert [fragments.contents(path, wanted).tolist() for path in files] == [
+    assert [fragments.contents(path, wanted[:, 0]).tolist() for path in files] == [
         wanted[:2].tolist(),
         wanted[2:].tolist(),
     ]
