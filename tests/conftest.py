@@ -2,14 +2,19 @@
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import s3
+
+if TYPE_CHECKING:
+    from tests.clock import Clock
 
 # Before any import of the libraries that read them; processes that tests start inherit them.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -59,3 +64,23 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "disk":
         return str(tmp_path)
     return str(request.getfixturevalue("bucket"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a small file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> "Clock":
+    """The program's clock, which shows the right time until a test turns it."""
+    from tests.clock import install
+
+    return install(monkeypatch)

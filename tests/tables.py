@@ -1,12 +1,13 @@
 """Small tables for tests of the store: a row is decided by its id and a number."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from schemas.receipt import Receipt, WrittenFragment
 from schemas.table import TableSettings
 from tasks.digests import digest_text
 from tasks.store import fragments, layout
@@ -105,3 +106,24 @@ def content(table: Table, lance_version: int | None = None) -> dict[str, int]:
         assert row["id"] not in found
         found[row["id"]] = value
     return found
+
+
+def receipt(table: Table, run_id: str, written: Sequence[WrittenFragment] = ()) -> Receipt:
+    """One of a job that wrote these fragments; it has no records."""
+    return Receipt(
+        table=table.name,
+        run_id=run_id,
+        session="s",
+        job=0,
+        attempt=0,
+        fragments=tuple(written),
+        rows=0,
+        records=0,
+        encoded=0,
+        encoder_loads=0,
+        tokens=0,
+        truncated=0,
+        checksum="",
+        quarantined=(),
+        seconds={},
+    )

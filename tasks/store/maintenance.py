@@ -12,12 +12,14 @@ All of it is done under the table's lease, after healing; each step can be cut o
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 
 import numpy as np
 import numpy.typing as npt
 from lance import LanceDataset
 
 from schemas.catalog import VersionEntry
+from schemas.receipt import Receipt
 from tasks import failpoints
 from tasks.errors import StoreError
 from tasks.store import checksums, files, receipts
@@ -47,8 +49,8 @@ _REPLACED = re.compile(r"replaced-\d+-(\d+)")
 def retire(table: Table, catalog: Catalog, *, versions: int, days: int, now: datetime) -> list[int]:
     """Lets go of this table's versions that nothing holds; gives their numbers.
 
-    Held are the newest `versions` of the space, those of the last `days`, the table's newest, those
-    that served last, and those with a tag that is not their run's.
+    Held are the newest `versions` of the space, those that are not `days` old, the table's newest,
+    those that served last, and those with a tag that is not their run's.
     """
     space = table.settings().space
     live = catalog.versions(space)
@@ -57,10 +59,8 @@ def retire(table: Table, catalog: Catalog, *, versions: int, days: int, now: dat
     newest = {entry.version for entry in live[-versions:]}
     gone = [
         entry
-        for entry in own[:-1]
-        if entry.version not in newest
-        and entry.lance_version not in tagged
-        and now - entry.created_at > timedelta(days=days)
+        for entry in _old(live, days, now)
+        if entry in own[:-1] and entry.version not in newest and entry.lance_version not in tagged
     ]
     retired = []
     for entry in gone:
@@ -71,7 +71,7 @@ def retire(table: Table, catalog: Catalog, *, versions: int, days: int, now: dat
 
 
 def expired(table: Table, catalog: Catalog, *, days: int, now: datetime) -> bool:
-    """Whether this table may be dropped: of another encoder, and of no use for so many days.
+    """Whether this table may be dropped: of another encoder, and its newest version is so old.
 
     It has neither the serving version nor the latest, none that served lately, none with a tag of
     the user's, and no work of a run that never came to its commit.
@@ -85,7 +85,7 @@ def expired(table: Table, catalog: Catalog, *, days: int, now: datetime) -> bool
     return (
         not held
         and not _tagged(table, own) & {entry.lance_version for entry in own}
-        and now - own[-1].created_at > timedelta(days=days)
+        and own[-1] in _old(live, days, now)
     )
 
 
@@ -108,6 +108,7 @@ def clean(table: Table, catalog: Catalog, *, now: datetime) -> int:
     except (OSError, ValueError) as error:
         raise store_error(error, f"cleaning up table {table.name!r}") from error
     checksums.tidy(table.store_uri, table.name, table.uri)
+    receipts.drop(table.store_uri, _worthless(table))
     return int(done.bytes_removed)
 
 
@@ -207,11 +208,38 @@ def finish_moves(table: Table, catalog: Catalog) -> list[str]:
     return done
 
 
+def _old(live: Sequence[VersionEntry], days: int, now: datetime) -> list[VersionEntry]:
+    """The versions of a space that were made more than so many days before its newest one.
+
+    No clock is believed alone. One that is ahead now makes nothing old, for what counts is when
+    the newest version was made; one that was behind does not, for what was made after a version
+    that is young is young too, whatever it says.
+    """
+    now, limit = min(now, live[-1].created_at), timedelta(days=days)
+    first = takewhile(lambda entry: not timedelta(0) <= now - entry.created_at <= limit, live)
+    return [entry for entry in first if now - entry.created_at > limit]
+
+
 def _tagged(table: Table, own: Sequence[VersionEntry]) -> set[int]:
     """The Lance versions with a tag that is not that of their run."""
     bookkeeping = {f"{RUN_TAG}{entry.run_id}" for entry in own}
     tags = table.open().tags.list()
     return {tag["version"] for name, tag in tags.items() if name not in bookkeeping}
+
+
+def _worthless(table: Table) -> list[Receipt]:
+    """The receipts whose rows have gone by now.
+
+    A worker that outlived its driver may write one when nobody wants it any more, and a run that
+    was cut off need not be followed by another one.
+    """
+    listed = receipts.list(table.store_uri, table.name)[0]
+    there = set(files.of(table.uri).names(f"{table.uri}/data"))
+    return [
+        receipt
+        for receipt in listed
+        if not {file.path for one in receipt.fragments for file in one.files} <= there
+    ]
 
 
 def _expired(

@@ -1,8 +1,6 @@
 """Bad files through whole runs: bad rows end in quarantine, a bad container in one clear error."""
 
 import os
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -115,18 +113,6 @@ def test_a_file_name_that_is_not_utf8_is_named(tmp_path: Path, store: Path) -> N
     Path(os.fsdecode(os.fsencode(tmp_path / "corpus") + b"/caf\xe9.txt")).write_text("coffee")
     with pytest.raises(SourceError, match="is not UTF-8: rename the file"):
         refresh(settings, store)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 3 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("only root may mount a small file system")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_disk_without_room_is_noticed_before_any_work(tmp_path: Path, small_disk: Path) -> None:

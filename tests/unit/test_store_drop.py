@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ import pytest
 
 from schemas.catalog import VersionEntry
 from schemas.config import IndexConfig, Retention
-from schemas.receipt import Receipt
 from tasks import failpoints
 from tasks.drop import drop, droppable, finish_drops
 from tasks.errors import ConfigError, LeaseHeld
@@ -23,10 +21,10 @@ from tasks.store.catalog import Catalog
 from tasks.store.heal import heal
 from tasks.store.lease import lease
 from tasks.store.table import Table
-from tests.tables import FINGERPRINT, content, new_table, put
+from tests.clock import Clock
+from tests.tables import FINGERPRINT, content, new_table, put, receipt
 
 OTHER = "0" * 64
-NOW = datetime.now(UTC) + timedelta(days=31)
 
 
 def make(store: Path, fingerprint: str, n: int) -> VersionEntry:
@@ -50,26 +48,6 @@ def promote(catalog: Catalog, version: int) -> None:
     catalog.promote("papers", version, who="me", why="a test", expected_from=before)
 
 
-def receipt(table: Table) -> Receipt:
-    return Receipt(
-        table=table.name,
-        run_id="r9",
-        session="s",
-        job=0,
-        attempt=0,
-        fragments=(),
-        rows=0,
-        records=0,
-        encoded=0,
-        encoder_loads=0,
-        tokens=0,
-        truncated=0,
-        checksum="",
-        quarantined=(),
-        seconds={},
-    )
-
-
 @pytest.fixture
 def two(tmp_path: Path) -> tuple[Table, Table, Catalog]:
     """A space with versions 1 and 3 in one table, 2 in another one; 3 serves."""
@@ -83,7 +61,7 @@ def two(tmp_path: Path) -> tuple[Table, Table, Catalog]:
     promote(catalog, 3)
     for table in (one, other):
         canaries.write(store, table.name, np.ones((16, 4), np.float32))
-        receipts.publish(store, receipt(table))
+        receipts.publish(store, receipt(table, "r9"))
     return one, other, catalog
 
 
@@ -237,22 +215,27 @@ def test_a_drop_that_is_killed_is_gone_on_with(
 
 
 def test_upkeep_drops_a_table_of_another_encoder_that_is_of_no_use(
-    two: tuple[Table, Table, Catalog], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two: tuple[Table, Table, Catalog], tmp_path: Path, clock: Clock
 ) -> None:
     one, other, catalog = two
+    clock.days = 31
 
     def expired(table: Table, days: int = 30) -> bool:
-        return maintenance.expired(table, catalog, days=days, now=NOW)
+        return maintenance.expired(table, catalog, days=days, now=clock.now())
 
     receipts.clear(str(tmp_path), other.name)
     assert not expired(other)  # it served lately
+    clock.days = 0
     for n in (4, 5):
         fill(one, catalog, n)
         promote(catalog, n)
+    clock.days = 31
+    assert not expired(other)  # since then nothing was made
+    fill(one, catalog, 6)
     assert expired(other)
     assert not expired(other, days=32)
     assert not expired(one)
-    receipts.publish(str(tmp_path), receipt(other))
+    receipts.publish(str(tmp_path), receipt(other, "r9"))
     assert not expired(other)
     receipts.clear(str(tmp_path), other.name)
     other.open().tags.create("mine", 2)

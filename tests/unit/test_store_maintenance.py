@@ -17,12 +17,14 @@ from schemas.catalog import VersionEntry
 from schemas.receipt import WrittenFile
 from tasks import failpoints
 from tasks.errors import ConfigError, StoreError
-from tasks.store import checksums, files, layout, maintenance, swap
+from tasks.store import checksums, files, fragments, layout, maintenance, receipts, swap
 from tasks.store.catalog import Catalog
 from tasks.store.files import LocalFiles
+from tasks.store.fragments import data_path
 from tasks.store.heal import heal
 from tasks.store.table import Table
-from tests.tables import content, new_table, put
+from tests.clock import Clock
+from tests.tables import content, new_table, put, receipt, rows
 
 NOW = datetime.now(UTC) + timedelta(minutes=30)  # after all that the tests make
 LATER = NOW + 2 * maintenance.GRACE
@@ -188,12 +190,37 @@ def test_the_config_of_a_version_that_was_let_go_stays_in_force(tmp_path: Path) 
     assert kept.config == {"n": 1}
 
 
-def test_young_versions_and_the_newest_of_a_table_stay(tmp_path: Path) -> None:
+def test_young_versions_and_the_newest_of_a_table_stay(tmp_path: Path, clock: Clock) -> None:
+    table, catalog = new_table(tmp_path), Catalog(str(tmp_path))
+    for n, clock.days in enumerate((-9, -8, -3, -2, -1, 0), 1):
+        catalog.add_version(table, put(table, f"r{n}", {str(n): n}))
+    now = clock.now()
+    assert maintenance.retire(table, catalog, versions=1, days=10, now=now) == []
+    assert maintenance.retire(table, catalog, versions=5, days=1, now=now) == [1]
+    assert maintenance.retire(table, catalog, versions=1, days=4, now=now) == [2]
+    clock.days = 30
+    other = new_table(tmp_path, fingerprint="0" * 64)
+    catalog.add_version(other, put(other, "r8", {"8": 8}))
+    now = clock.now()
+    assert maintenance.retire(table, catalog, versions=1, days=1, now=now) == [3, 4, 5]
+
+
+def test_receipts_whose_rows_have_gone_are_removed(tmp_path: Path) -> None:
     table, catalog = fill(tmp_path)
-    assert maintenance.retire(table, catalog, versions=1, days=1, now=NOW) == []
-    old = NOW + timedelta(days=2)
-    assert maintenance.retire(table, catalog, versions=4, days=1, now=old) == [1, 2]
-    assert maintenance.retire(table, catalog, versions=1, days=1, now=old) == [3, 4, 5]
+    late = [
+        receipt(table, run_id, fragments.write(table.uri, rows(table, {"9": 9})))
+        for run_id in ("kept", "gone")
+    ]
+    for one in late:
+        receipts.publish(table.store_uri, one)
+    (written,) = late[1].fragments[0].files
+    path = Path(data_path(table.uri, written.path))
+    os.utime(path, (0, 0))  # Lance leaves files of no version alone for a week
+    assert path.exists()
+    maintenance.clean(table, catalog, now=NOW)
+    assert not path.exists()
+    assert receipts.list(table.store_uri, table.name) == ((late[0],), ())
+    assert contents(table, catalog) == expected(range(1, 7))
 
 
 def test_digests_of_gathered_files_are_listed_and_those_of_files_that_went_are_not(
