@@ -21,7 +21,7 @@ from tasks.store.table import Table
 def maintain(
     store_uri: str, name: str, retention: Retention, index: IndexConfig, wait_s: float
 ) -> dict[str, Any]:
-    """Lets versions go, removes what nothing needs, brings indexes up to date, gathers fragments.
+    """Removes what nothing needs, lets versions go, brings indexes up to date, gathers fragments.
 
     A table of another encoder that is of no use any more is dropped. Raises LeaseHeld while a run
     writes the table, ConfigError for an index of a column that the newest table lacks.
@@ -42,11 +42,11 @@ def maintain(
         before = maintenance.newest(table, catalog)
         if before == catalog.latest(before.space):  # an older encoder's may lack a newer column
             indexes.check_columns(table.open().schema, index)
+        freed_bytes = maintenance.clean(table, catalog, now=now)  # first: the rest needs some room
+        held.check()
         retired = maintenance.retire(
             table, catalog, versions=retention.versions, days=retention.days, now=now
         )
-        held.check()
-        freed_bytes = maintenance.clean(table, catalog, now=now)
         after, tuned = before, indexes.Tuned()
         if maintenance.is_head(table, before):
             held.check()
