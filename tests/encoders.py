@@ -85,6 +85,24 @@ class SlowEncoder(HashingEncoder):
         return super().encode(items)
 
 
+class NotingEncoder(SlowEncoder):
+    """Notes each content when it begins to encode it, as a line of JSON."""
+
+    def __init__(self, notes: str) -> None:
+        super().__init__()
+        self._notes = Path(notes)
+
+    def prepare(self, contents: Sequence[str]) -> list[Prepared]:
+        pairs = zip(contents, super().prepare(contents), strict=True)
+        return [Prepared(p.cost, p.truncated, (content, p)) for content, p in pairs]
+
+    def encode(self, items: Sequence[Prepared]) -> Vectors:
+        pairs = [item.payload for item in items]
+        with self._notes.open("a") as file:
+            file.writelines(json.dumps(pair[0]) + "\n" for pair in pairs)  # type: ignore[index]
+        return super().encode([pair[1] for pair in pairs])  # type: ignore[index]
+
+
 class CountingEncoder(HashingEncoder):
     """Notes each content that it prepares, as a line of JSON."""
 

@@ -10,50 +10,11 @@ import pytest
 
 from tasks.store.catalog import Catalog
 from tests.pipeline import PROGRAM, config, refresh, write_config, write_jsonl
+from tests.processes import children, gone, title
 
 pytestmark = [pytest.mark.ray, pytest.mark.prefect]
 
 RAY_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
-
-
-def children(pid: int) -> set[int]:
-    """The pids of all descendants of a process."""
-    parents: dict[int, int] = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                stat = (folder / "stat").read_text()
-            except OSError:
-                continue
-            parents[int(folder.name)] = int(stat.rsplit(")", 1)[1].split()[1])
-    found, grown = {pid}, 0
-    while len(found) > grown:
-        grown = len(found)
-        found |= {child for child, parent in parents.items() if parent in found}
-    return found - {pid}
-
-
-def title(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""
-
-
-def alive(pids: set[int]) -> set[int]:
-    return {
-        pid
-        for pid in pids
-        if Path(f"/proc/{pid}/stat").exists()
-        and Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    }
-
-
-def gone(pids: set[int], timeout_s: float = 30.0) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while alive(pids) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return not alive(pids)
 
 
 @pytest.mark.parametrize(
