@@ -180,6 +180,16 @@ def test_metadata_of_every_type_can_be_digested_again(tmp_path: Path) -> None:
     assert (found.ok, found.detail) == (True, "version 1: 3 rows")
 
 
+def test_floats_that_may_have_been_integers_are_said_to_be_unchecked(tmp_path: Path) -> None:
+    given: list[object] = [[1, 2.5], [0.5], None]
+    rows = [row | {"year": year} for row, year in zip(notes(3), given, strict=True)]
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", rows)
+    refresh(config(tmp_path / "corpus"), tmp_path / "vectors")
+    found = look(tmp_path / "vectors")["metadata"]
+    said = "version 1: 2 rows; not checked: 1 whose floats may have been integers"
+    assert (found.ok, found.detail) == (True, said)
+
+
 def test_what_encoding_puts_into_quarantine_is_not_in_the_digest_of_the_data(
     tmp_path: Path,
 ) -> None:
