@@ -45,7 +45,11 @@ def _plan(args: argparse.Namespace) -> dict[str, Any]:
     config = read_config(Path(args.config))
     options = Options(backfill=True, limit=args.limit, rehash=args.rehash)
     with quiet(), open_run(Run(config, args.store, options), write=False) as run:
-        run.notes += [run.new_encoder] if run.new_encoder else []
+        if run.new_encoder:
+            run.notes.append(
+                f"another encoder than those of the space: `vectorline backfill {args.config}` "
+                "does this, beside the version that serves; `run` does not"
+            )
         return estimate(run, plan.fn(run))
 
 

@@ -16,7 +16,7 @@ from tasks.store.table import Table
 def droppable(store_uri: str, space: str, table: str | None) -> list[str]:
     """The tables that a drop of this table, or with None of the space, would remove.
 
-    Those without a version too. Raises ConfigError if there is none.
+    Those without a version too. Raises ConfigError if there is none, or if the table serves.
     """
     catalog = Catalog(store_uri)
     made = {entry.table for entry in catalog.versions(space)}
@@ -27,6 +27,12 @@ def droppable(store_uri: str, space: str, table: str | None) -> list[str]:
         return names
     if table not in names:
         raise ConfigError(f"space {space!r} has no table {table!r}; it has: {', '.join(names)}")
+    serving = catalog.serving(space)
+    if serving is not None and serving.table == table:
+        raise ConfigError(
+            f"version {serving.version} of space {space!r} serves, and is in table {table!r}: "
+            f"promote a version of another table, or drop the space: `vectorline drop {space}`"
+        )
     return [table]
 
 

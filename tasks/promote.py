@@ -18,9 +18,14 @@ def promote(run: Run, version: VersionEntry | None) -> bool:
     to be shown. A run of the version that serves already moves nothing.
     """
     wanted = run.options.promote
-    if version is None or wanted == "no":
-        return False
     serving = run.catalog.serving(run.space)
+    if version is None or wanted == "no":
+        if version is not None and serving is not None and run.options.backfill:
+            run.notes.append(
+                f"version {serving.version} serves on: `vectorline promote {run.space} "
+                f"{version.version}` lets this one serve"
+            )
+        return False
     if serving is not None and serving.version == version.version:
         return False
     if wanted == "auto" and run.catalog.hold(run.space):

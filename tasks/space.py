@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from schemas.catalog import VersionEntry
 from schemas.table import TableSettings
 from tasks.encoders.base import Encoder, Vectors
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, StoreError
 from tasks.store import layout
 from tasks.store.catalog import Catalog
 from tasks.store.indexes import query, vector_index
@@ -25,6 +25,7 @@ from tasks.table_encoder import load_encoder
 if TYPE_CHECKING:
     import pandas as pd
 
+MISSING_FILE = "Not found: "  # in what Lance says
 SPARE = 16  # hits beyond k in the first try, for ties and further chunks of one record
 HIT_COLUMNS = ("id", "record_id", "chunk")
 
@@ -170,6 +171,11 @@ class Space:
                 wanted, nearest=asked, filter=where, prefilter=True, use_scalar_index=not exact
             )
         except (OSError, ValueError) as error:
+            if MISSING_FILE in str(error):
+                raise StoreError(
+                    f"version {self.version} of space {self.entry.space!r} lacks a file: {error}; "
+                    f"`vectorline verify {self.entry.space}` says which versions are whole"
+                ) from error
             types = {field.name: str(field.type) for field in metadata_schema(self.dataset.schema)}
             said = str(error).split(", /")[0]  # without the places in Lance's own source
             raise ConfigError(

@@ -72,7 +72,7 @@ class Catalog:
             known = ", ".join(self.spaces()) or "none yet"
             drops = _drops(self._entries(), space)
             raise ConfigError(
-                f"store {self.store_uri!r} has no space {space!r}"
+                f"store {layout.root(self.store_uri)!r} has no space {space!r}"
                 + (f", which {_told(drops[-1])}" if drops else "")
                 + f"; it has: {known}; --store or VECTORLINE_STORE names another"
             )

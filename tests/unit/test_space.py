@@ -158,5 +158,5 @@ def test_the_store_is_found_by_the_environment(
     assert open_space("papers", version=1).version == 1
     monkeypatch.delenv("VECTORLINE_STORE")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=r"store './vectors' has no space 'papers'; it has: none"):
+    with pytest.raises(ConfigError, match="vectors' has no space 'papers'; it has: none"):
         open_space("papers")

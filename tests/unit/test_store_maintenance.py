@@ -74,8 +74,12 @@ def listed(table: Table) -> dict[str, WrittenFile]:
 
 
 def there(table: Table) -> dict[str, WrittenFile]:
-    folder = f"{table.uri}/data"
-    return {name: checksums.look_at(f"{folder}/{name}") for name in files.of(folder).names(folder)}
+    folders = (f"{table.uri}/data", f"{table.uri}/_deletions")
+    return {
+        name: checksums.look_at(f"{folder}/{name}")
+        for folder in folders
+        for name in files.of(folder).names(folder)
+    }
 
 
 def maintain(table: Table, catalog: Catalog, now: datetime, versions: int = 99) -> list[int]:
