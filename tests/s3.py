@@ -2,9 +2,11 @@
 
 Without it two requests that create the same object at once both won, once in 550 rounds. `python -m
 tests.s3` prints its port, and ends with its standard input; `careless`, it knows no If-None-Match.
+It tells what was written to it: whoever watches for new objects need not list them all.
 """
 
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -14,6 +16,7 @@ from contextlib import contextmanager, nullcontext
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 BUCKET = "s3://vectors"
+WRITTEN = "/-/written/"  # no bucket can be called so
 
 
 def environment(endpoint: str) -> dict[str, str]:
@@ -45,6 +48,13 @@ def server(*words: str) -> Iterator[str]:
         process.stdin.close()
 
 
+def written(after: int) -> list[str]:
+    """The paths of all that was put to the server of the environment, from that one on."""
+    url = f"{os.environ['AWS_ENDPOINT_URL']}{WRITTEN}{after}"
+    with urllib.request.urlopen(url) as answer:  # noqa: S310 (loopback)
+        return list(answer.read().decode().split())
+
+
 def main() -> None:
     """Serves until standard input ends."""
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -53,12 +63,19 @@ def main() -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     WSGIRequestHandler.protocol_version = "HTTP/1.1"  # keeps connections
     moto, writing = DomainDispatcherApplication(create_backend_app), threading.Lock()
+    paths: list[str] = []
 
     def answer(request: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        path = request["PATH_INFO"]
+        if path.startswith(WRITTEN):
+            start("200 OK", [("Content-Type", "text/plain")])
+            return ["\n".join(paths[int(path.removeprefix(WRITTEN)) :]).encode()]
         if "careless" in sys.argv:
             request.pop("HTTP_IF_NONE_MATCH", None)
         with nullcontext() if request["REQUEST_METHOD"] in ("GET", "HEAD") else writing:
             answered: Iterable[bytes] = moto(request, start)
+        if request["REQUEST_METHOD"] == "PUT":
+            paths.append(path.removeprefix("/"))
         return answered
 
     serving = make_server("127.0.0.1", 0, answer, threaded=True)

@@ -1,7 +1,7 @@
 """kill -9 at every named place and at random ones; after each, what readers and the next run find.
 
 A plain dict is what the store is compared with, version by version. `python -m tests.faults.matrix`
-runs all of it and prints a table; the tests run a part.
+runs all of it, on a local disk and on an object store, and prints a table; the tests run a part.
 """
 
 import argparse
@@ -13,18 +13,22 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from tasks.encoders import canaries
 from tasks.space import open_space
+from tasks.store import files
 from tasks.store.catalog import Catalog
 from tasks.store.indexes import vector_index
+from tasks.store.layout import is_local
 from tasks.verify import verify
+from tests import s3
 from tests.pipeline import config, write_jsonl
 
 RUN_POINTS = (
@@ -45,7 +49,7 @@ FILES = 3
 KEPT = 4  # versions that upkeep leaves
 ROUNDS = 20  # in one store
 WINDOW_S = 0.05
-LONGEST_S = 0.3
+LOOK_S = 0.005
 UPKEEP_SHARE = 0.3  # of the kills anywhere
 WATCHED = (
     "*/_versions/*",
@@ -56,6 +60,9 @@ WATCHED = (
     "runs/*/receipts/*",
     "runs/*/*/manifest.json",
 )
+
+STORES = ("disk", "s3")
+MARK = "VECTORLINE_TRIAL"  # a variable by which all are known that came of a zygote
 
 Model = dict[str, tuple[str, int]]
 Kill = Callable[[int], None]
@@ -85,16 +92,32 @@ class Zygote:
 
 
 @contextmanager
-def zygote(errors: IO[str]) -> Iterator[Zygote]:
-    """Starts the process that forks the others; what these complain of goes to `errors`."""
+def zygote(errors: IO[str], **environment: str) -> Iterator[Zygote]:
+    """Starts the process that forks the others; what these complain of goes to `errors`.
+
+    At the end no process that came of it is left.
+    """
+    mark = uuid.uuid4().hex
     with subprocess.Popen(
         [sys.executable, "-m", "tests.faults.zygote"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,
         text=True,
+        env={**os.environ, **environment, MARK: mark},
     ) as process:
         yield Zygote(process)
+    assert marked(mark) == [], "processes are left behind"
+
+
+def marked(mark: str) -> list[int]:
+    """The processes that were started, by whomever, with this in their environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # ended just now, or another user's
+            if f"{MARK}={mark}".encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found
 
 
 @dataclass
@@ -108,14 +131,13 @@ class Outcome:
 class Trial:
     """One store, its corpus, and the dicts that say what each of its versions must hold."""
 
-    def __init__(self, folder: Path, zygote: Zygote, seed: int) -> None:
-        self.store, self._corpus, self._counts = (
-            folder / name for name in ("vectors", "corpus", "encoded")
-        )
+    def __init__(self, folder: Path, store: str, zygote: Zygote, seed: int) -> None:
+        self.store, self._corpus, self._counts = store, folder / "corpus", folder / "encoded"
         self.random = random.Random(seed)  # noqa: S311 (repeatable, not secret)
         self.versions: dict[int, Model] = {}
         self._n_dropped = 0
         self._zygote = zygote
+        self.job_s = 0.0
         self.model: Model = {}
         self._n_ids = 0
         encoder = {"use": "tests.encoders:CountingEncoder", "counts": str(self._counts)}
@@ -149,10 +171,10 @@ class Trial:
         """A zygote's job: a run."""
         return self._job(what="run", point=point, config=self._settings, job_records=JOB_RECORDS)
 
-    def an_upkeep(self, point: str = "", grace_s: float = 1e-6) -> dict[str, Any]:
+    def an_upkeep(self, point: str = "", grace_s: float = 1e-6, keep: int = KEPT) -> dict[str, Any]:
         """A zygote's job: upkeep, by default without an hour for readers."""
-        table = Catalog(str(self.store)).versions("notes")[-1].table
-        return self._job(what="maintain", point=point, table=table, keep=KEPT, grace_s=grace_s)
+        table = Catalog(self.store).versions("notes")[-1].table
+        return self._job(what="maintain", point=point, table=table, keep=keep, grace_s=grace_s)
 
     def a_drop(self, point: str) -> dict[str, Any]:
         """A zygote's job: dropping the space."""
@@ -161,7 +183,7 @@ class Trial:
     def dropped(self) -> None:
         """Says that no version is left, and checks it."""
         self._n_dropped, self.versions = max(self.versions), {}
-        assert Catalog(str(self.store)).versions("notes") == []
+        assert Catalog(self.store).versions("notes") == []
 
     def fill(self) -> None:
         """Makes something for upkeep to do."""
@@ -175,21 +197,24 @@ class Trial:
         return max(self.versions, default=self._n_dropped)
 
     def _job(self, **job: object) -> dict[str, Any]:
-        return {"store": str(self.store), **job}
+        return {"store": self.store, **job}
 
     def do(self, job: dict[str, Any], kill: Kill | None = None) -> bool:
         """A job, killed at its point or by `kill`; gives whether it was killed."""
+        started = time.monotonic()
         pid = self._zygote.start(job)
         if kill is not None:
             kill(pid)
         code = self._zygote.wait()
+        if not code:
+            self.job_s = time.monotonic() - started
         assert code in (0, -signal.SIGKILL), f"{job['what']} ended with {code}"
         assert not job["point"] or code, f"{job['point']} was not reached"
         return code != 0
 
     def check(self, *, finished: bool) -> None:
         """Each version holds what it must; that of the last change is there, if `finished`."""
-        catalog, number = Catalog(str(self.store)), self._newest + (not finished)
+        catalog, number = Catalog(self.store), self._newest + (not finished)
         found = [entry.version for entry in catalog.versions("notes")]
         newest = max(found, default=self._n_dropped)
         assert newest in ((number,) if finished else (number - 1, number)), "an extra version"
@@ -197,7 +222,9 @@ class Trial:
         for version in found:
             wanted = self.versions.get(version, self.model)
             assert self.content(version) == wanted, f"version {version} is not what it was"
-            self._check_indexes(version, wanted)
+        if found:
+            version = self.random.choice(found)
+            self._check_indexes(version, self.versions.get(version, self.model))
         if finished:
             serving = catalog.serving("notes")
             assert serving is not None
@@ -210,20 +237,20 @@ class Trial:
 
     def content(self, version: int) -> Model:
         """What a version holds; no id twice."""
-        rows = open_space("notes", str(self.store), version).to_arrow(["id", "text", "year"])
+        rows = open_space("notes", self.store, version).to_arrow(["id", "text", "year"])
         content = {row["id"]: (row["text"], row["year"]) for row in rows.to_pylist()}
         assert len(content) == rows.num_rows, f"an id stands twice in version {version}"
         return content
 
     def verify(self) -> None:
         """All checks of the store itself agree, and none had to leave something out."""
-        for check in verify(str(self.store), "notes"):
+        for check in verify(self.store, "notes"):
             assert check.ok, check
             assert "not checked" not in check.detail, check
 
     def _check_indexes(self, version: int, wanted: Model) -> None:
         """Filters and neighbours are the same by indexes and without."""
-        space = open_space("notes", str(self.store), version)
+        space = open_space("notes", self.store, version)
         year = self.random.choice(sorted(wanted.values()))[1]
         found = space.dataset.to_table(["id"], filter=f"year = {year}")["id"].to_pylist()
         assert sorted(found) == sorted(id_ for id_, row in wanted.items() if row[1] == year)
@@ -241,29 +268,45 @@ class Trial:
 
 def at_a_new_file(trial: Trial) -> Kill:
     """Kills up to 50 ms after a file came under versions, transactions, tags or receipts."""
-
-    def files() -> set[Path]:
-        return {path for pattern in WATCHED for path in trial.store.glob(pattern)}
-
     skipped = trial.random.randrange(12)
 
     def kill(pid: int) -> None:
-        known, n_new = files(), 0
+        arrivals = (on_disk if is_local(trial.store) else on_s3)(trial.store)
+        next(arrivals)
+        n_new = 0
         while not ended(pid) and n_new <= skipped:
-            found = files()
-            n_new += len(found - known)
-            known |= found
+            time.sleep(LOOK_S)
+            n_new += next(arrivals)
         time.sleep(trial.random.uniform(0, WINDOW_S))
         end(pid)
 
     return kill
 
 
+def on_disk(store: str) -> Iterator[int]:
+    """How many watched files are new, each time that it is asked."""
+    known: set[Path] = set()
+    while True:
+        found = {path for pattern in WATCHED for path in Path(store).glob(pattern)}
+        yield len(found - known)
+        known |= found
+
+
+def on_s3(store: str) -> Iterator[int]:
+    """The same, by what the server says that it was given: to list all objects takes too long."""
+    folder, n_known = store.removeprefix("s3://"), 0
+    while True:
+        written = s3.written(n_known)
+        own = [PurePosixPath(path) for path in written if path.startswith(f"{folder}/")]
+        yield sum(any(path.match(pattern) for pattern in WATCHED) for path in own)
+        n_known += len(written)
+
+
 def at_random(trial: Trial) -> Kill:
-    """Kills at any moment of a run."""
+    """Kills at any moment of the time that the last job took."""
 
     def kill(pid: int) -> None:
-        time.sleep(trial.random.uniform(0, LONGEST_S))
+        time.sleep(trial.random.uniform(0, trial.job_s))
         end(pid)
 
     return kill
@@ -302,7 +345,7 @@ def try_out(trial: Trial, outcome: Outcome, where: str) -> None:
         trial.check(finished=True)
         trial.do(trial.an_upkeep())
         trial.check(finished=True)
-        newest = open_space("notes", str(trial.store), "latest")
+        newest = open_space("notes", trial.store, "latest")
         assert vector_index(newest.dataset) is not None, "upkeep left no index"
         return
     if where in DROP_POINTS:
@@ -319,44 +362,85 @@ def try_out(trial: Trial, outcome: Outcome, where: str) -> None:
     outcome.repeated[where] = max(outcome.repeated[where], repeated)
 
 
-def run_all(folder: Path, kills_each: int, seed: int) -> Outcome:
-    """So many rounds at each place, in an order of their own, over stores of some rounds each."""
+def run_all(
+    folder: Path, root: str, kills_each: int, seed: int, only: Sequence[str] = PLACES
+) -> Outcome:
+    """So many rounds at each place, in an order of their own, over stores of some rounds each.
+
+    The stores are below `root`, and removed when they have served.
+    """
     outcome = Outcome()
-    places = [place for place in PLACES for _ in range(kills_each)]
+    places = [place for place in only for _ in range(kills_each)]
     random.Random(seed).shuffle(places)  # noqa: S311
     with (folder / "errors.log").open("w") as errors, zygote(errors) as runner:
-        trial: Trial | None = None
-        for number, place in enumerate(places):
-            if trial is None or number % ROUNDS == 0:
-                (folder / str(number)).mkdir()
-                trial = Trial(folder / str(number), runner, seed + number)
-                trial.fill()
+        for first in range(0, len(places), ROUNDS):
+            (folder / str(first)).mkdir()
+            store = f"{root}/{first}/vectors"
+            trial = Trial(folder / str(first), store, runner, seed + first)
+            done: list[str] = []
             try:
-                try_out(trial, outcome, place)
-                if number % ROUNDS == ROUNDS - 1 or number == len(places) - 1:
-                    trial.verify()
+                if not set(places).isdisjoint((*UPKEEP_POINTS, *DROP_POINTS)):
+                    trial.fill()
+                for place in places[first : first + ROUNDS]:
+                    done.append(place)
+                    try_out(trial, outcome, place)
+                trial.verify()
             except AssertionError as error:
                 said = (folder / "errors.log").read_text()
-                error.add_note(f"round {number}, killed {place!r}, seed {seed}; {folder}\n{said}")
+                error.add_note(f"killed {done}, seed {seed}; {store}\n{said}")
                 raise
+            files.of(store).remove_folder(store)
+            print(f"{root}: {first + len(done)} of {len(places)}", file=sys.stderr, flush=True)
     return outcome
+
+
+@contextmanager
+def place_for(kind: str, folder: Path) -> Iterator[str]:
+    """Where stores of this kind may be: below a folder, or on a server that ends with this."""
+    if kind == "disk":
+        yield str(folder)
+    else:
+        with s3.server() as endpoint:
+            os.environ.update(s3.environment(endpoint))
+            yield s3.BUCKET
 
 
 def main() -> None:
     """Reads the command line, prints a table."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--store", choices=[*STORES, "both"], default="both")
     parser.add_argument("--kills", type=int, default=25, help="at each place")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="vectorline-faults-") as folder:
-        outcome = run_all(Path(folder), args.kills, args.seed)
-    print(f"{'killed':<16}{'kills':>7}{'encoded again, at most':>25}")
+    kinds = STORES if args.store == "both" else (args.store,)
+    outcomes, seconds = {}, {}
+    for kind in kinds:
+        started = time.monotonic()
+        with (
+            tempfile.TemporaryDirectory(prefix="vectorline-faults-") as name,
+            place_for(kind, Path(name)) as root,
+        ):
+            outcomes[kind] = run_all(Path(name), root, args.kills, args.seed)
+        seconds[kind] = time.monotonic() - started
+    print_table(outcomes, seconds)
+
+
+def print_table(outcomes: Mapping[str, Outcome], seconds: Mapping[str, float]) -> None:
+    """For each place and kind of store its kills, and the contents that were encoded again."""
+    again = "again, at most"
+    print(" " * 16 + "".join(f"{f'kills on {kind}':>16}{again:>16}" for kind in outcomes))
     for place in PLACES:
-        again = str(outcome.repeated[place]) if place in outcome.repeated else "-"
-        print(f"{place:<16}{outcome.kills[place]:>7}{again:>25}")
-    print(f"{'all':<16}{outcome.kills.total():>7}   in {time.monotonic() - started:.0f} s")
-    print("0 rows lost, doubled or changed; 0 extra or unreadable versions")
+        cells = [
+            f"{one.kills[place]:>16}{one.repeated.get(place, '-'):>16}" for one in outcomes.values()
+        ]
+        print(f"{place:<16}" + "".join(cells))
+    totals = [
+        f"{one.kills.total():>16}{f'in {seconds[kind]:.0f} s':>16}"
+        for kind, one in outcomes.items()
+    ]
+    print(f"{'all':<16}" + "".join(totals))
+    print("0 rows lost, doubled or changed; 0 extra, missing or unreadable versions;")
+    print("0 failed reads; 0 processes left behind")
 
 
 if __name__ == "__main__":

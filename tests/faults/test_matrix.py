@@ -2,16 +2,25 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.faults.matrix import DROP_POINTS, PLACES, RUN_POINTS, UPKEEP_POINTS, run_all
 
 TASKS = Path(__file__).parents[2] / "tasks"
+NAMED = (*RUN_POINTS, *UPKEEP_POINTS, *DROP_POINTS)
+ON_S3 = ("after-receipt", "before-commit", "after-commit", "promote", "at a new file")
 
 
 def test_no_kill_loses_doubles_or_changes_a_row(tmp_path: Path) -> None:
-    outcome = run_all(tmp_path, kills_each=1, seed=1)
-    named = (*RUN_POINTS, *UPKEEP_POINTS, *DROP_POINTS)
-    assert {place: outcome.kills[place] for place in named} == dict.fromkeys(named, 1)
+    outcome = run_all(tmp_path, str(tmp_path), kills_each=1, seed=1)
+    assert {place: outcome.kills[place] for place in NAMED} == dict.fromkeys(NAMED, 1)
     assert outcome.kills.keys() == set(PLACES)
+
+
+@pytest.mark.stores
+def test_no_kill_does_so_on_an_object_store(bucket: str, tmp_path: Path) -> None:
+    outcome = run_all(tmp_path, bucket, kills_each=1, seed=1, only=ON_S3)
+    assert outcome.kills == dict.fromkeys(ON_S3, 1)
 
 
 def test_the_matrix_knows_every_place() -> None:
@@ -19,4 +28,4 @@ def test_the_matrix_knows_every_place() -> None:
     reached = [
         part.split('"')[1] for text in sources for part in text.split("failpoints.reach(")[1:]
     ]
-    assert sorted(set(reached)) == sorted((*RUN_POINTS, *UPKEEP_POINTS, *DROP_POINTS))
+    assert sorted(set(reached)) == sorted(NAMED)

@@ -23,7 +23,7 @@ def zygotes(tmp_path: Path) -> Iterator[list[Zygote]]:
 
 @pytest.fixture
 def trial(tmp_path: Path, zygotes: list[Zygote]) -> Trial:
-    made = Trial(tmp_path, zygotes[0], seed=3)
+    made = Trial(tmp_path, str(tmp_path / "vectors"), zygotes[0], seed=3)
     made.change()
     made.do(made.a_run())
     made.finish()
@@ -36,7 +36,7 @@ def test_readers_and_upkeep_go_on_beside_runs(trial: Trial, zygotes: list[Zygote
     def read() -> int:
         n_read = 0
         while not stop.is_set():
-            serving = Catalog(str(trial.store)).serving("notes")
+            serving = Catalog(trial.store).serving("notes")
             assert serving is not None
             found = trial.content(serving.version)
             making = trial.model  # looked at first: it is a version by the time it changes

@@ -1,7 +1,7 @@
 """A process that has everything imported and forks for each job, so that a kill costs no second.
 
-It calls nothing of Lance itself, whose threads would not survive a fork. A job is a line of JSON on
-standard input; the answers are the child's pid, and its exit status when it has ended.
+It calls nothing of Lance or obstore itself, whose threads would not survive a fork. A job is a line
+of JSON on standard input; the answers are the child's pid, and its exit status when it has ended.
 """
 
 import json
@@ -9,24 +9,28 @@ import os
 import sys
 import warnings
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from schemas.config import IndexConfig, Retention
 from tasks import cut, failpoints
 from tasks.drop import drop, droppable
+from tasks.errors import StoreError
 from tasks.maintain import maintain
-from tasks.store import indexes, maintenance
+from tasks.store import epochs, indexes, maintenance
 from tests.pipeline import refresh
+
+LEASE_S = 1.0  # a kill leaves one on an object store, and the next job waits for so long
+STORE_ERROR = 3  # the exit code of a job that ends with one
 
 
 def work(job: dict[str, Any]) -> None:
     """Does one job: a run, upkeep, or a drop."""
     os.environ[failpoints.VARIABLE] = job["point"]
+    epochs.TTL_S = LEASE_S
     store = job["store"]
     if job["what"] == "run":
         cut.MAX_RECORDS = cut.MIN_RECORDS = job["job_records"]
-        refresh(job["config"], Path(store), wait_s=30.0)
+        refresh(job["config"], store, wait_s=30.0)
     elif job["what"] == "drop":
         drop(store, job["space"], droppable(store, job["space"], None), "me", 30.0)
     else:
@@ -46,7 +50,7 @@ def main() -> None:
                 work(json.loads(line))
             except BaseException as error:
                 print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-                os._exit(1)
+                os._exit(STORE_ERROR if isinstance(error, StoreError) else 1)
             os._exit(0)
         print(pid, flush=True)
         print(os.waitpid(pid, 0)[1], flush=True)
