@@ -9,12 +9,12 @@ from tests import flaky, s3
 from tests.faults.matrix import Model, Trial, zygote
 from tests.faults.zygote import STORE_ERROR
 
-pytestmark = pytest.mark.stores
+pytestmark = [pytest.mark.stores, pytest.mark.slow]
 
 KEPT = 1000  # versions: all
 
 
-@pytest.mark.parametrize("rounds", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [3, 20])
 def test_a_flaky_object_store_costs_runs_but_no_row(
     s3_endpoint: str, bucket: str, tmp_path: Path, rounds: int
 ) -> None:

@@ -154,10 +154,8 @@ def test_added_and_widened_columns_keep_rows_and_their_addresses(tmp_path: Path)
         path.unlink()
     heal(table, Catalog(table.store_uri))
     assert len(written) == 4
-    assert (
-        checksums.locations(table.open()).keys()
-        == checksums.known(table.store_uri, table.name).keys()
-    )
+    listed = checksums.known(table.store_uri, table.name)
+    assert checksums.locations(table.open()).keys() <= listed.keys()
     put(table, "three", {"a": 5})
     assert content(table) == {"a": 5, "b": 3, "c": 4}
     again = merge_metadata(table.open().schema, incoming)
