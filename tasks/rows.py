@@ -79,12 +79,19 @@ def to_arrow(rows: Sequence[Row], vectors: Vectors, schema: pa.Schema, run_id: s
     for column in schema:
         values = own.get(column.name)
         if values is None:
-            values = [row.record.metadata.get(column.name) for row in rows]
+            values = _metadata(rows, column)
         if not isinstance(values, pa.Array):
-            # Not safe: integers beyond 2**53 in a column of floats become the nearest float.
             values = pa.array(values, column.type, safe=False)
         arrays.append(values)
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _metadata(rows: Sequence[Row], column: pa.Field) -> list[object]:
+    """Values of one column; integers in a column of floats become the nearest float."""
+    values = [row.record.metadata.get(column.name) for row in rows]
+    if not pa.types.is_floating(column.type):
+        return list(values)
+    return [float(value) if isinstance(value, int) else value for value in values]
 
 
 def checksum(rows: Sequence[Row], vectors: Vectors) -> str:

@@ -583,8 +583,10 @@ def test_integers_beyond_a_float_become_the_nearest_one(corpus: Path, store: Pat
     refresh(config(corpus), store)
     write_jsonl(corpus / "b.jsonl", [{"id": "b", "text": "b", "year": 0.5}])
     refresh(config(corpus), store)
+    write_jsonl(corpus / "c.jsonl", [{"id": "c", "text": "c", "year": 2**60 + 1}])
+    refresh(config(corpus), store)
     years = open_space("notes", str(store)).to_arrow(["id", "year"]).to_pylist()
-    assert {row["id"]: row["year"] for row in years} == {"a": 2.0**53, "b": 0.5}
+    assert {row["id"]: row["year"] for row in years} == {"a": 2.0**53, "b": 0.5, "c": 2.0**60}
 
 
 @pytest.mark.parametrize("kind", ["file", "below a file"])
