@@ -57,12 +57,12 @@ def written(after: int) -> list[str]:
 
 def main() -> None:
     """Serves until standard input ends."""
-    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from moto.moto_server.werkzeug_app import create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     WSGIRequestHandler.protocol_version = "HTTP/1.1"  # keeps connections
-    moto, writing = DomainDispatcherApplication(create_backend_app), threading.Lock()
+    moto, writing = create_backend_app("s3"), threading.Lock()
     paths: list[str] = []
 
     def answer(request: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:

@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
+from operator import itemgetter
 from typing import TypeVar
 
 import lance
@@ -39,6 +41,8 @@ ENTRY: TypeAdapter[Entry] = TypeAdapter(Entry)
 SERVED = 3  # versions that served last, and can be rolled back to
 APPEND_ATTEMPTS = 50
 PAUSE_S = 0.1
+_READ: dict[str, dict[str, list[tuple[int, Entry]]]] = {}
+"""What was read of logs: by log and data file, entries with their places."""
 LOG = pa.schema(
     [
         pa.field("seq", pa.int64(), nullable=False),
@@ -352,11 +356,18 @@ class Catalog:
 
     def _entries(self) -> list[Entry]:
         uri = layout.log_uri(self.store_uri)
-        return _read(_open(uri)) if exists(uri) else []
+        try:
+            return _read(_open(uri))
+        except StoreError:
+            if exists(uri):
+                raise
+            return []
 
     def _append(self, decide: Callable[[Sequence[Entry]], E]) -> E:
         """Appends what `decide` makes of the log; nothing if it gives an entry that is there."""
-        uri = _log(self.store_uri)
+        uri = layout.log_uri(self.store_uri)
+        if not exists(uri):
+            create(uri, LOG)
         for _ in range(APPEND_ATTEMPTS):
             log = _open(uri)
             entries = _read(log)
@@ -376,14 +387,6 @@ class Catalog:
         )
 
 
-def _log(store_uri: str) -> str:
-    """The log's dataset, which is made if it is not there."""
-    uri = layout.log_uri(store_uri)
-    if not exists(uri):
-        create(uri, LOG)
-    return uri
-
-
 def _open(uri: str) -> lance.LanceDataset:
     mended = "after a power cut a run or `vectorline maintain` mends it"
     with lance_errors(f"opening the catalog {uri} ({mended})"):
@@ -391,11 +394,22 @@ def _open(uri: str) -> lance.LanceDataset:
 
 
 def _read(log: lance.LanceDataset) -> list[Entry]:
-    try:
-        rows = log.to_table(columns=["seq", "payload"]).sort_by("seq").to_pylist()
-    except (OSError, ValueError) as error:
-        raise store_error(error, f"reading the catalog {log.uri}") from error
-    return [parse(ENTRY, row["payload"], f"row {row['seq']} of the catalog") for row in rows]
+    """All entries in order; those of a data file, which never changes, are read once."""
+    before = _READ.get(log.uri, {})
+    read = {one.metadata.files[0].path: one for one in log.get_fragments()}
+    _READ[log.uri] = {path: before.get(path) or _rows(one) for path, one in read.items()}
+    rows = sorted(chain.from_iterable(_READ[log.uri].values()), key=itemgetter(0))
+    return [entry for _, entry in rows]
+
+
+def _rows(fragment: lance.LanceFragment) -> list[tuple[int, Entry]]:
+    """The entries of a fragment with their places in the log."""
+    with lance_errors("reading the catalog"):
+        rows = fragment.to_table(["seq", "payload"]).to_pylist()
+    return [
+        (row["seq"], parse(ENTRY, row["payload"], f"row {row['seq']} of the catalog"))
+        for row in rows
+    ]
 
 
 def _row(seq: int, entry: Entry) -> pa.Table:
