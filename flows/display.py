@@ -26,6 +26,8 @@ def show(args: argparse.Namespace, result: object) -> None:
 def show_error(args: argparse.Namespace, error: VectorlineError) -> None:
     """Prints an error on standard error, and for scripts as JSON too."""
     print(f"vectorline: {error}", file=sys.stderr)
+    for note in getattr(error, "__notes__", ()):
+        print(f"note       {note}", file=sys.stderr)
     if args.json:
         print(json.dumps({"error": {"kind": type(error).__name__, "message": str(error)}}))
 
@@ -76,10 +78,9 @@ def _plan(args: argparse.Namespace, result: dict[str, Any]) -> None:
     print(
         f"to encode  {result['to_encode']:,} distinct contents, about {result['tokens']:,} tokens"
     )
-    print(
-        f"time       about {result['seconds_estimate']:,.0f} s of encoding "
-        "with this machine's workers"
-    )
+    seconds = result["seconds_estimate"]
+    time = f"about {seconds:,.0f} s" if seconds >= 1 else "less than a second"
+    print(f"time       {time} of encoding with this machine's workers")
     free = result["free_bytes"]
     left = "" if free is None else f", {_bytes(free)} free"
     print(f"disk       about {_bytes(result['bytes'])} to write{left}")
@@ -214,7 +215,8 @@ def _quarantine(args: argparse.Namespace, result: list[dict[str, Any]]) -> None:
 
 def _checks(args: argparse.Namespace, result: dict[str, Any]) -> None:
     for check in result["checks"]:
-        print(f"{'ok ' if check['ok'] else 'BAD'}  {check['name']:<24}{check['detail']}")
+        mark = "BAD" if not check["ok"] else "ok " if check["looked"] else "-- "
+        print(f"{mark}  {check['name']:<24}{check['detail']}")
 
 
 def _init(args: argparse.Namespace, result: dict[str, Any]) -> None:

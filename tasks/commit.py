@@ -116,6 +116,7 @@ def commit(run: Run, plan: Plan, encoded: Encoded | None) -> Committed:
     config = run.config.model_dump(mode="json")
     run.catalog.put_config(run.space, run.fingerprint, config, manifest.run_id)
     run.held.check()
+    served = receipts.paths(run.store_uri, run.table.name)
     lance_version = commit_change(
         run.table,
         Change(
@@ -139,7 +140,7 @@ def commit(run: Run, plan: Plan, encoded: Encoded | None) -> Committed:
         update={"lance_version": lance_version, "version": version.version, "seconds": seconds}
     )
     manifests.write(run.store_uri, run.table.name, manifest.run_id, manifest)
-    receipts.clear(run.store_uri, run.table.name)
+    receipts.clear(run.store_uri, served)
     return Committed(manifest, version)
 
 

@@ -17,6 +17,9 @@ Each takes its whole message as the only argument, so that it survives pickling.
 Retries look at nothing but `Transient`.
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 
 class VectorlineError(Exception):
     """Base of all errors that vectorline raises on purpose."""
@@ -74,3 +77,14 @@ class Interrupted(VectorlineError):
     """The user asked to stop; receipts are kept."""
 
     exit_code = 130
+
+
+@contextmanager
+def noting(notes: Sequence[str]) -> Iterator[None]:
+    """Lets an error carry what was noted before it: nobody may see a result then."""
+    try:
+        yield
+    except VectorlineError as error:
+        for note in notes:
+            error.add_note(note)
+        raise

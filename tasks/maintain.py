@@ -8,6 +8,7 @@ from prefect.cache_policies import NO_CACHE
 
 from schemas.config import IndexConfig, Retention
 from tasks import ledger
+from tasks.errors import noting
 from tasks.progress import Report, listener
 from tasks.store import indexes, maintenance
 from tasks.store.catalog import Catalog
@@ -28,8 +29,9 @@ def maintain(
     """
     listener.get()(Report(f"maintain {name}"))
     table, catalog, now = Table(store_uri, name), Catalog(store_uri), datetime.now(UTC)
-    with lease(store_uri, name, wait_s) as held:
-        notes = heal(table, catalog)
+    notes: list[str] = []
+    with noting(notes), lease(store_uri, name, wait_s) as held:
+        notes += heal(table, catalog)
         if maintenance.expired(table, catalog, days=retention.tables, now=now):
             begin_drop(table, catalog, "its retention policy")
             held.check()

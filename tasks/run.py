@@ -17,7 +17,7 @@ from tasks import plugins
 from tasks.compute.base import Demand, Pool, Progress
 from tasks.digests import digest_json
 from tasks.encoders.base import Encoder
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, noting
 from tasks.progress import Report, listener
 from tasks.sources.base import Source
 from tasks.store import heal
@@ -212,9 +212,10 @@ def open_run(run: Run, *, write: bool = True) -> Iterator[Run]:
             if not write:
                 yield run
                 return
-            with lease(
-                run.store_uri, run.table.name, run.options.wait_s, lost=run.stop
-            ) as run.held:
+            with (
+                noting(run.notes),
+                lease(run.store_uri, run.table.name, run.options.wait_s, lost=run.stop) as run.held,
+            ):
                 run.notes += heal.heal(run.table, run.catalog)
                 yield run
         finally:

@@ -18,14 +18,14 @@ from tasks.errors import VectorlineError
 from tasks.progress import Report, listener
 from tasks.soundness import NAMED, Finding, Rows
 from tasks.space import Space, open_space
-from tasks.store import manifests
+from tasks.store import maintenance, manifests
 from tasks.store.catalog import Catalog
 from tasks.store.commit import RUN_TAG
 from tasks.store.damage import find_damage
 from tasks.store.files import lance_errors
 from tasks.store.index_check import look_at_indexes
 from tasks.store.indexes import recall, vector_index
-from tasks.store.maintenance import row_ids
+from tasks.store.swap import runs
 from tasks.store.table import Table
 from tasks.table_encoder import load_encoder
 
@@ -48,6 +48,7 @@ MEND = {
 }
 """What to do, by check."""
 RECALL_NOISE = 0.02  # other queries are asked when rows have come since
+UNSEEN = "not checked"
 ROW_CHECKS = ("ids", "data", "texts", "metadata", "vectors", "encoder", "indexes")
 
 
@@ -77,6 +78,11 @@ def verify(
     for table in sorted({one.entry.table for one in opened.values()}):
         own = {n: one for n, one in opened.items() if one.entry.table == table}
         found.look("files", partial(_files, table, own, damaged))
+    if damaged:
+        whole = _listed(sorted(opened.keys() - damaged)) or "none"
+        found.look("files", lambda: Finding("", [f"whole versions: {whole}"]))
+    for table in sorted({one.entry.table for one in opened.values()}):
+        found.look("versions", partial(_head, Table(store_uri, table), catalog, damaged))
     for number, one in opened.items():
         look = _unread if number in damaged else partial(_manifest, one)
         found.look("manifests", look, one.entry)
@@ -112,7 +118,7 @@ class _Findings:
 
     def skip(self, entry: VersionEntry, why: str) -> None:
         """Says of what looks at rows that it was not done."""
-        finding = Finding(f"not checked: {why}")
+        finding = Finding(f"{UNSEEN}: {why}")
         for check in ROW_CHECKS:
             self.look(check, lambda: finding, entry)
 
@@ -121,8 +127,10 @@ class _Findings:
         done = []
         for check, found in self._found.items():
             faults = _joined([(version, one) for version, own in found for one in own.faults])
-            looked = _joined([(version, own.looked) for version, own in found])
-            done.append(Check(check, not faults, f"{faults}: {MEND[check]}" if faults else looked))
+            said = [(version, own.looked) for version, own in found if own.looked]
+            detail = f"{faults}: {MEND[check]}" if faults else _joined(said)
+            looked = not all(one.startswith(UNSEEN) for _, one in said)
+            done.append(Check(check, not faults, detail, looked or bool(faults)))
         return done
 
 
@@ -140,15 +148,27 @@ def _joined(said: Sequence[tuple[int | None, str]]) -> str:
 def _open(store_uri: str, entry: VersionEntry, opened: dict[int, Space]) -> Finding:
     space = open_space(entry.space, store_uri, entry.version)
     opened[entry.version] = space
-    tag, tags = f"{RUN_TAG}{entry.run_id}", space.dataset.tags.list()
-    if tag not in tags:
+    table, tag = Table(store_uri, entry.table), f"{RUN_TAG}{entry.run_id}"
+    target = table.tags().get(tag)
+    if target is None:
         return Finding("", [f"its tag {tag} is not there"])
-    target = tags[tag]["version"]
-    if target != entry.lance_version:  # it goes ahead while fragments are gathered
-        other = Table(store_uri, entry.table).open(target)
-        if not np.array_equal(row_ids(other), row_ids(space.dataset)):
-            return Finding("", [f"its tag {tag} is on Lance version {target}, with other rows"])
-    return Finding("opens")
+    if target == entry.lance_version:
+        return Finding("opens")
+    ahead = table.open(target)  # while fragments are gathered
+    if np.array_equal(maintenance.row_ids(ahead), maintenance.row_ids(space.dataset)):
+        return Finding("opens")
+    return Finding("", [f"its tag {tag} is on Lance version {target}, with other rows"])
+
+
+def _head(table: Table, catalog: Catalog, damaged: set[int]) -> Finding:
+    """Whether the head is that of the newest version, or on its way to be."""
+    newest = maintenance.newest(table, catalog)
+    if newest.version in damaged:
+        return Finding("")  # said already; and Lance may not outlive it
+    if any(runs(table.uri, newest.lance_version)):
+        return Finding(f"a run of {table.name} is at its end, or was cut off there")
+    maintenance.is_head(table, newest)
+    return Finding("")
 
 
 def _manifest(space: Space) -> Finding:
@@ -170,7 +190,7 @@ def _manifest(space: Space) -> Finding:
 
 def _unread() -> Finding:
     """Lance may end the process over marks of removed rows that are damaged."""
-    return Finding("not checked: files of it are damaged")
+    return Finding(f"{UNSEEN}: files of it are damaged")
 
 
 def _files(table: str, versions: dict[int, Space], damaged: set[int]) -> Finding:
@@ -192,8 +212,7 @@ def _files(table: str, versions: dict[int, Space], damaged: set[int]) -> Finding
         for name, fault in sorted(damage.faults.items())
     ]
     more = [f"and {len(faults) - NAMED:,} more files"] if len(faults) > NAMED else []
-    whole = _listed(sorted(versions.keys() - broken)) or "none"
-    return Finding(looked, [*faults[:NAMED], *more, f"whole versions of this table: {whole}"])
+    return Finding(looked, [*faults[:NAMED], *more])
 
 
 def _listed(versions: Sequence[int]) -> str:
@@ -253,14 +272,14 @@ class _Thorough:
     def _encoded(self, space: Space, rows: Rows) -> Finding:
         encoder = self._encoders[space.entry.table]
         if encoder is None:
-            return Finding("not checked: see `canaries`")
+            return Finding(f"{UNSEEN}: see `canaries`")
         return rows.encoded(encoder, self._rng, all_rows=self._all_rows)
 
 
 def _indexes(space: Space, rng: np.random.Generator) -> Finding:
     found = look_at_indexes(space.dataset, rng)
     unknown = [one.index for one in found if not one.known]
-    left = f"; not checked: {', '.join(unknown)}, of lists" if unknown else ""
+    left = f"; not checked: {', '.join(unknown)}, of another kind" if unknown else ""
     n_looked = len(found) - len(unknown)
     looked = f"{n_looked} {'index' if n_looked == 1 else 'indexes'}"
     faults = [f"index {one.index}: {one.fault}" for one in found if one.fault is not None]

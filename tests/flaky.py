@@ -1,11 +1,13 @@
 """A server before another one that answers late, does things twice, or does not answer.
 
 Whatever is asked for is done by the other server. `python -m tests.flaky ENDPOINT SEED` prints its
-port, and ends with its standard input; then it prints how often it did what.
+port, and ends with its standard input; then it prints how often it did what. With PATTERN and FAULT
+nothing is left to chance: that becomes of the first write to each path that matches.
 """
 
 import json
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -51,10 +53,10 @@ class Flaky:
 
 
 @contextmanager
-def server(endpoint: str, seed: int) -> Iterator[Flaky]:
-    """Starts one before another server."""
+def server(endpoint: str, seed: int, *aim: str) -> Iterator[Flaky]:
+    """Starts one before another server; `aim` is a pattern of paths, and a fault."""
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.flaky", endpoint, str(seed)],
+        [sys.executable, "-m", "tests.flaky", endpoint, str(seed), *aim],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -73,6 +75,9 @@ class Between(BaseHTTPRequestHandler):
     random = random.Random()  # noqa: S311 (repeatable, not secret)
     counts: ClassVar[Counter[str]] = Counter()
     lock = threading.Lock()
+    aim: re.Pattern[str] | None = None
+    aimed = Fault.LATE
+    hits: ClassVar[set[str]] = set()
 
     def pass_on(self) -> None:
         """Once or twice; then answers, later or not at all."""
@@ -104,6 +109,13 @@ class Between(BaseHTTPRequestHandler):
     def _draw(self) -> Fault | None:
         """What is to become of this request."""
         with self.lock:
+            if self.aim is not None:
+                hit = self.command == "PUT" and self.path not in self.hits
+                if not hit or not self.aim.search(self.path):
+                    return None
+                self.hits.add(self.path)
+                self.counts[self.aimed] += 1
+                return self.aimed
             drawn = self.random.random() / (CREATING if "If-None-Match" in self.headers else 1)
             self.counts["requests"] += 1
             fault = next((fault for fault, below in DRAWN_BELOW.items() if drawn < below), None)
@@ -124,9 +136,11 @@ class Between(BaseHTTPRequestHandler):
 
 def main() -> None:
     """Serves until standard input ends."""
-    endpoint, seed = sys.argv[1:]
+    endpoint, seed, *aim = sys.argv[1:]
     Between.address = endpoint.removeprefix("http://")
     Between.random.seed(int(seed))
+    if aim:
+        Between.aim, Between.aimed = re.compile(aim[0]), Fault(aim[1])
     serving = ThreadingHTTPServer(("127.0.0.1", 0), Between)
     threading.Thread(target=serving.serve_forever, daemon=True).start()
     print(serving.server_port, flush=True)

@@ -100,8 +100,8 @@ class Catalog:
 
     def tags(self, entry: VersionEntry) -> list[str]:
         """The tags of a version's table that point at it, in order."""
-        tags = Table(self.store_uri, entry.table).open().tags.list()
-        return sorted(name for name, tag in tags.items() if tag["version"] == entry.lance_version)
+        tags = Table(self.store_uri, entry.table).tags()
+        return sorted(name for name, tagged in tags.items() if tagged == entry.lance_version)
 
     def serving(self, space: str) -> VersionEntry | None:
         """The version that readers get."""
@@ -534,9 +534,9 @@ def _find(entries: Sequence[Entry], space: str, version: int) -> VersionEntry:
 
 def _tagged(store_uri: str, versions: Sequence[VersionEntry], tag: str) -> VersionEntry:
     for name in sorted({entry.table for entry in versions}):
-        tags = Table(store_uri, name).open().tags.list()
+        tags = Table(store_uri, name).tags()
         for entry in versions:
-            if tag in tags and (entry.table, entry.lance_version) == (name, tags[tag]["version"]):
+            if tag in tags and (entry.table, entry.lance_version) == (name, tags[tag]):
                 return entry
     raise ConfigError(
         f"{tag!r} is no version of space {versions[0].space!r}: "

@@ -78,14 +78,14 @@ def tag_run(table: Table, run_id: str, version: int) -> bool:
     try:
         tags.create(name, version)
     except (OSError, ValueError) as error:
-        present = tags.list().get(name)
+        present = table.tags().get(name)
         if present is None:
             raise store_error(
                 error, f"tagging version {version} of table {table.name!r}"
             ) from error
-        if present["version"] != version:
+        if present != version:
             raise StoreError(
-                f"tag {name} of table {table.name!r} is on Lance version {present['version']}, "
+                f"tag {name} of table {table.name!r} is on Lance version {present}, "
                 f"and the run made {version}: delete the tag if you made it"
             ) from error
         return False

@@ -7,7 +7,7 @@ else: else a run's healing would find the commits of the dropped table and give 
 import re
 
 from tasks import failpoints
-from tasks.store import files, layout
+from tasks.store import files, layout, snapshots
 from tasks.store.catalog import Catalog
 from tasks.store.table import Table
 
@@ -20,7 +20,7 @@ def begin_drop(table: Table, catalog: Catalog, who: str) -> None:
 
     Raises ConfigError if it serves while another table of the space has versions.
     """
-    catalog.drop(space_of(table.name), table.name, who)
+    catalog.drop(layout.space_of(table.name), table.name, who)
     failpoints.reach("drop")
 
 
@@ -30,11 +30,11 @@ def finish_drop(table: Table, catalog: Catalog) -> int | None:
     Gives the bytes that were freed; None if nobody has begun to drop it. Its lock file stays:
     numbers of leases go on.
     """
-    if table.name not in catalog.dropping(space_of(table.name)):
+    if table.name not in catalog.dropping(layout.space_of(table.name)):
         return None
     freed_bytes = _remove(table)
     failpoints.reach("drop-data")
-    catalog.finish_drop(space_of(table.name), table.name)
+    catalog.finish_drop(layout.space_of(table.name), table.name)
     return freed_bytes
 
 
@@ -49,17 +49,11 @@ def tables(store_uri: str, space: str) -> list[str]:
     return sorted(filter(own.fullmatch, found))
 
 
-def space_of(name: str) -> str:
-    """The space of a table; its settings say the same, but may be gone by now."""
-    return name.rpartition(".")[0]
-
-
 def _remove(table: Table) -> int:
-    states = layout.states_folder(table.store_uri)
     folders = [
         table.uri,
-        f"{layout.runs_folder(table.store_uri)}/{table.name}",
-        *(f"{states}/{name}" for name in _names(states) if name.startswith(f"{table.name}.")),
+        layout.table_runs_folder(table.store_uri, table.name),
+        *snapshots.uris(table.store_uri, table.name),
     ]
     return sum(files.of(folder).remove_folder(folder) for folder in folders)
 

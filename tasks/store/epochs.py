@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from schemas.lease import Epoch
 from tasks.errors import Interrupted, LeaseLost, StoreError
-from tasks.store.holder import me, refusal
+from tasks.store.holder import me, refusal, tell_waiting
 from tasks.store.layout import bucket_of
 from tasks.store.object_files import ObjectFiles, connect
 
@@ -157,6 +157,8 @@ def _take(epochs: _Epochs, until: float) -> Reign:
         text = epochs.read(newest) if newest else None
         epoch = _parse(text)
         if (newest, text) != seen:
+            if newest and seen is None and not (epoch and epoch.ended):
+                tell_waiting(epochs.table, epoch.holder if epoch else None)
             alive, seen, since = seen is not None, (newest, text), now
         if not newest or (epoch and epoch.ended) or now - since >= TTL_S:
             mine = epochs.create(newest + 1)

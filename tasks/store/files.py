@@ -8,8 +8,10 @@ import contextlib
 import errno
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +19,8 @@ from tasks.errors import StoreError
 from tasks.store.layout import bucket_of, is_local
 
 BLOCK_BYTES = 2**20
+DRAFTS = f".*.{'[0-9a-f]' * 32}"
+"""The names of drafts, as a pattern."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -55,6 +59,9 @@ class Files(Protocol):
 
         One that is gone already is no error.
         """
+
+    def sweep(self, folder: str, age: timedelta) -> None:
+        """Removes drafts of that age, which killed writers left in a folder or below."""
 
     def sync(self, locations: Iterable[str], *, missing_ok: bool = False) -> None:
         """Makes files durable that Lance wrote, with the folders that name them.
@@ -136,6 +143,14 @@ class LocalFiles:
             shutil.rmtree(path)
             _sync([path.parent])
         return size_bytes
+
+    def sweep(self, folder: str, age: timedelta) -> None:
+        """By their names and when they were last written."""
+        with _told(f"sweeping {folder}"):
+            for path in Path(folder).rglob(DRAFTS):
+                with contextlib.suppress(FileNotFoundError):  # it has its name by now
+                    if time.time() - path.stat().st_mtime > age.total_seconds():
+                        path.unlink()
 
     def sync(self, locations: Iterable[str], *, missing_ok: bool = False) -> None:
         """By fsync, which takes 50 microseconds where the file is on the disk already."""

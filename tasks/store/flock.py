@@ -14,7 +14,7 @@ from pathlib import Path
 
 from schemas.lease import Holder
 from tasks.store.files import store_error
-from tasks.store.holder import me, refusal
+from tasks.store.holder import me, refusal, tell_waiting
 
 POLL_S = 0.2
 RECORD_BYTES = 1024  # the whole lock file, written in one call: a reader never sees half of it
@@ -69,12 +69,16 @@ def hold(lock_path: str, table: str, wait_s: float) -> Iterator[Locked]:
 
 
 def _lock(descriptor: int, table: str, until: float) -> None:
+    told = False
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             if time.monotonic() >= until:
                 raise refusal(table, _read(descriptor)) from error
+            if not told:
+                told = True
+                tell_waiting(table, _read(descriptor))
             time.sleep(POLL_S)
         else:
             return

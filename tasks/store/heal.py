@@ -2,7 +2,8 @@
 
 import uuid
 
-from tasks.store import checksums, files, layout, maintenance, receipts
+from tasks.errors import noting
+from tasks.store import checksums, files, layout, maintenance, receipts, snapshots
 from tasks.store.catalog import Catalog
 from tasks.store.commit import tag_run
 from tasks.store.drop import finish_drop
@@ -13,26 +14,25 @@ MANIFEST_END = b"LANC"
 
 
 def heal(table: Table, catalog: Catalog) -> list[str]:
-    """Mends what a table lacks and gives a sentence for each thing.
+    """Mends what a table lacks and gives a sentence for each thing; an error carries them too.
 
     Called under its lease, before anything is planned. Broken newest manifests of the table, its
     snapshots and the catalog are moved aside; of a table that is being dropped the rest goes;
     commits after the last catalog row get their tags and rows, gathered versions their place; files
     of the head their digests; receipts that a commit took are dropped.
     """
-    done = mend_head(layout.log_uri(table.store_uri))
-    if finish_drop(table, catalog) is not None:
-        done.append(f"table {table.name} was dropped, and what was left of it is removed now")
-    folder = layout.states_folder(table.store_uri)
-    names = files.of(folder).names(folder)
-    states = [f"{folder}/{name}" for name in names if name.startswith(f"{table.name}.")]
-    done += [sentence for uri in (table.uri, *states) for sentence in mend_head(uri)]
-    if not table.exists():
-        return done
-    done += _finish_commits(table, catalog)
-    done += maintenance.finish_moves(table, catalog)
-    _digest_files_of_head(table, catalog)
-    _drop_taken_receipts(table)
+    done: list[str] = []
+    with noting(done):
+        done += mend_head(layout.log_uri(table.store_uri))
+        if finish_drop(table, catalog) is not None:
+            done.append(f"table {table.name} was dropped, and what was left of it is removed now")
+        for uri in (table.uri, *snapshots.uris(table.store_uri, table.name)):
+            done += mend_head(uri)
+        if table.exists():
+            done += _finish_commits(table, catalog)
+            done += maintenance.finish_moves(table, catalog)
+            _digest_files_of_head(table, catalog)
+            _drop_taken_receipts(table)
     return done
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from schemas.lease import Holder
 from tasks.errors import LeaseHeld
+from tasks.progress import Report, listener
 
 COMMAND_CHARACTERS = 120
 
@@ -32,6 +33,11 @@ def me(token: int) -> Holder:
         since=datetime.now(UTC).isoformat(timespec="seconds"),
         command=" ".join(sys.argv)[:COMMAND_CHARACTERS],
     )
+
+
+def tell_waiting(table: str, holder: Holder | None) -> None:
+    """Lets whoever listens know why nothing goes on."""
+    listener.get()(Report(f"wait for table {table}, written by {holder or 'another process'}"))
 
 
 def refusal(table: str, holder: Holder | None) -> LeaseHeld:

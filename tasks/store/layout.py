@@ -61,6 +61,11 @@ def table_name(space: str, fingerprint: str) -> str:
     return f"{space}.{fingerprint[:12]}"
 
 
+def space_of(table: str) -> str:
+    """The space of a table, by its name: its settings say the same, but may be gone."""
+    return table.rpartition(".")[0]
+
+
 def table_uri(store_uri: str, table: str) -> str:
     """The Lance dataset of a table."""
     return f"{root(store_uri)}/{table}.lance"
@@ -96,16 +101,21 @@ def runs_folder(store_uri: str) -> str:
     return f"{root(store_uri)}/runs"
 
 
+def table_runs_folder(store_uri: str, table: str) -> str:
+    """The folder of what runs leave behind of one table."""
+    return f"{runs_folder(store_uri)}/{table}"
+
+
 def receipts_folder(store_uri: str, table: str) -> str:
     """The folder of a table's receipts."""
-    return f"{runs_folder(store_uri)}/{table}/receipts"
+    return f"{table_runs_folder(store_uri, table)}/receipts"
 
 
 def files_folder(store_uri: str, table: str) -> str:
     """The folder of the lists of a table's data files."""
-    return f"{runs_folder(store_uri)}/{table}/files"
+    return f"{table_runs_folder(store_uri, table)}/files"
 
 
 def manifest_path(store_uri: str, table: str, run_id: str) -> str:
     """The file of a run's manifest."""
-    return f"{runs_folder(store_uri)}/{table}/{run_id}/manifest.json"
+    return f"{table_runs_folder(store_uri, table)}/{run_id}/manifest.json"

@@ -22,11 +22,11 @@ from schemas.catalog import VersionEntry
 from schemas.receipt import Receipt
 from tasks import failpoints
 from tasks.errors import StoreError
-from tasks.store import checksums, files, receipts
+from tasks.store import checksums, files, layout, receipts
 from tasks.store.catalog import Catalog
 from tasks.store.commit import RUN_TAG, tag_path, tag_run
 from tasks.store.damage import find_damage
-from tasks.store.files import store_error
+from tasks.store.files import lance_errors, store_error
 from tasks.store.swap import settle
 from tasks.store.table import Table
 
@@ -95,7 +95,7 @@ def clean(table: Table, catalog: Catalog, *, now: datetime) -> int:
     own = {entry.run_id: entry for entry in catalog.made(space) if entry.table == table.name}
     retired = catalog.retired(space)
     dataset = table.open()
-    tags = dataset.tags.list()
+    tags = table.tags()
     for run_id, entry in own.items():
         if entry.version not in retired and f"{RUN_TAG}{run_id}" not in tags:
             tag_run(table, run_id, entry.lance_version)  # else it would go with the others
@@ -109,6 +109,8 @@ def clean(table: Table, catalog: Catalog, *, now: datetime) -> int:
         raise store_error(error, f"cleaning up table {table.name!r}") from error
     checksums.tidy(table.store_uri, table.name, table.uri)
     receipts.drop(table.store_uri, _worthless(table))
+    runs = layout.table_runs_folder(table.store_uri, table.name)
+    files.of(runs).sweep(runs, GRACE)
     return int(done.bytes_removed)
 
 
@@ -186,11 +188,11 @@ def finish_moves(table: Table, catalog: Catalog) -> list[str]:
 
     A tag that someone put on other rows goes back to where it was.
     """
-    tags = table.open().tags.list()
+    tags = table.tags()
     done = []
     for entry in catalog.versions(table.settings().space):
         name = f"{RUN_TAG}{entry.run_id}"
-        target = tags[name]["version"] if name in tags else entry.lance_version
+        target = tags.get(name, entry.lance_version)
         if entry.table != table.name or target == entry.lance_version:
             continue
         what = f"version {entry.version} of {entry.space}: Lance version {entry.lance_version}"
@@ -201,7 +203,7 @@ def finish_moves(table: Table, catalog: Catalog) -> list[str]:
             done.append(f"{what} got its tag {name} back, which was on other rows")
             continue
         for other, tag in tags.items():
-            if tag["version"] == entry.lance_version and not _REPLACED.fullmatch(other):
+            if tag == entry.lance_version and not _REPLACED.fullmatch(other):
                 _tag(table, other, target)
         catalog.move(entry, target)
         done.append(f"{what} is {target} by now, with the same rows")
@@ -223,8 +225,8 @@ def _old(live: Sequence[VersionEntry], days: int, now: datetime) -> list[Version
 def _tagged(table: Table, own: Sequence[VersionEntry]) -> set[int]:
     """The Lance versions with a tag that is not that of their run."""
     bookkeeping = {f"{RUN_TAG}{entry.run_id}" for entry in own}
-    tags = table.open().tags.list()
-    return {tag["version"] for name, tag in tags.items() if name not in bookkeeping}
+    tags = table.tags()
+    return {version for name, version in tags.items() if name not in bookkeeping}
 
 
 def _worthless(table: Table) -> list[Receipt]:
@@ -263,7 +265,8 @@ def _pays(dataset: LanceDataset, rows: int) -> bool:
 
 def row_ids(dataset: LanceDataset) -> npt.NDArray[np.uint64]:
     """Lance's ids of all rows, sorted: one stands for the same content for ever."""
-    ids = dataset.to_table(columns=[], with_row_id=True)["_rowid"].to_numpy()
+    with lance_errors(f"reading version {dataset.version} of {dataset.uri}"):
+        ids = dataset.to_table(columns=[], with_row_id=True)["_rowid"].to_numpy()
     return np.sort(ids)
 
 
@@ -271,12 +274,11 @@ def _tag(table: Table, name: str, lance_version: int) -> None:
     """Makes or moves a tag, durably."""
     tags = table.open().tags
     try:
-        if name in tags.list():
+        if name in table.tags():
             tags.update(name, lance_version)
         else:
             tags.create(name, lance_version)
     except (OSError, ValueError) as error:
-        present = tags.list().get(name)
-        if present is None or present["version"] != lance_version:  # else an answer was lost
+        if table.tags().get(name) != lance_version:  # else an answer was lost
             raise store_error(error, f"tagging table {table.name!r}") from error
     files.of(table.uri).sync([tag_path(table, name)])

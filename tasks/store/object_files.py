@@ -117,6 +117,9 @@ class ObjectFiles:
             self.client.delete([one["path"] for one in below])
         return sum(one["size"] for one in below)
 
+    def sweep(self, folder: str, age: timedelta) -> None:
+        """Nothing to do: an object is whole, or not there."""
+
     def sync(self, locations: Iterable[str], *, missing_ok: bool = False) -> None:
         """Nothing to do."""
 

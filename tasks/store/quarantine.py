@@ -27,7 +27,7 @@ def tables(store_uri: str, space: str) -> list[str]:
     folder = layout.states_folder(store_uri)
     found = files.of(folder).names(folder)
     names = [name.removesuffix(ending) for name in found if name.endswith(ending)]
-    return [name for name in names if name.rpartition(".")[0] == space]
+    return [name for name in names if layout.space_of(name) == space]
 
 
 def read(store_uri: str, table: str) -> list[QuarantineEntry]:

@@ -1,6 +1,7 @@
 """Receipts on disk: what a killed run had done already."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from pydantic import TypeAdapter
 
@@ -11,6 +12,7 @@ from tasks.store import files, layout
 from tasks.store.formats import parse
 
 RECEIPT = TypeAdapter(Receipt)
+READERS = 16  # at once: an object store takes its time for each
 
 
 def publish(store_uri: str, receipt: Receipt) -> None:
@@ -24,8 +26,10 @@ def publish(store_uri: str, receipt: Receipt) -> None:
 def list(store_uri: str, table: str) -> tuple[tuple[Receipt, ...], tuple[str, ...]]:
     """The receipts of a table by file name, and a sentence for each that cannot be read."""
     receipts, warnings = [], []
-    for path in _paths(store_uri, table):
-        text = files.of(path).read(path)
+    locations, there = paths(store_uri, table), files.of(layout.root(store_uri))
+    with ThreadPoolExecutor(READERS) as readers:
+        texts = [*readers.map(there.read, locations)]
+    for path, text in zip(locations, texts, strict=True):
         if text is None:
             continue  # dropped just now
         try:
@@ -40,12 +44,16 @@ def drop(store_uri: str, receipts: Iterable[Receipt]) -> None:
     files.of(layout.root(store_uri)).remove(_path(store_uri, receipt) for receipt in receipts)
 
 
-def clear(store_uri: str, table: str) -> None:
-    """Removes all receipts of a table, after a commit: each has served or was not wanted."""
-    files.of(layout.root(store_uri)).remove(_paths(store_uri, table))
+def clear(store_uri: str, served: Sequence[str]) -> None:
+    """Removes what `paths` gave before a commit: each has served or was not wanted.
+
+    Not all: a process that slept since its commit would take those of the next run.
+    """
+    files.of(layout.root(store_uri)).remove(served)
 
 
-def _paths(store_uri: str, table: str) -> Iterable[str]:
+def paths(store_uri: str, table: str) -> Sequence[str]:
+    """Where the receipts of a table are, also those that cannot be read."""
     folder = layout.receipts_folder(store_uri, table)
     names = files.of(folder).names(folder)
     return [f"{folder}/{name}" for name in names if name.endswith(".json")]

@@ -6,13 +6,20 @@ from collections.abc import Mapping
 import lance
 import pyarrow as pa
 
-from tasks.store import layout
+from tasks.store import files, layout
 from tasks.store.files import store_error
 from tasks.store.swap import settle
 from tasks.store.table import exists
 
 PROPERTIES_KEY = b"vectorline"
 KEPT = 2  # versions, so that a reader that has the last one open can go on
+
+
+def uris(store_uri: str, table: str) -> list[str]:
+    """The datasets of all snapshots of a table."""
+    folder = layout.states_folder(store_uri)
+    names = files.of(folder).names(folder)
+    return [f"{folder}/{name}" for name in names if name.startswith(f"{table}.")]
 
 
 def write(

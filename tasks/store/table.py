@@ -15,7 +15,7 @@ from schemas.table import TableSettings
 from tasks.digests import Digests, digest_text, to_array
 from tasks.errors import StoreError
 from tasks.store import checksums, files, layout
-from tasks.store.files import store_error
+from tasks.store.files import lance_errors, store_error
 from tasks.store.formats import parse
 from tasks.store.rows import MetadataChange, to_digests
 
@@ -92,6 +92,12 @@ class Table:
         except (OSError, ValueError) as error:
             version = "the head" if lance_version is None else f"Lance version {lance_version}"
             raise store_error(error, f"opening {version} of table {self.name!r}") from error
+
+    def tags(self) -> dict[str, int]:
+        """The Lance versions that have a name, by it."""
+        head = self.open()
+        with lance_errors(f"reading the tags of table {self.name!r}"):
+            return {name: tag["version"] for name, tag in head.tags.list().items()}
 
     def lancedb(self, lance_version: int) -> LanceDBTable:
         """The table as LanceDB opens it, pinned to a version."""

@@ -9,11 +9,33 @@ from tests import flaky, s3
 from tests.faults.matrix import Model, Trial, zygote
 from tests.faults.zygote import STORE_ERROR
 
-pytestmark = [pytest.mark.stores, pytest.mark.slow]
+pytestmark = pytest.mark.stores
 
 KEPT = 1000  # versions: all
+DECISIVE = r"_versions/.*manifest|_leases/|_refs/tags/"
 
 
+@pytest.mark.parametrize("fault", [flaky.Fault.LOST, flaky.Fault.TWICE_SECOND])
+def test_what_is_decided_is_decided_once_whatever_the_answer(
+    s3_endpoint: str, bucket: str, tmp_path: Path, fault: flaky.Fault
+) -> None:
+    """Commits, leases and tags take place, and the store says nothing, or that they did before."""
+    log = tmp_path / "errors.log"
+    with (
+        log.open("w") as errors,
+        flaky.server(s3_endpoint, 0, DECISIVE, fault) as between,
+        zygote(errors, **s3.environment(between.endpoint)) as ill,
+    ):
+        trial = Trial(tmp_path, bucket, ill, seed=3)
+        for _ in range(2):
+            trial.change()
+            trial.do(trial.a_run())
+            trial.finish()
+    assert log.read_text() == ""
+    assert between.faults[fault] > 10
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", [3, 20])
 def test_a_flaky_object_store_costs_runs_but_no_row(
     s3_endpoint: str, bucket: str, tmp_path: Path, rounds: int

@@ -22,6 +22,8 @@ from tasks.errors import (
 from tasks.space import open_space
 from tasks.store import quarantine
 from tasks.store.catalog import Catalog
+from tasks.store.swap import manifest_path
+from tasks.store.table import Table
 from tests.pipeline import books, config, refresh, write_jsonl
 
 Row = dict[str, Any]
@@ -173,6 +175,17 @@ def test_a_source_that_lost_too_much_stops_the_run(corpus: Path, store: Path) ->
     assert open_space("notes", str(store)).rows == 300
     made = refresh(settings, store, allow_removals=True)
     assert (made["version"], made["rows"]) == (2, 100)
+
+
+def test_what_was_mended_is_said_though_the_run_fails(corpus: Path, store: Path) -> None:
+    refresh(config(corpus), store)
+    table = Table(str(store), Catalog(str(store)).versions("notes")[0].table)
+    Path(manifest_path(table.uri, table.open().version + 1)).write_bytes(b"")
+    write_jsonl(corpus / "a.jsonl", notes(3))
+    with pytest.raises(SourceError, match="nothing was written") as failed:
+        refresh(config(corpus), store)
+    (note,) = failed.value.__notes__
+    assert note.startswith(f"the newest manifest of {table.name}.lance, ")
 
 
 def test_absence_removes_nothing_from_an_append_source(corpus: Path, store: Path) -> None:

@@ -223,7 +223,7 @@ def test_a_damaged_file_is_named_with_the_versions_that_rest_on_it(store: Path, 
     assert [name for name, check in checks.items() if not check.ok] == ["files"]
     assert checks["files"].detail.startswith(
         f"{path.parents[1].name}/data/{path.name}, of version 2, {fault}; "
-        "whole versions of this table: 1: promote a version that is whole"
+        "whole versions: 1: promote a version that is whole"
     )
     for name in ROW_CHECKS:
         assert checks[name].detail == "version 2: not checked: files of it are damaged"
@@ -232,7 +232,7 @@ def test_a_damaged_file_is_named_with_the_versions_that_rest_on_it(store: Path, 
 
 def test_a_file_of_all_versions_leaves_none_whole(store: Path) -> None:
     data_files(store, 1)[0].unlink()
-    assert "of version 1, 2, is missing; whole versions of this table: none" in bad(store)["files"]
+    assert "of version 1, 2, is missing; whole versions: none" in bad(store)["files"]
 
 
 def test_marks_of_removed_rows_that_are_missing_are_named(store: Path) -> None:
@@ -387,6 +387,30 @@ def test_what_cannot_be_checked_is_said(tmp_path: Path) -> None:
     assert [name for name, check in checks.items() if not check.ok] == []
     for name in ("texts", "encoder"):
         assert checks[name].detail.startswith("version 1: not checked: the table keeps no text")
+    assert {name for name, check in checks.items() if not check.looked} == {"texts", "encoder"}
+
+
+def test_rows_that_somebody_else_committed_are_named(store: Path) -> None:
+    table = table_of(store)
+    version = table.open().version
+    assert "versions" not in bad(store)
+    table.open().delete("id = 'r3'")
+    assert bad(store).keys() == {"versions"}
+    assert bad(store)["versions"].startswith(
+        f"the head of table '{table.name}', Lance version {version + 1}, has other rows than "
+        "version 2 of notes, which no run of vectorline made: `restore()` of Lance version "
+        f"{version} brings that back"
+    )
+
+
+def test_an_index_that_no_value_can_be_asked_of_is_said_to_be_unchecked(store: Path) -> None:
+    table = table_of(store)
+    table.open().create_scalar_index("text", "INVERTED")
+    newest = Catalog(str(store)).versions("notes")[-1]
+    Catalog(str(store)).move(newest, table.open().version)
+    checks = look(store, version="latest")
+    assert checks["indexes"].ok
+    assert "not checked: text_idx, of another kind" in checks["indexes"].detail
 
 
 @pytest.fixture
@@ -502,11 +526,16 @@ def test_the_command_answers_and_fails_when_something_is_wrong(
     assert cli.main(["verify", "notes", "--store", str(store), "--json"]) == 0
     answer = json.loads(capfd.readouterr().out)
     assert (answer["ok"], answer["space"]) == (True, "notes")
-    assert answer["checks"][0] == {"name": "versions", "ok": True, "detail": "version 1, 2: opens"}
+    assert answer["checks"][0] == {
+        "name": "versions",
+        "ok": True,
+        "detail": "version 1, 2: opens",
+        "looked": True,
+    }
     data_files(store, 2)[0].unlink()
     assert cli.main(["verify", "notes", "--store", str(store)]) == 1
     shown = capfd.readouterr().out.splitlines()
     assert shown[2].startswith("BAD  files")
-    assert shown[3] == f"ok   {'ids':<24}version 2: not checked: files of it are damaged"
+    assert shown[3] == f"--   {'ids':<24}version 2: not checked: files of it are damaged"
     assert cli.main(["verify", "notes", "--store", str(store), "--version", "1", "--json"]) == 0
     assert cli.main(["verify", "letters", "--store", str(store)]) == 2

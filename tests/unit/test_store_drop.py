@@ -223,7 +223,7 @@ def test_upkeep_drops_a_table_of_another_encoder_that_is_of_no_use(
     def expired(table: Table, days: int = 30) -> bool:
         return maintenance.expired(table, catalog, days=days, now=clock.now())
 
-    receipts.clear(str(tmp_path), other.name)
+    receipts.clear(str(tmp_path), receipts.paths(str(tmp_path), other.name))
     assert not expired(other)  # it served lately
     clock.days = 0
     for n in (4, 5):
@@ -237,7 +237,7 @@ def test_upkeep_drops_a_table_of_another_encoder_that_is_of_no_use(
     assert not expired(one)
     receipts.publish(str(tmp_path), receipt(other, "r9"))
     assert not expired(other)
-    receipts.clear(str(tmp_path), other.name)
+    receipts.clear(str(tmp_path), receipts.paths(str(tmp_path), other.name))
     other.open().tags.create("mine", 2)
     assert not expired(other)
     other.open().tags.delete("mine")

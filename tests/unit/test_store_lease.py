@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import Interrupted, LeaseHeld, LeaseLost, StoreError
+from tasks.progress import listener
 from tasks.store import epochs, object_files
 from tasks.store.lease import lease
 from tests import s3
@@ -106,8 +107,14 @@ def test_waiting_gets_the_lease_as_soon_as_it_is_free_and_not_before(store: str)
     holder, child, _ = hold(store)
     try:
         started = time.monotonic()
+        told: list[str] = []
+        token = listener.set(lambda report: told.append(report.stage))
         with pytest.raises(LeaseHeld), lease(store, "papers.1", wait_s=2 * TTL_S):
             pass
+        listener.reset(token)
+        assert [stage.split(" on ")[0] for stage in told] == [
+            f"wait for table papers.1, written by process {holder.pid}"
+        ]
         assert time.monotonic() - started >= 2 * TTL_S
         ender = subprocess.Popen(["sh", "-c", f"sleep 0.5; kill -9 {holder.pid}"])
         with lease(store, "papers.1", wait_s=30) as held:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -217,6 +218,11 @@ def test_receipts_whose_rows_have_gone_are_removed(tmp_path: Path) -> None:
     ]
     for one in late:
         receipts.publish(table.store_uri, one)
+    folder = Path(layout.receipts_folder(table.store_uri, table.name))
+    old, young = (folder / f".{name}.json.{uuid.uuid4().hex}" for name in ("old", "young"))
+    for draft in (old, young):
+        draft.write_text("{")
+    os.utime(old, (0, 0))
     (written,) = late[1].fragments[0].files
     path = Path(data_path(table.uri, written.path))
     os.utime(path, (0, 0))  # Lance leaves files of no version alone for a week
@@ -224,6 +230,7 @@ def test_receipts_whose_rows_have_gone_are_removed(tmp_path: Path) -> None:
     maintenance.clean(table, catalog, now=NOW)
     assert not path.exists()
     assert receipts.list(table.store_uri, table.name) == ((late[0],), ())
+    assert (old.exists(), young.exists()) == (False, True)
     assert contents(table, catalog) == expected(range(1, 7))
 
 

@@ -55,6 +55,20 @@ def test_receipts_come_back_as_they_were_published(
     assert receipts.list(store, "papers.1") == ((), ())
 
 
+@given(receipts_=st.lists(RECEIPTS, min_size=2, max_size=4, unique_by=name_of))
+def test_what_comes_after_a_commit_is_not_cleared_with_it(
+    receipts_: list[Receipt], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    store = str(tmp_path_factory.mktemp("store"))
+    *before, late = receipts_
+    for receipt in before:
+        receipts.publish(store, receipt)
+    served = receipts.paths(store, "papers.1")
+    receipts.publish(store, late)
+    receipts.clear(store, served)
+    assert receipts.list(store, "papers.1") == ((late,), ())
+
+
 def test_a_corrupt_receipt_is_named_and_left_out(store: str) -> None:
     folder = layout.receipts_folder(store, "papers.1")
     files.of(folder).write(f"{folder}/r1.0.0.json", "{")
