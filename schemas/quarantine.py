@@ -18,6 +18,13 @@ class Reason(StrEnum):
     WRONG_TYPE = "wrong_type"
     TOO_LARGE = "too_large"
     UNREADABLE = "unreadable"
+    UNDECODABLE = "undecodable"
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    UNSAFE_NAME = "unsafe_name"
+    FORBIDDEN_ADDRESS = "forbidden_address"
+    NOT_FOUND = "not_found"
+    UNAVAILABLE = "unavailable"
     NOT_FINITE = "not_finite"
     ZERO_NORM = "zero_norm"
     KILLED_WORKER = "killed_worker"
@@ -27,7 +34,7 @@ class Reason(StrEnum):
     @property
     def transient(self) -> bool:
         """Whether the same content may be encoded next time."""
-        return self in (Reason.WORKER_LOST, Reason.TIMEOUT)
+        return self in (Reason.WORKER_LOST, Reason.TIMEOUT, Reason.UNAVAILABLE)
 
 
 class QuarantineEntry(BaseModel):

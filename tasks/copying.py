@@ -33,7 +33,7 @@ def known_vectors(
         for number, row in enumerate(rows):
             place = None if known[number] else places.get(row.hash)
             if place is None or not (
-                conversion is None or conversion.holds(row.text, encoder.tokenizer())
+                conversion is None or conversion.holds(row.encoded, encoder.tokenizer())
             ):
                 continue
             vectors[number], known[number] = found[place], True

@@ -7,6 +7,7 @@ from itertools import count
 import numpy as np
 
 from schemas.receipt import Receipt
+from tasks.content import TEXT
 from tasks.donors import Borrowed
 from tasks.jobs import Donors, Target, VectorFile, WriteJob
 from tasks.plan import Work
@@ -19,19 +20,33 @@ from tasks.store.table import Table
 MAX_RECORDS = 2_048
 MIN_RECORDS = 256
 MAX_BYTES = 1536 * 2**10
+# Of an image or a sound: what is decoded of them takes far more.
+MEDIA_RECORDS = 512
+MEDIA_BYTES = 48 * 2**20
 
 
 class Cutter:
     """Cuts shares into jobs of bounded size, each within one shard; numbers them."""
 
     def __init__(
-        self, work: Work, target: Target, base_version: int, n_jobs: int, *, chunked: bool
+        self,
+        work: Work,
+        target: Target,
+        base_version: int,
+        n_jobs: int,
+        kinds: Sequence[str],
+        *,
+        chunked: bool,
     ) -> None:
-        """`n_jobs` is how many jobs of even size a share of the records should make at least."""
+        """`n_jobs` is how many jobs of even size a share of the records should make at least.
+
+        `kinds` are the modalities of the sources.
+        """
         self._work = work
         self._target = target
         self._base_version = base_version
         self._n_jobs = n_jobs
+        self._kinds = kinds
         self._chunked = chunked
         self._numbers = count()
         self._records: dict[int, Indices] = {}  # of the jobs that encode
@@ -115,19 +130,21 @@ class Cutter:
     def _cut(self, records: Indices) -> Iterator[tuple[WriteJob, Indices]]:
         """Each job with its records."""
         scanned, compared = self._work.scanned, self._work.compared
-        most = min(MAX_RECORDS, max(MIN_RECORDS, -(-len(records) // self._n_jobs)))
+        even = max(MIN_RECORDS, -(-len(records) // self._n_jobs))
         places = compared.origin[records]
         for planned, offsets, part in scanned.places(places):
+            text = self._kinds[planned.source] == TEXT
+            most, most_bytes = (MAX_RECORDS, MAX_BYTES) if text else (MEDIA_RECORDS, MEDIA_BYTES)
             mine = records[np.searchsorted(places, part)]
             size = np.cumsum(scanned.sizes[part], dtype=np.int64)
             start = 0
             while start < len(part):
                 full = int(
                     np.searchsorted(
-                        size, MAX_BYTES + (size[start - 1] if start else 0), side="right"
+                        size, most_bytes + (size[start - 1] if start else 0), side="right"
                     )
                 )
-                end = min(len(part), start + most, max(start + 1, full))
+                end = min(len(part), start + min(most, even), max(start + 1, full))
                 number, chosen = next(self._numbers), part[start:end]
                 job = WriteJob(
                     number=number,

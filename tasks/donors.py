@@ -129,9 +129,15 @@ def _alike(run: Run, table: Table, conversion: Conversion | None) -> bool:
     """
     if table == run.table or not run.table.exists():
         return True
-    theirs, fits = stored_canaries.read(run.store_uri, table.name), [True] * len(canaries.TEXTS)
+    theirs, fits = (
+        stored_canaries.read(run.store_uri, table.name),
+        [True] * len(canaries.contents(run.encoder)),
+    )
     if conversion is not None and isinstance(run.encoder, Converter):
         theirs = run.encoder.convert(theirs)
-        fits = [conversion.holds(text, run.encoder.tokenizer()) for text in canaries.TEXTS]
+        fits = [
+            conversion.holds(text, run.encoder.tokenizer())
+            for text in canaries.contents(run.encoder)
+        ]
     mine = stored_canaries.read(run.store_uri, run.table.name)
     return bool((canaries.cosines(mine, theirs)[fits] >= canaries.FLOOR).all())

@@ -83,7 +83,8 @@ def encode(run: Run, plan: Plan) -> Encoded:
     total = plan.work.shares.n_records
     n_jobs = run.pool.n_workers * JOBS_PER_WORKER
     chunked = run.config.chunk is not None
-    cutter = Cutter(plan.work, target, encoded.base_version, n_jobs, chunked=chunked)
+    kinds = [source.modality for source in run.sources]
+    cutter = Cutter(plan.work, target, encoded.base_version, n_jobs, kinds, chunked=chunked)
     first = chain(
         cutter.encoding(shares.encode),
         cutter.copying(shares.copy),

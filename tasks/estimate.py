@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.content import TEXT
 from tasks.donors import borrow, elsewhere
 from tasks.errors import StoreError
 from tasks.jobs import RateJob
@@ -26,7 +27,7 @@ def write_bytes(run: Run, work: Work) -> int:
     """About how many bytes the rows of a plan will take."""
     shares = work.shares
     records = np.concatenate([shares.encode, shares.copy, shares.repeat])
-    content = int(_sizes(work, records).sum()) if run.config.store_content else 0
+    content = _text_bytes(run, work, records) if run.config.store_content else 0
     return content + len(records) * (4 * run.encoder.dim + ROW_BYTES)
 
 
@@ -44,6 +45,14 @@ def check_disk(run: Run, work: Work) -> None:
 def _free_bytes(store_uri: str) -> int | None:
     folder = root(store_uri)
     return files.of(folder).free_bytes(folder)
+
+
+def _text_bytes(run: Run, work: Work, records: Indices) -> int:
+    """Of texts alone: other contents stay where they are."""
+    places = np.sort(work.compared.origin[records])
+    parts = work.scanned.places(places)
+    texts = (part for planned, _, part in parts if run.sources[planned.source].modality == TEXT)
+    return sum(int(work.scanned.sizes[part].sum(dtype=np.int64)) for part in texts)
 
 
 def _sizes(work: Work, records: Indices) -> np.ndarray[Any, np.dtype[np.uint32]]:

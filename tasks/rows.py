@@ -1,14 +1,16 @@
 """The rows of one shard on their way to a fragment."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.quarantine import QuarantineEntry, Reason
+from tasks.content import Content, Unusable, modality_of
 from tasks.encoders.base import Vectors
 from tasks.errors import EncoderError
 from tasks.sources.base import Record
@@ -43,9 +45,15 @@ class Row:
         return self.record_id if self.span is None else f"{self.record_id}#{self.chunk}"
 
     @property
-    def text(self) -> str:
+    def encoded(self) -> Content:
         """What is encoded."""
-        return self.record.content if self.span is None else self.record.content[slice(*self.span)]
+        whole = self.record.content
+        return whole[slice(*self.span)] if self.span and isinstance(whole, str) else whole
+
+    @property
+    def text(self) -> str | None:
+        """The same if it is a text."""
+        return self.encoded if isinstance(self.encoded, str) else None
 
     def quarantined(self, reason: Reason, detail: str) -> QuarantineEntry:
         """The entry that this row's record gets."""
@@ -66,7 +74,7 @@ def to_arrow(rows: Sequence[Row], vectors: Vectors, schema: pa.Schema, run_id: s
         "record_id": [row.record_id for row in rows],
         "chunk": [row.chunk for row in rows],
         "span": [row.span for row in rows],
-        "modality": ["text"] * len(rows),
+        "modality": [modality_of(row.record.content) for row in rows],
         "vector": to_column(vectors),
         "content_hash": [row.content for row in rows],
         "chunk_hash": [row.hash for row in rows],
@@ -104,15 +112,20 @@ def checksum(rows: Sequence[Row], vectors: Vectors) -> str:
 
 
 def split_bad(
-    rows: list[Row], vectors: Vectors, *, normalized: bool
+    rows: list[Row],
+    vectors: Vectors,
+    *,
+    normalized: bool,
+    unusable: Mapping[bytes, Unusable] = MappingProxyType({}),
 ) -> tuple[list[Row], Vectors, list[QuarantineEntry]]:
     """Rows and vectors without bad records, and these records' quarantine entries.
 
-    A record with a vector that is not finite or has no length is bad, with all its rows. Raises
+    A record with a content that is `unusable` (by its hash), or with a vector that is not finite or
+    has no length, is bad, with all its rows. Raises
     EncoderError if the vectors are said to be `normalized` and one is not.
     """
     norms = _norms(vectors)
-    good = np.isfinite(norms) & (norms > 0)
+    good = np.isfinite(norms) & (norms > 0) & [row.hash not in unusable for row in rows]
     if normalized and good.any():
         worst = norms[good][np.abs(norms[good] - 1).argmax()]
         if abs(worst - 1) > NORM_TOLERANCE:
@@ -123,9 +136,13 @@ def split_bad(
             )
     bad: dict[int, QuarantineEntry] = {}
     for number in np.flatnonzero(~good).tolist():
-        reason = Reason.ZERO_NORM if norms[number] == 0 else Reason.NOT_FINITE
-        entry = rows[number].quarantined(reason, f"norm of the vector: {norms[number]}")
-        bad.setdefault(id(rows[number].record), entry)
+        row = rows[number]
+        if (why := unusable.get(row.hash)) is not None:
+            entry = row.quarantined(Reason(why.reason), why.detail)
+        else:
+            reason = Reason.ZERO_NORM if norms[number] == 0 else Reason.NOT_FINITE
+            entry = row.quarantined(reason, f"norm of the vector: {norms[number]}")
+        bad.setdefault(id(row.record), entry)
     if not bad:
         return rows, vectors, []
     keep = [number for number, row in enumerate(rows) if id(row.record) not in bad]

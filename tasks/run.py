@@ -146,7 +146,13 @@ class Run:
         return any(entry.table == name for entry in self.catalog.versions(self.space))
 
     def check_config(self) -> None:
-        """Raises ConfigError for chunks that the encoder cuts, or a space of another encoder."""
+        """Raises ConfigError for what the encoder cannot read whole, or a space of another one."""
+        for source in self.sources:
+            if source.modality not in self.encoder.modalities:
+                raise ConfigError(
+                    f"the source gives {source.modality}, and encoder "
+                    f"{self.config.encoder.use!r} reads {' and '.join(self.encoder.modalities)}"
+                )
         chunk = self.config.chunk
         limit = None if chunk is None else self.encoder.tokenizer().limit
         if chunk is not None and limit is not None and chunk.tokens > limit:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.quarantine import Reason
+from tasks.content import Content, Media
 from tasks.digests import DIGEST_BYTES, Digests, digest, to_array
 from tasks.errors import ConfigError
 from tasks.sources.base import Problem, Record, Value
@@ -24,7 +25,7 @@ NOTHING = bytes(DIGEST_BYTES)
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """A record's digests, its content's size in bytes of UTF-8, and its problem if it has one."""
+    """A record's digests, its content's size in bytes, and its problem if it has one."""
 
     content: bytes
     metadata: bytes
@@ -63,14 +64,17 @@ class ShardScan:
 def examine(record: Record, salt: bytes, max_bytes: int) -> Examined:
     """Digests and checks one record.
 
-    `salt` stands for the chunker and goes into the content's digest.
+    `salt` stands for the chunker and goes into a text's digest.
     """
     problem = record.problem
-    try:
-        data = record.content.encode()
-    except UnicodeEncodeError:
-        data = record.content.encode("utf-8", "surrogatepass")
-        problem = problem or Problem(Reason.INVALID_UTF8, "the text holds a lone surrogate")
+    if isinstance(record.content, Media):
+        data, salt = record.content.data, f"{record.content.modality}\0".encode()
+    else:
+        try:
+            data = record.content.encode()
+        except UnicodeEncodeError:
+            data = record.content.encode("utf-8", "surrogatepass")
+            problem = problem or Problem(Reason.INVALID_UTF8, "the text holds a lone surrogate")
     content = digest(data, salt)
     if problem is None:
         problem = _content_problem(record.content, len(data), max_bytes) or _id_problem(record.id)
@@ -82,11 +86,13 @@ def examine(record: Record, salt: bytes, max_bytes: int) -> Examined:
     return Examined(content, metadata, len(data), problem)
 
 
-def _content_problem(content: str, size_bytes: int, max_bytes: int) -> Problem | None:
+def _content_problem(content: Content, size_bytes: int, max_bytes: int) -> Problem | None:
     if size_bytes > max_bytes:
         return Problem(
             Reason.TOO_LARGE, f"{size_bytes} bytes, limits.max_content_bytes is {max_bytes}"
         )
+    if isinstance(content, Media):
+        return None if content.data else Problem(Reason.EMPTY, "a file of no bytes")
     if not content or content.isspace():
         return Problem(Reason.EMPTY, "no text but white space")
     if "\0" in content:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.content import TEXT
 from tasks.digests import digest_text
 from tasks.encoders import canaries
 from tasks.encoders.base import Encoder
@@ -28,7 +29,9 @@ from tasks.store.table import BaseRows, Table
 BATCH_ROWS = 8192
 SAMPLE_ROWS = 1_000
 NAMED = 5  # ids in a sentence
+NO_TEXT = "not checked: no row has a text; other contents stay where they are"
 WHOLE_FLOATS = 6  # in one record: more could have been written in too many ways
+ENCODED = ("id", "modality", "text", "vector")
 EXACT = 2**53  # beyond it a float is not just the integer that was given
 
 Mask = npt.NDArray[np.bool_]
@@ -100,14 +103,18 @@ class Rows:
         if not self._space.settings.store_content:
             return Finding("not checked: the table keeps no text (`store_content: false`)")
         named, n_rows = _Named(), 0
-        for batch in self._batches("id", "text", "span", "content_hash", "chunk_hash"):
+        columns = ("id", "modality", "text", "span", "content_hash", "chunk_hash")
+        for batch in map(_texts, self._batches(*columns)):
             texts = batch["text"].to_pylist()
             found = [None if text is None else digest_text(text) for text in texts]
             wrong = _differ(found, batch["chunk_hash"])
             whole = np.asarray(pc.is_null(batch["span"]))
             named.add(batch["id"], wrong | (whole & _differ(found, batch["content_hash"])))
             n_rows += batch.num_rows
-        return Finding(f"{n_rows:,} texts", named.sentence("with a text of another digest"))
+        return Finding(
+            f"{n_rows:,} texts" if n_rows or not self._space.rows else NO_TEXT,
+            named.sentence("with a text of another digest"),
+        )
 
     def metadata(self, names: Sequence[Sequence[str]] | None) -> Finding:
         """The digests of the metadata; `names` are the columns that sources may have given.
@@ -152,8 +159,8 @@ class Rows:
                 "of the same sources that keeps it can be checked"
             )
         named, n_rows = _Named(), 0
-        batches = self._batches("id", "text", "vector") if all_rows else self._sample(rng)
-        for batch in batches:
+        batches = self._batches(*ENCODED) if all_rows else self._sample(rng)
+        for batch in map(_texts, batches):
             again, _ = encode_all(encoder, [text or "" for text in batch["text"].to_pylist()])
             named.add(
                 batch["id"],
@@ -162,12 +169,13 @@ class Rows:
             n_rows += batch.num_rows
         below = f"cosine below {canaries.FLOOR}"
         what = f"with another vector than the encoder gives for the text ({below})"
-        return Finding(f"{n_rows:,} rows encoded again", named.sentence(what))
+        looked = f"{n_rows:,} rows encoded again" if n_rows or not self._space.rows else NO_TEXT
+        return Finding(looked, named.sentence(what))
 
     def _sample(self, rng: np.random.Generator) -> Iterator[pa.RecordBatch]:
         n_rows = self._space.rows
         places = np.sort(rng.choice(n_rows, min(n_rows, SAMPLE_ROWS), replace=False)).tolist()
-        yield from self._space.dataset.take(places, ["id", "text", "vector"]).to_batches()
+        yield from self._space.dataset.take(places, [*ENCODED]).to_batches()
 
     def _batches(self, *columns: str) -> Iterable[pa.RecordBatch]:
         batches: Iterable[pa.RecordBatch] = self._space.dataset.to_batches(
@@ -203,6 +211,11 @@ class _Named:
         more = f" and {self._count - len(self._ids):,} more" if self._count > len(self._ids) else ""
         rows = "row" if self._count == 1 else "rows"
         return [f"{self._count:,} {rows} {what}: {', '.join(self._ids)}{more}"]
+
+
+def _texts(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows whose content is a text."""
+    return batch.filter(pc.equal(batch["modality"], TEXT))
 
 
 def _differ(found: Sequence[bytes | None], said: pa.Array) -> Mask:

@@ -13,7 +13,9 @@ import pyarrow.compute as pc
 
 from schemas.catalog import VersionEntry
 from schemas.table import TableSettings
+from tasks.content import Content, modality_of
 from tasks.encoders.base import Encoder, Vectors
+from tasks.encoders.batching import usable
 from tasks.errors import ConfigError, StoreError
 from tasks.store import layout
 from tasks.store.catalog import Catalog
@@ -86,13 +88,21 @@ class Space:
         """The table as LanceDB opens it, at this version: to read, not to write."""
         return self._table.lancedb(self.entry.lance_version)
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
+    def embed(self, contents: Sequence[Content]) -> Vectors:
         """Vectors of queries, shape (n, dim), by the very encoder that made the table.
 
-        It is loaded the first time. Raises EncoderError if this machine's encoder is not that one,
-        StoreError if the table's canaries are missing.
+        It is loaded the first time. Raises ConfigError for a content that it does not read,
+        EncoderError if this machine's encoder is not that one, StoreError if the table's canaries
+        are missing.
         """
-        return self._encoder.encode(self._encoder.prepare_query(texts))
+        modalities = self._encoder.modalities
+        for kind in dict.fromkeys(map(modality_of, contents)):
+            if kind not in modalities:
+                raise ConfigError(
+                    f"space {self.entry.space!r} cannot be asked by {kind}: "
+                    f"its encoder reads {' and '.join(modalities)}"
+                )
+        return self._encoder.encode(usable(self._encoder.prepare_query(contents)))
 
     @cached_property
     def _encoder(self) -> Encoder:

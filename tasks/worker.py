@@ -9,9 +9,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from schemas.receipt import Receipt
 from tasks import plugins
 from tasks.chunking.base import Chunker
 from tasks.compute.base import Progress
+from tasks.content import Content, Media, Unusable
 from tasks.copying import known_vectors
 from tasks.digests import digest_text, to_array
 from tasks.encoders import canaries
@@ -39,6 +41,8 @@ from tasks.sources.base import Record, Shard, Source
 from tasks.store import canaries as stored_canaries
 from tasks.store import fragments, receipts
 from tasks.store.table import Table
+
+Span: TypeAlias = tuple[int, int]
 
 PREPARE_CONTENTS = 512  # tokenised in one call: enough for the tokenizer, little for the memory
 WARM_UP = 16  # the first batches of a process are slow
@@ -82,6 +86,7 @@ class _Seen:
     contents: int = 0
     tokens: int = 0
     truncated: int = 0
+    unusable: Mapping[bytes, Unusable] = field(default_factory=dict)
 
 
 class Worker:
@@ -185,8 +190,7 @@ class Worker:
         self._check_planned(job, records, examined)
         rows = []
         for record, found in zip(records, examined, strict=True):
-            for chunk, span in enumerate(self._spans(record.content)):
-                key = found.content if span is None else digest_text(record.content[slice(*span)])
+            for chunk, (span, key) in enumerate(self._parts(record.content, found.content)):
                 rows.append(Row(record, found.content, found.metadata, chunk, span, key))
             self._done += Progress(steps=1)
         return rows
@@ -210,10 +214,13 @@ class Worker:
         chunker: Chunker = plugins.build("chunking", use, {**arguments, "count": tokenizer.count})
         return chunker
 
-    def _spans(self, content: str) -> Sequence[tuple[int, int] | None]:
-        if self._spec.chunker is None:
-            return [None]
-        return self._chunker.chunks(content) or [(0, len(content))]
+    def _parts(self, content: Content, whole: bytes) -> Iterator[tuple[Span | None, bytes]]:
+        """The span of each chunk and the digest of what is encoded of it; texts alone are cut."""
+        if self._spec.chunker is None or isinstance(content, Media):
+            yield None, whole
+            return
+        for span in self._chunker.chunks(content) or [(0, len(content))]:
+            yield span, digest_text(content[slice(*span)])
 
     # -- encoding -----------------------------------------------------------------------------
 
@@ -264,26 +271,24 @@ class Worker:
 
     def _measure(self, job: RateJob) -> Rate:
         with self._reading, self._encoding:
-            records = [
-                one for one in self._records(job.source, job.shard, job.offsets) if one.content
-            ]
+            records, size_bytes, contents = self._records(job.source, job.shard, job.offsets), 0, []
+            for record in records:
+                found = examine(record, self._spec.salt, self._spec.max_content_bytes)
+                size_bytes += found.size_bytes
+                parts = self._parts(record.content, found.content) if found.size_bytes else ()
+                contents += [Row(record, b"", b"", 0, span, key).encoded for span, key in parts]
             self._load(self._encoder.precision(job.wanted, self._spec.device))
-            texts = [
-                one.content[slice(*span)] if span else one.content
-                for one in records
-                for span in self._spans(one.content)
-            ]
             batcher = Batcher(self._encoder)
-            batcher.encode(self._encoder.prepare(texts[:WARM_UP]))
+            batcher.encode(_good(self._encoder.prepare(contents[:WARM_UP])))
             started = time.monotonic()
-            prepared = self._encoder.prepare(texts)
+            prepared = _good(self._encoder.prepare(contents))
             batcher.encode(prepared)
             seconds = time.monotonic() - started
         tokens = sum(item.cost for item in prepared)
-        return Rate(tokens / sum(len(one.content.encode()) for one in records), tokens / seconds)
+        return Rate(tokens / size_bytes, tokens / seconds)
 
     def _prepare(self, rows: Sequence[Row]) -> tuple[list[Prepared], Offsets]:
-        """The distinct texts of the rows, ready to be encoded, and for each row the number of its.
+        """The distinct contents of the rows, made ready, and for each row the number of its own.
 
         The encoder must be loaded.
         """
@@ -297,8 +302,8 @@ class Worker:
         prepared: list[Prepared] = []
         for start in range(0, len(firsts), PREPARE_CONTENTS):
             self._check_stop()
-            texts = [row.text for row in firsts[start : start + PREPARE_CONTENTS]]
-            prepared += self._encoder.prepare(texts)
+            contents = [row.encoded for row in firsts[start : start + PREPARE_CONTENTS]]
+            prepared += self._encoder.prepare(contents)
             self._done += Progress(steps=1)
         return prepared, of_row
 
@@ -315,11 +320,20 @@ class Worker:
         batcher = self._ready(job.target)
         with self._reading:
             prepared, of_row = self._prepare(fresh)
+        usable = _good(prepared)
+        good = [one.problem is None for one in prepared]
+        made = np.full((len(prepared), self._encoder.dim), np.nan, np.float32)
         with self._encoding:
-            made = batcher.encode(prepared, self._on_batch)
+            made[good] = batcher.encode(usable, self._on_batch)
         vectors[~known] = made[of_row]
-        tokens = sum(one.cost for one in prepared)
-        return vectors, _Seen(len(prepared), tokens, sum(one.truncated for one in prepared))
+        unusable = {
+            row.hash: problem
+            for row, number in zip(fresh, of_row.tolist(), strict=True)
+            if (problem := prepared[number].problem) is not None
+        }
+        tokens = sum(one.cost for one in usable)
+        truncated = sum(one.truncated for one in usable)
+        return vectors, _Seen(len(usable), tokens, truncated, unusable)
 
     # -- writing ------------------------------------------------------------------------------
 
@@ -329,7 +343,9 @@ class Worker:
             rows = self._read(job)
         read = time.monotonic()
         vectors, seen = self._vectors(rows, job)
-        rows, vectors, quarantined = split_bad(rows, vectors, normalized=self._encoder.normalized)
+        rows, vectors, quarantined = split_bad(
+            rows, vectors, normalized=self._encoder.normalized, unusable=seen.unusable
+        )
         given = time.monotonic()
         with self._writing:
             target = job.target
@@ -355,3 +371,7 @@ class Worker:
             receipts.publish(target.store_uri, receipt)
         self._done += Progress(steps=1, records=len(job.offsets))
         return receipt
+
+
+def _good(prepared: Sequence[Prepared]) -> list[Prepared]:
+    return [item for item in prepared if item.problem is None]

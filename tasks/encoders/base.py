@@ -8,10 +8,12 @@ torch. `load` is called once per process, before the first `prepare`.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+
+from tasks.content import Content, Unusable
 
 Vectors: TypeAlias = npt.NDArray[np.float32]
 """Shape (n, dim), dtype float32: row i for content i."""
@@ -30,12 +32,14 @@ class Prepared:
     """A content ready to be encoded.
 
     `cost` is what it adds to a batch: tokens or pixels. `truncated` says that the encoder will not
-    see all of the content. `payload` is the encoder's own.
+    see all of the content. `payload` is the encoder's own. With a `problem` the content cannot be
+    encoded, and never comes to `encode`.
     """
 
     cost: int
     truncated: bool
     payload: object
+    problem: Unusable | None = None
 
 
 class Tokenizer(Protocol):
@@ -58,6 +62,7 @@ class Encoder(Protocol):
     """
 
     modalities: tuple[str, ...]
+    """The kinds of content that it reads: `text`, `image`, `audio`."""
     normalized: bool
     """Whether rows have unit Euclidean norm."""
 
@@ -85,12 +90,18 @@ class Encoder(Protocol):
         """Loads weights; `device` None picks the best there is; `threads` bounds CPU threads."""
 
     def tokenizer(self) -> Tokenizer:
-        """The encoder's own tokenizer, without loading weights."""
+        """The encoder's own tokenizer, without loading weights.
 
-    def prepare(self, contents: Sequence[str]) -> list[Prepared]:
-        """CPU work that may run beside `encode`: item i for content i."""
+        Raises ConfigError where it reads no text.
+        """
 
-    def prepare_query(self, contents: Sequence[str]) -> list[Prepared]:
+    def prepare(self, contents: Sequence[Any]) -> list[Prepared]:
+        """CPU work that may run beside `encode`: item i for content i.
+
+        A text is a `str`, any other content a `tasks.content.Media` of one of the `modalities`.
+        """
+
+    def prepare_query(self, contents: Sequence[Any]) -> list[Prepared]:
         """The same for queries, with the query prompt where the model has one."""
 
     def encode(self, items: Sequence[Prepared]) -> Vectors:
@@ -99,16 +110,18 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """For which texts one encoder's vectors can be made of another one's.
+    """For which contents one encoder's vectors can be made of another one's.
 
     Those of up to `longest` tokens, as the tokenizer counts; None: all.
     """
 
     longest: int | None = None
 
-    def holds(self, text: str, tokenizer: Tokenizer) -> bool:
-        """Whether this text is one of them."""
-        return self.longest is None or tokenizer.count(text) <= self.longest
+    def holds(self, content: Content, tokenizer: Tokenizer) -> bool:
+        """Whether this content is one of them; what is no text is one if all are."""
+        if self.longest is None:
+            return True
+        return isinstance(content, str) and tokenizer.count(content) <= self.longest
 
 
 @runtime_checkable

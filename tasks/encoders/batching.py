@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from tasks.content import Content
 from tasks.encoders.base import Encoder, Prepared, Vectors
+from tasks.errors import ConfigError
 
 
 class Batcher:
@@ -47,8 +49,21 @@ class Batcher:
 
 
 def encode_all(
-    encoder: Encoder, contents: Sequence[str], batch_cost: int | None = None
+    encoder: Encoder, contents: Sequence[Content], batch_cost: int | None = None
 ) -> tuple[Vectors, int]:
-    """Vectors, row i for contents[i], and how many contents were truncated."""
-    items = encoder.prepare(contents)
+    """Vectors, row i for contents[i], and how many contents were truncated.
+
+    Raises ConfigError for a content that cannot be encoded.
+    """
+    items = usable(encoder.prepare(contents))
     return Batcher(encoder, batch_cost).encode(items), sum(item.truncated for item in items)
+
+
+def usable(items: Sequence[Prepared]) -> Sequence[Prepared]:
+    """The same items; ConfigError if one cannot be encoded."""
+    for number, item in enumerate(items):
+        if item.problem is not None:
+            raise ConfigError(
+                f"content {number + 1} of {len(items)} cannot be encoded: {item.problem.detail}"
+            )
+    return items

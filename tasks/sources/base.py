@@ -12,6 +12,7 @@ from typing import Protocol, TypeAlias
 import pyarrow as pa
 
 from schemas.quarantine import Reason
+from tasks.content import Content
 
 Value: TypeAlias = object
 """A metadata value: None, bool, int, float, str, a date or time, or a list of one of them."""
@@ -60,12 +61,12 @@ class Record:
     """One thing of the corpus as its source gives it.
 
     `id` is None where the source has none (the planner names such a record `<uri>#row=N`, and it
-    can only go to quarantine). `content` is the rendered text. `tombstone` marks a record that an
-    append-mode source removes.
+    can only go to quarantine). `content` is the rendered text, or the bytes of a file.
+    `tombstone` marks a record that an append-mode source removes.
     """
 
     id: str | None
-    content: str
+    content: Content
     source_uri: str
     metadata: Mapping[str, Value] = field(default_factory=dict)
     problem: Problem | None = None
@@ -79,6 +80,9 @@ class Source(Protocol):
     column that is missing), `SourceError` for a container that cannot be read, before any work is
     done. A bad row is no error: it is a `Record` with a `problem`.
     """
+
+    modality: str
+    """The kind of its contents: `text`, `image`, `audio`."""
 
     def files(self) -> list[File]:
         """What is there now, ordered by uri; cheap: nothing is opened but what listing needs."""

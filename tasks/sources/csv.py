@@ -10,6 +10,7 @@ from typing import TypeAlias
 import pyarrow as pa
 
 from schemas.quarantine import Reason
+from tasks.content import TEXT
 from tasks.errors import ConfigError, SourceError
 from tasks.sources.access import decompressed, passing_over_broken
 from tasks.sources.base import File, Problem, Record, Shard, Value
@@ -38,6 +39,8 @@ class CsvSource:
 
     An empty field is null, unless it is a string. Timestamps with an offset become UTC.
     """
+
+    modality = TEXT
 
     def __init__(
         self,

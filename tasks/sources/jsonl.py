@@ -7,6 +7,7 @@ from itertools import islice
 from typing import IO, TypeAlias
 
 from schemas.quarantine import Reason
+from tasks.content import TEXT
 from tasks.errors import ConfigError
 from tasks.sources.access import MAX_RECORD_BYTES, decompressed, is_compressed, passing_over_broken
 from tasks.sources.base import File, Problem, Record, Shard, Value
@@ -24,6 +25,8 @@ Object: TypeAlias = dict[str, Value]
 
 class JsonlSource:
     """A shard is the lines that start in a range of bytes; a compressed file is one shard."""
+
+    modality = TEXT
 
     def __init__(
         self,

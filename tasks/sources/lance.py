@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from tasks.content import TEXT
 from tasks.digests import digest_json
 from tasks.errors import ConfigError, SourceChanged, SourceError, SourceUnavailable
 from tasks.sources import arrow
@@ -25,6 +26,8 @@ PASSING = ("HTTP error", "Generic S3", "Generic GCS", "Generic MicrosoftAzure", 
 
 class LanceSource:
     """A dataset is one file, and its stamp names a version; a shard is a range of its fragments."""
+
+    modality = TEXT
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ from typing import TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.content import TEXT
 from tasks.sources import arrow
 from tasks.sources.access import passing_over_broken
 from tasks.sources.base import File, Record, Shard
@@ -24,6 +25,8 @@ Footer: TypeAlias = tuple[pa.Schema, pq.FileMetaData]
 
 class ParquetSource:
     """A shard is a row group."""
+
+    modality = TEXT
 
     def __init__(
         self,

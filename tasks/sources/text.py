@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from schemas.quarantine import Reason
+from tasks.content import TEXT
 from tasks.sources.access import MAX_RECORD_BYTES
 from tasks.sources.base import File, Problem, Record, Shard
 from tasks.sources.files import FileSet
@@ -12,6 +13,8 @@ SHARD_FILES = 1000
 
 class TextSource:
     """A shard is up to a thousand files. Files have no metadata."""
+
+    modality = TEXT
 
     def __init__(
         self,

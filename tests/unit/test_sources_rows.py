@@ -35,7 +35,7 @@ def read(source: Source) -> list[Record]:
 
 def told(source: Source) -> list[Told]:
     """Id, content and reason of each record."""
-    return [(r.id, r.content, r.problem.reason if r.problem else None) for r in read(source)]
+    return [(r.id, str(r.content), r.problem.reason if r.problem else None) for r in read(source)]
 
 
 def zstd(plain: bytes) -> bytes:
