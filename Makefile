@@ -23,7 +23,7 @@ test: setup ## Run the tests, without the long ones
 test-all: setup ## Run all tests
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test-faults: setup ## Kill runs and upkeep some 800 times, on disk and S3, and look at what is left
+test-faults: setup ## Kill runs and upkeep some 350 times, on disk and S3, and look at what is left
 	$(BIN)/python -m tests.faults.matrix
 
 check: setup ## Check style, types and who imports whom

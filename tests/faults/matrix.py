@@ -409,7 +409,7 @@ def main() -> None:
     """Reads the command line, prints a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", choices=[*STORES, "both"], default="both")
-    parser.add_argument("--kills", type=int, default=25, help="at each place")
+    parser.add_argument("--kills", type=int, default=10, help="at each place")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     kinds = STORES if args.store == "both" else (args.store,)
