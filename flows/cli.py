@@ -78,6 +78,16 @@ def _space_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> N
     search.add_argument("space", metavar="SPACE")
     search.add_argument("text", nargs="?", metavar="TEXT")
     search.add_argument("--id", help="the record whose neighbours are wanted")
+    search.add_argument("--image", metavar="PATH", help="the same of an image")
+    search.add_argument("--audio", metavar="PATH", help="the same of a sound")
+    for sign, verb in (("plus", "add"), ("minus", "take away")):
+        search.add_argument(
+            f"--{sign}",
+            action="append",
+            default=[],
+            metavar="X",
+            help=f"{verb} a text, id:ID or image:PATH, weighted as in 0.5*red; may be repeated",
+        )
     search.add_argument("-k", type=_positive, default=10, help="how many hits (default: 10)")
     search.add_argument("--where", metavar="EXPR", help='a filter in SQL, such as "year > 2020"')
     search.add_argument("--modality", metavar="M", help="records of one modality only")
@@ -90,6 +100,44 @@ def _space_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> N
     search.add_argument(
         "--version", default="serving", metavar="V", help="which version (default: serving)"
     )
+    classify = command("classify", "give each record the label that describes it best")
+    duplicates = command("duplicates", "find groups of records that are nearly the same")
+    for parser in (classify, duplicates):
+        parser.add_argument("space", metavar="SPACE")
+        parser.add_argument("--where", metavar="EXPR", help="a filter in SQL: these records alone")
+        parser.add_argument("--modality", metavar="M", help="records of one modality only")
+    classify.add_argument(
+        "--labels",
+        required=True,
+        metavar="FILE",
+        help="a label in each line, with a description after a tab, or YAML, or JSON",
+    )
+    classify.add_argument(
+        "--template",
+        action="append",
+        metavar="T",
+        help='how a label is said, such as "a photo of a {}"; may be repeated (default: {})',
+    )
+    classify.add_argument(
+        "--truth", metavar="COLUMN", help="a metadata column with the right labels: how many agree"
+    )
+    classify.add_argument(
+        "--version", default="serving", metavar="V", help="which version (default: serving)"
+    )
+    duplicates.add_argument(
+        "--threshold",
+        type=float,
+        default=0.95,
+        metavar="T",
+        help="the cosine from which on two are nearly the same (default: 0.95)",
+    )
+    duplicates.add_argument(
+        "--column", metavar="NAME", help="write the first id of each group into a column"
+    )
+    duplicates.add_argument(
+        "--version", default="latest", metavar="V", help="which version (default: latest)"
+    )
+    _wait(duplicates)
     command("spaces", "list the spaces of a store")
     versions = command("versions", "list the versions of a space")
     show = command("show", "show a version and some of its rows")

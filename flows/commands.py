@@ -6,6 +6,7 @@ import getpass
 import importlib
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -123,10 +124,15 @@ def _early(run: Run | None) -> Iterator[None]:
 
 
 def _search(args: argparse.Namespace) -> list[dict[str, Any]]:
-    from tasks.search import Query, search
+    from tasks.search import Query, Term, search, term
 
     space = open_space(args.space, args.store, args.version)
-    query = Query(args.text, args.id, args.k, args.where, args.modality, args.chunks, args.exact)
+    named = {"text": args.text, "id": args.id, "image": args.image, "audio": args.audio}
+    terms = [Term(kind, value) for kind, value in named.items() if value is not None]
+    if len(terms) > 1:
+        raise ConfigError("a search takes one of TEXT, --id, --image and --audio; add with --plus")
+    terms += [*map(term, args.plus), *(term(one, -1) for one in args.minus)]
+    query = Query(terms, args.k, args.where, args.modality, args.chunks, args.exact)
     hits = []
     for hit in search(space, query):
         metadata = dict(hit.columns)
@@ -142,6 +148,40 @@ def _search(args: argparse.Namespace) -> list[dict[str, Any]]:
             }
         )
     return hits
+
+
+def _classify(args: argparse.Namespace) -> dict[str, Any]:
+    from tasks.classify import PLAIN, accuracy, classify, read_labels
+    from tasks.search import in_modality
+
+    space, labels = open_space(args.space, args.store, args.version), read_labels(Path(args.labels))
+    where = in_modality(args.where, args.modality)
+    found = classify(space, labels, args.template or PLAIN, where)
+    counts = Counter(one.label for one in found)
+    return {
+        "space": args.space,
+        "version": space.version,
+        "labels": {label: counts[label] for label in labels},
+        "accuracy": None if args.truth is None else accuracy(space, found, args.truth),
+        "records": [asdict(one) for one in found],
+    }
+
+
+def _duplicates(args: argparse.Namespace) -> dict[str, Any]:
+    from tasks.duplicates import duplicates, mark
+    from tasks.search import in_modality
+
+    space = open_space(args.space, args.store, args.version)
+    groups = duplicates(space, args.threshold, in_modality(args.where, args.modality))
+    if args.column is not None:
+        mark(space, groups, args.column, args.wait)
+    return {
+        "space": args.space,
+        "version": space.version,
+        "threshold": args.threshold,
+        "column": args.column,
+        "groups": [asdict(group) for group in groups],
+    }
 
 
 def _spaces(args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -317,6 +357,8 @@ COMMANDS = {
     "run": _run,
     "backfill": _run,
     "search": _search,
+    "classify": _classify,
+    "duplicates": _duplicates,
     "spaces": _spaces,
     "versions": _versions,
     "show": _show,

@@ -12,6 +12,8 @@ from tasks.errors import VectorlineError
 TEXT_CHARACTERS = 160
 QUARANTINE_ROWS = 20
 DIFF_IDS = 5
+CLASSIFIED = 20
+GROUPS, GROUP_IDS = 20, 6
 
 
 def show(args: argparse.Namespace, result: object) -> None:
@@ -135,6 +137,38 @@ def _search(args: argparse.Namespace, result: list[dict[str, Any]]) -> None:
         if hit["text"]:
             text = " ".join(hit["text"].split())
             print(f"       {text[:TEXT_CHARACTERS]}{'...' if len(text) > TEXT_CHARACTERS else ''}")
+
+
+def _classify(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    table(
+        [{"label": label, "records": count} for label, count in result["labels"].items()],
+        ["label", "records"],
+    )
+    if result["accuracy"] is not None:
+        print(f"\n{result['accuracy']:.1%} agree with column {args.truth!r}")
+    first = [{**one, "score": f"{one['score']:.3f}"} for one in result["records"][:CLASSIFIED]]
+    if first:
+        print()
+        table(first, ["id", "label", "score"])
+    if len(result["records"]) > CLASSIFIED:
+        print(f"... and {len(result['records']) - CLASSIFIED:,} more: --json lists them all")
+
+
+def _duplicates(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    groups = result["groups"]
+    spare = sum(len(group["ids"]) - 1 for group in groups)
+    print(
+        f"space {result['space']} version {result['version']}: {len(groups):,} groups with a "
+        f"cosine of {result['threshold']:g} or more, {spare:,} records beyond the first of each"
+    )
+    for group in groups[:GROUPS]:
+        shown = ", ".join(group["ids"][:GROUP_IDS])
+        more = f", and {len(group['ids']) - GROUP_IDS:,} more" * (len(group["ids"]) > GROUP_IDS)
+        print(f"{group['similarity']:.3f}  {shown}{more}")
+    if len(groups) > GROUPS:
+        print(f"... and {len(groups) - GROUPS:,} more: --json lists them all")
+    if args.column is not None:
+        print(f"column {args.column!r} of the newest version has the first id of each group")
 
 
 def _spaces(args: argparse.Namespace, result: list[dict[str, Any]]) -> None:
@@ -270,6 +304,8 @@ RENDER: dict[str, Callable[[argparse.Namespace, Any], None]] = {
     "run": _run,
     "backfill": _run,
     "search": _search,
+    "classify": _classify,
+    "duplicates": _duplicates,
     "spaces": _spaces,
     "versions": _versions,
     "show": _show,

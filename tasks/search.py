@@ -1,25 +1,51 @@
-"""Search: a question as text, a record's id or a vector, against one version of a space."""
+"""Search: a question in texts, files and ids of records, against one version of a space."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from tasks.content import TEXT, Content, Media
 from tasks.encoders.base import Vectors
 from tasks.errors import ConfigError
 from tasks.space import Hit, Space
-from tasks.store.rows import metadata_schema, to_matrix
+from tasks.store.rows import metadata_schema, to_matrix, unit
+
+WEIGHTED = re.compile(r"(?P<weight>\d+(?:\.\d+)?)\*(?P<rest>.*)", re.DOTALL)
+ID, FILES = "id", ("image", "audio")
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A part of a question: a `text`, the `id` of a record, the path of an `image` or `audio`."""
+
+    kind: str
+    value: str
+    weight: float = 1.0
+
+
+def term(said: str, sign: int = 1) -> Term:
+    """What a user writes for one: `[WEIGHT*][id:|image:|audio:]VALUE`, a text without a prefix."""
+    weighted = WEIGHTED.fullmatch(said)
+    weight, rest = (float(weighted["weight"]), weighted["rest"]) if weighted else (1.0, said)
+    kind, colon, value = rest.partition(":")
+    if colon and kind in (ID, *FILES):
+        return Term(kind, value, sign * weight)
+    return Term(TEXT, rest, sign * weight)
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is asked: `text` or the `id` of a record whose neighbours are wanted.
+    """What is asked: one term for its neighbours, several for the sum of their unit vectors.
 
+    Records that are terms of a sum are no answer to it (Mikolov et al. 2013, arXiv:1301.3781).
     `where` is a filter in Lance's SQL, applied before the search. `chunks` gives rows, not records.
     `exact` uses no index.
     """
 
-    text: str | None = None
-    id: str | None = None
+    terms: Sequence[Term]
     k: int = 10
     where: str | None = None
     modality: str | None = None
@@ -33,27 +59,69 @@ def search(space: Space, query: Query) -> list[Hit]:
     Raises ConfigError for a question that cannot be asked, EncoderError if this machine's encoder
     is not the one that made the table, StoreError if the table's canaries are missing.
     """
-    if (query.text is None) == (query.id is None):
-        raise ConfigError("a search takes a text or --id, one of them")
     if query.k < 1:
         raise ConfigError(f"-k = {query.k}: expected 1 or more")
-    if query.text is None:
-        vector = _vector_of(space, query.id or "")
-    else:
-        if not query.text.strip():
-            raise ConfigError("the text to search for is empty")
-        vector = space.embed([query.text])[0]
     columns = [*metadata_schema(space.dataset.schema).names, "text"]
     held = [name for name in columns if name in space.dataset.schema.names]
-    where = query.where
-    if query.modality is not None:
-        if not query.modality.isalnum():
-            raise ConfigError(f"--modality = {query.modality!r}: expected a name such as text")
-        same = f"modality = '{query.modality}'"
-        where = same if where is None else f"({where}) AND {same}"
     return space.nearest(
-        vector, query.k, where=where, columns=held, chunks=query.chunks, exact=query.exact
+        question(space, query.terms),
+        query.k,
+        where=_filter(query),
+        columns=held,
+        chunks=query.chunks,
+        exact=query.exact,
     )
+
+
+def question(space: Space, terms: Sequence[Term]) -> Vectors:
+    """The vector of some terms, shape (dim,): that of one, or the weighted sum of unit vectors."""
+    if not terms:
+        raise ConfigError("a search takes a text, --id, --image or --audio, or some --plus")
+    asked = [(place, one) for place, one in enumerate(terms) if one.kind != ID]
+    vectors = np.empty((len(terms), space.settings.dim), np.float32)
+    if asked:
+        vectors[[place for place, _ in asked]] = space.embed([_content(one) for _, one in asked])
+    for place, one in enumerate(terms):
+        if one.kind == ID:
+            vectors[place] = _vector_of(space, one.value)
+    if len(terms) == 1 and terms[0].weight > 0:
+        alone: Vectors = vectors[0]
+        return alone
+    weights = np.array([one.weight for one in terms], np.float32)
+    summed: Vectors = weights @ unit(vectors)
+    return summed
+
+
+def in_modality(where: str | None, modality: str | None) -> str | None:
+    """A filter that holds for one modality alone, if one is given."""
+    if modality is None:
+        return where
+    if not modality.isalnum():
+        raise ConfigError(f"--modality = {modality!r}: expected a name such as text")
+    return _both(where, f"modality = '{modality}'")
+
+
+def _filter(query: Query) -> str | None:
+    where = in_modality(query.where, query.modality)
+    ids = [one.value.replace("'", "''") for one in query.terms if one.kind == ID]
+    if len(query.terms) < 2 or not ids:
+        return where
+    return _both(where, "record_id NOT IN ({})".format(", ".join(f"'{one}'" for one in ids)))
+
+
+def _both(one: str | None, other: str) -> str:
+    return other if one is None else f"({one}) AND {other}"
+
+
+def _content(one: Term) -> Content:
+    if one.kind == TEXT:
+        if not one.value.strip():
+            raise ConfigError("the text to search for is empty")
+        return one.value
+    try:
+        return Media(one.kind, Path(one.value).read_bytes())
+    except OSError as error:
+        raise ConfigError(f"--{one.kind} = {one.value!r} cannot be read: {error}") from error
 
 
 def _vector_of(space: Space, record_id: str) -> Vectors:

@@ -1,7 +1,8 @@
 """Reading a space from code: one version, which stays what it is while you read."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MISSING_FILE = "Not found: "  # in what Lance says
+BATCH_ROWS = 8192
 SPARE = 16  # hits beyond k in the first try, for ties and further chunks of one record
 HIT_COLUMNS = ("id", "record_id", "chunk")
 
@@ -176,10 +178,36 @@ class Space:
         self, asked: dict[str, object], where: str | None, columns: Sequence[str], *, exact: bool
     ) -> list[Hit]:
         wanted = [*dict.fromkeys([*HIT_COLUMNS, *columns, "_distance"])]
-        try:
+        with self._reading(where, columns):
             found = self.dataset.to_table(
                 wanted, nearest=asked, filter=where, prefilter=True, use_scalar_index=not exact
             )
+        hits = [
+            Hit(
+                id=row["id"],
+                record_id=row["record_id"],
+                chunk=row["chunk"],
+                score=1.0 - row["_distance"],
+                columns={name: row[name] for name in columns},
+            )
+            for row in found.to_pylist()
+        ]
+        return sorted(hits, key=lambda hit: (-hit.score, hit.id))
+
+    def batches(
+        self, columns: Sequence[str], *, where: str | None = None, batch_rows: int = BATCH_ROWS
+    ) -> Iterator[pa.RecordBatch]:
+        """These columns of all rows that `where` holds for, in the order of the table.
+
+        Raises ConfigError for a filter or a column that the table does not understand.
+        """
+        with self._reading(where, columns):
+            yield from self.dataset.to_batches([*columns], where, batch_size=batch_rows)
+
+    @contextmanager
+    def _reading(self, where: str | None, columns: Sequence[str]) -> Iterator[None]:
+        try:
+            yield
         except (OSError, ValueError) as error:
             if MISSING_FILE in str(error):
                 raise StoreError(
@@ -193,17 +221,6 @@ class Space:
                 f"for columns {[*columns]}: {said}. "
                 f"Metadata columns: {types}; a CSV's are strings unless the source has `types`"
             ) from error
-        hits = [
-            Hit(
-                id=row["id"],
-                record_id=row["record_id"],
-                chunk=row["chunk"],
-                score=1.0 - row["_distance"],
-                columns={name: row[name] for name in columns},
-            )
-            for row in found.to_pylist()
-        ]
-        return sorted(hits, key=lambda hit: (-hit.score, hit.id))
 
 
 def open_space(space: str, store: str | None = None, version: str | int = "serving") -> Space:

@@ -75,7 +75,7 @@ def row_schema(dim: int, metadata: pa.Schema, store_content: bool) -> pa.Schema:
     A metadata column without a type, where only nulls were seen, is left out: it is added with the
     first value. Raises ConfigError for a reserved name.
     """
-    _check_names(metadata)
+    check_names(metadata)
     vector = pa.field("vector", pa.list_(pa.float32(), dim))
     own = [*OWN_COLUMNS[:5], vector, *OWN_COLUMNS[5:]]
     return pa.schema([*own, *_stored(metadata), *([TEXT] if store_content else [])])
@@ -96,7 +96,7 @@ def merge_metadata(table: pa.Schema, incoming: pa.Schema) -> MetadataChange:
     Raises ConfigError for any other change of type, naming column and both types, and for a name
     that cannot be.
     """
-    _check_names(incoming)
+    check_names(incoming)
     present = metadata_schema(table)
     fields = {field.name: field for field in present}
     added, widened = [], []
@@ -109,7 +109,8 @@ def merge_metadata(table: pa.Schema, incoming: pa.Schema) -> MetadataChange:
     return MetadataChange(pa.schema(list(fields.values())), tuple(added), tuple(widened))
 
 
-def _check_names(metadata: pa.Schema) -> None:
+def check_names(metadata: pa.Schema) -> None:
+    """Raises ConfigError for names that metadata columns cannot have."""
     for name in metadata.names:
         if name in RESERVED or name.startswith("_") or set(name) & {".", "`"}:
             raise ConfigError(

@@ -20,7 +20,7 @@ from tasks.errors import ConfigError
 from tasks.estimate import estimate
 from tasks.plan import plan
 from tasks.run import Options, Run, open_run
-from tasks.search import Query, search
+from tasks.search import Query, search, term
 from tasks.space import open_space
 from tasks.store import canaries as stored_canaries
 from tasks.store.catalog import Catalog
@@ -111,7 +111,7 @@ def test_a_new_encoder_waits_beside_the_old_one_until_someone_promotes_it(
     ]
     catalog.promote("notes", 4, who="me", why="better", expected_from=3)
     assert serving() == (4, 64)
-    best = search(open_space("notes", str(store)), Query("note 7 on it", k=1))
+    best = search(open_space("notes", str(store)), Query([term("note 7 on it")], k=1))
     assert [(hit.id, round(hit.score, 6)) for hit in best] == [("r7", 1.0)]
     write_jsonl(corpus / "0.jsonl", notes(32))
     for made, encoder in ((again, old["encoder"]), (caught_up, new["encoder"])):

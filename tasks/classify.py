@@ -1,0 +1,128 @@
+"""Classify: each record gets the label whose description is nearest (zero-shot).
+
+As Radford et al. 2021 (arXiv:2103.00020, section 3.1.4) do it: a label's vector is the mean of the
+unit vectors of its descriptions in all templates.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from tasks.encoders.base import Vectors
+from tasks.errors import ConfigError
+from tasks.space import Space
+from tasks.store.rows import to_matrix, unit
+
+Labels = Mapping[str, Sequence[str]]
+"""Labels and their descriptions."""
+PLAIN = ("{}",)
+STRUCTURED = (".yaml", ".yml", ".json")
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A record with its label, the cosine with it, and how far the second best is behind."""
+
+    id: str
+    label: str
+    score: float
+    margin: float
+
+
+def read_labels(path: Path) -> Labels:
+    """Labels from a file: YAML or JSON by its name, else one in each line.
+
+    A list of labels, a mapping to a description or to several; in a line a tab stands before the
+    description. Without one a label describes itself. Raises ConfigError.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        found = yaml.safe_load(text) if path.suffix in STRUCTURED else _lines(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"--labels = {str(path)!r} cannot be read: {error}") from error
+    if isinstance(found, dict):
+        found = [*found.items()]
+    if not isinstance(found, list):
+        raise ConfigError(f"--labels = {str(path)!r}: expected a list, or labels and descriptions")
+    labels: dict[str, list[str]] = {}
+    for one in found:
+        label, said = one if isinstance(one, tuple) else (one, one)
+        described = [said] if isinstance(said, str) else said
+        if not isinstance(label, str) or not _texts(described):
+            raise ConfigError(
+                f"--labels = {str(path)!r}: {label!r} is no label with a description of it"
+            )
+        if label in labels:
+            raise ConfigError(f"--labels = {str(path)!r}: label {label!r} is there twice")
+        labels[label] = [*described]
+    if len(labels) < 2:
+        raise ConfigError(f"--labels = {str(path)!r}: expected two labels or more")
+    return labels
+
+
+def classify(
+    space: Space, labels: Labels, templates: Sequence[str] = PLAIN, where: str | None = None
+) -> list[Labelled]:
+    """All records that `where` holds for, by id; ties go to the label that comes first.
+
+    Of a record in chunks the mean of their scores counts. Raises ConfigError for a template without
+    `{}`, for a filter that the table does not understand, or an encoder that reads no text.
+    """
+    names, vectors = [*labels], label_vectors(space, labels, templates)
+    totals: dict[str, tuple[Vectors, int]] = {}
+    for batch in space.batches(["record_id", "vector"], where=where):
+        scores = unit(to_matrix(batch["vector"])) @ vectors.T
+        for id_, row in zip(batch["record_id"].to_pylist(), scores, strict=True):
+            total, n_rows = totals.get(id_, (np.zeros(len(names), np.float32), 0))
+            totals[id_] = (total + row, n_rows + 1)
+    found = []
+    for id_, (total, n_rows) in sorted(totals.items()):
+        second, best = np.sort(total)[-2:] / n_rows
+        label = names[int(np.argmax(total))]
+        found.append(Labelled(id_, label, float(best), float(best - second)))
+    return found
+
+
+def label_vectors(space: Space, labels: Labels, templates: Sequence[str]) -> Vectors:
+    """Unit vectors of the labels, shape (labels, dim)."""
+    for template in templates:
+        if "{}" not in template:
+            raise ConfigError(f"--template = {template!r}: expected a text with {{}} for the label")
+    prompts = [
+        [template.replace("{}", said) for said in described for template in templates]
+        for described in labels.values()
+    ]
+    made = unit(space.embed([prompt for own in prompts for prompt in own]))
+    ends = np.cumsum([len(own) for own in prompts])[:-1]
+    means = [part.mean(axis=0, dtype=np.float64) for part in np.split(made, ends)]
+    vectors: Vectors = unit(np.array(means, np.float32))
+    return vectors
+
+
+def _lines(text: str) -> list[tuple[str, str]]:
+    found = [line.strip().partition("\t") for line in text.splitlines() if line.strip()]
+    return [(label.strip(), said.strip() or label.strip()) for label, _, said in found]
+
+
+def _texts(described: object) -> bool:
+    return (
+        isinstance(described, list)
+        and bool(described)
+        and all(isinstance(one, str) and one.strip() for one in described)
+    )
+
+
+def accuracy(space: Space, found: Sequence[Labelled], column: str) -> float:
+    """The share of these records whose label is what a metadata column says; NaN of none."""
+    truth = {
+        id_: str(value)
+        for batch in space.batches(["record_id", column])
+        for id_, value in zip(
+            batch["record_id"].to_pylist(), batch[column].to_pylist(), strict=True
+        )
+    }
+    right = [truth[one.id] == one.label for one in found]
+    return sum(right) / len(right) if right else float("nan")

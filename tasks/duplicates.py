@@ -1,0 +1,141 @@
+"""Duplicates: groups of records whose vectors are nearly the same.
+
+Two records are near-duplicates where the cosine of their vectors (of the mean of their chunks) is
+at the threshold or above; a group is what such pairs connect. Where the version has a vector index,
+the pairs are found by searches through it, which may miss a few; else each vector is compared with
+each other one. The vectors of all records are held: 4 bytes for each component.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from tasks import ledger
+from tasks.encoders.base import Vectors
+from tasks.errors import ConfigError
+from tasks.space import Space
+from tasks.store.catalog import Catalog
+from tasks.store.columns import put_column
+from tasks.store.heal import heal
+from tasks.store.indexes import vector_index
+from tasks.store.lease import lease
+from tasks.store.rows import to_matrix, unit
+from tasks.store.table import Table
+
+THRESHOLD = 0.95
+ROUNDING = 1e-6
+BLOCK = 2048
+NEIGHBOURS = 32  # asked of the index at first; four times as many while all are near
+
+Pairs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]
+"""Numbers of records, the first below the second, and their cosines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Records that are near-duplicates, by id; `similarity` is the lowest cosine that joins two."""
+
+    ids: Sequence[str]
+    similarity: float
+
+
+def duplicates(space: Space, threshold: float = THRESHOLD, where: str | None = None) -> list[Group]:
+    """The groups of two records or more, the largest first, ties by their first id.
+
+    `where` is a filter in Lance's SQL: others are as if they were not there. Raises ConfigError for
+    a filter that the table does not understand, or a threshold that is no cosine.
+    """
+    if not 0 < threshold <= 1:
+        raise ConfigError(f"--threshold = {threshold}: expected a cosine above 0, up to 1")
+    ids, vectors = _records(space, where)
+    if where is None and vector_index(space.dataset) is not None:
+        parts = _by_index(space, ids, vectors, threshold)
+    else:
+        parts = _by_blocks(vectors, threshold)
+    first, second, scores = map(np.concatenate, zip(_NO_PAIRS, *parts, strict=True))
+    graph = coo_array((np.ones(len(first)), (first, second)), (len(ids), len(ids)))
+    _, labels = connected_components(graph, directed=False)
+    return _groups(ids, labels, first, scores)
+
+
+_NO_PAIRS: Pairs = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+
+
+def mark(space: Space, groups: Sequence[Group], column: str, wait_s: float) -> None:
+    """Writes the first id of each record's group into a column of the newest version.
+
+    Raises ConfigError for a name that is taken, StoreError where `space` is not the newest version
+    of its table by now, LeaseHeld while a run writes it.
+    """
+    firsts = {id_: group.ids[0] for group in groups for id_ in group.ids}
+    table, catalog = Table(space.store_uri, space.entry.table), Catalog(space.store_uri)
+    with lease(space.store_uri, table.name, wait_s) as held:
+        heal(table, catalog)
+        held.check()
+        after = put_column(table, catalog, space.entry, column, firsts)
+        ledger.follow(space.store_uri, table.name, space.entry.lance_version, after.lance_version)
+
+
+def _records(space: Space, where: str | None) -> tuple[list[str], Vectors]:
+    """Ids in order, and unit vectors, row i for id i: of chunks their mean."""
+    ids: list[str] = []
+    parts = [np.empty((0, space.settings.dim), np.float32)]
+    for batch in space.batches(["record_id", "vector"], where=where):
+        ids += batch["record_id"].to_pylist()
+        parts.append(unit(to_matrix(batch["vector"])))
+    vectors = np.concatenate(parts)
+    names, number = np.unique(np.array(ids, object), return_inverse=True)
+    if len(names) == len(ids):
+        return names.tolist(), vectors[np.argsort(number)]
+    sums = np.zeros((len(names), space.settings.dim), np.float32)
+    np.add.at(sums, number, vectors)
+    return names.tolist(), unit(sums)
+
+
+def _by_blocks(vectors: Vectors, threshold: float) -> Iterator[Pairs]:
+    for start in range(0, len(vectors), BLOCK):
+        mine = vectors[start : start + BLOCK]
+        for other in range(start, len(vectors), BLOCK):
+            scores = mine @ vectors[other : other + BLOCK].T
+            one, two = np.nonzero(scores >= threshold - ROUNDING)
+            keep = one + start < two + other
+            one, two = one[keep], two[keep]
+            yield one + start, two + other, scores[one, two]
+
+
+def _by_index(
+    space: Space, ids: Sequence[str], vectors: Vectors, threshold: float
+) -> Iterator[Pairs]:
+    """Neighbours of each record among the rows; what counts is the cosine of the records."""
+    number = {id_: place for place, id_ in enumerate(ids)}
+    for place, vector in enumerate(vectors):
+        limit = NEIGHBOURS
+        while True:
+            hits = space.nearest(vector, limit, columns=(), chunks=True)
+            if len(hits) < limit or hits[-1].score < threshold:
+                break
+            limit *= 4
+        others = np.array(sorted({number[hit.record_id] for hit in hits}), np.int64)
+        others = others[others > place]
+        scores = vectors[others] @ vector
+        keep = scores >= threshold - ROUNDING
+        yield np.full(int(keep.sum()), place), others[keep], scores[keep]
+
+
+def _groups(
+    ids: Sequence[str],
+    labels: npt.NDArray[np.int32],
+    first: npt.NDArray[np.int64],
+    scores: npt.NDArray[np.float32],
+) -> list[Group]:
+    lowest = np.full(labels.max(initial=-1) + 1, np.inf, np.float32)
+    np.minimum.at(lowest, labels[first], scores)
+    members: dict[int, list[str]] = {}
+    for place in np.flatnonzero(np.isfinite(lowest[labels])).tolist():
+        members.setdefault(int(labels[place]), []).append(ids[place])
+    groups = [Group(sorted(own), min(1.0, float(lowest[label]))) for label, own in members.items()]
+    return sorted(groups, key=lambda group: (-len(group.ids), group.ids[0]))
