@@ -28,6 +28,7 @@ from tasks.secrets import resolve_secrets
 from tasks.sources.base import Source
 from tasks.yaml_lines import Document, parse
 
+SOURCE_PATHS = ("path", "root", "sidecar", "cache")
 _URI = re.compile(r"[a-z][a-z0-9+.-]*:[/:]", re.IGNORECASE)
 
 
@@ -67,10 +68,13 @@ def from_dict(data: Mapping[str, object], origin: str) -> Config:
 
 
 def build_sources(config: Config) -> list[Source]:
-    """The sources, in the order of the config, with their secrets."""
-    return [
+    """The sources, in the order of the config, with their secrets and the limit of contents."""
+    sources = [
         plugins.build("sources", one.use, resolve_secrets(one.arguments)) for one in config.source
     ]
+    for source in sources:
+        source.max_content_bytes = config.limits.max_content_bytes
+    return sources
 
 
 def build_encoder(config: Config) -> Encoder:
@@ -142,7 +146,9 @@ def _with_absolute_paths(data: Data, folder: Path) -> Data:
 
     placed = dict(data)
     if isinstance(sources := data.get("source"), list):
-        placed["source"] = [_changed(one, "path", path) for one in sources]
+        for key in SOURCE_PATHS:
+            sources = [_changed(one, key, path) for one in sources]
+        placed["source"] = sources
     if "encoder" in data:
         placed["encoder"] = _changed(data["encoder"], "model", model)
     return placed

@@ -17,7 +17,7 @@ from schemas.quarantine import Reason
 from tasks.content import Content, Media
 from tasks.digests import DIGEST_BYTES, Digests, digest, to_array
 from tasks.errors import ConfigError
-from tasks.sources.base import Problem, Record, Value
+from tasks.sources.base import Problem, Record, Value, too_large
 
 INT64 = range(-(2**63), 2**63)
 NOTHING = bytes(DIGEST_BYTES)
@@ -88,9 +88,7 @@ def examine(record: Record, salt: bytes, max_bytes: int) -> Examined:
 
 def _content_problem(content: Content, size_bytes: int, max_bytes: int) -> Problem | None:
     if size_bytes > max_bytes:
-        return Problem(
-            Reason.TOO_LARGE, f"{size_bytes} bytes, limits.max_content_bytes is {max_bytes}"
-        )
+        return too_large(size_bytes, max_bytes)
     if isinstance(content, Media):
         return None if content.data else Problem(Reason.EMPTY, "a file of no bytes")
     if not content or content.isspace():

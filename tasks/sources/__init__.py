@@ -5,5 +5,8 @@ BUILT_IN = {
     "csv": "tasks.sources.csv:CsvSource",
     "jsonl": "tasks.sources.jsonl:JsonlSource",
     "text": "tasks.sources.text:TextSource",
+    "images": "tasks.sources.folders:ImageSource",
+    "audio": "tasks.sources.folders:AudioSource",
+    "webdataset": "tasks.sources.webdataset:WebdatasetSource",
     "lance": "tasks.sources.lance:LanceSource",
 }

@@ -8,6 +8,7 @@ import io
 import os
 import stat
 import sys
+import tarfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ BUFFER_BYTES = 2**20
 REMOTE_BLOCK_BYTES = 8 * 2**20  # a request each, and S3 takes some 30 ms to answer one of any size
 MAX_RECORD_BYTES = 256 * 2**20
 """What a record may take of a file to be held whole; a larger one has the problem TOO_LARGE."""
-CODECS = {".gz": "gzip", ".zst": "zstd"}
+CODECS = {".gz": "gzip", ".tgz": "gzip", ".zst": "zstd"}
 PASSING = {"EAGAIN", "EBUSY", "EHOSTUNREACH", "EIO", "ENETUNREACH", "EPIPE", "EREMOTEIO"}
 """What s3fs and others make of a 5xx or a lost connection, by the names in `errno`."""
 CREDENTIALS = "check the file's mode, or the credentials in storage_options"
@@ -79,6 +80,10 @@ def _look_local(name: str) -> File | None:
         found = os.stat(name)  # noqa: PTH116  (Path.stat takes twice the time, and there may be millions)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return File(name, 0, "")  # links in a circle are a file that cannot be read
     if not stat.S_ISREG(found.st_mode):
         return None
     state = f"{found.st_size}-{found.st_mtime_ns}-{found.st_ino}"
@@ -135,7 +140,7 @@ def errors_of(uri: str) -> Iterator[None]:
     """Raises what goes wrong as SourceUnavailable if it may pass, else as SourceError."""
     try:
         yield
-    except (OSError, EOFError, pa.ArrowException, *_client_errors()) as error:
+    except (OSError, EOFError, tarfile.TarError, pa.ArrowException, *_client_errors()) as error:
         if isinstance(error, MemoryError):
             raise
         words = f"{type(error).__name__}: {error}".replace("\n", " ")[:300]

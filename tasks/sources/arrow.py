@@ -1,8 +1,9 @@
 """What sources of Arrow columns share: which types can be what, and columns as Python values."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as pat
 
 from schemas.quarantine import Reason
@@ -24,15 +25,28 @@ def check_types(schema: pa.Schema, fields: Fields, uri: str) -> None:
             raise ConfigError(
                 f"{uri}: id = {column!r} is {data_type}; a string or an integer is needed"
             )
-        if column in fields.text and (plain is None or pat.is_list(plain) or pat.is_boolean(plain)):
-            raise ConfigError(
-                f"{uri}: text column {column!r} is {data_type}; a string or a number is needed"
+        if column in fields.content.columns:
+            _check_content(
+                data_type,
+                f"{uri}: {fields.content.kind} column {column!r}",
+                binary=fields.content.binary,
             )
         if column in fields.metadata and plain is None:
             raise ConfigError(
                 f"{uri}: metadata column {column!r} is {data_type}; "
                 "strings, numbers, booleans, dates, timestamps, and lists of them can be metadata"
             )
+
+
+def _check_content(data_type: pa.DataType, what: str, *, binary: bool) -> None:
+    plain = value_type(data_type)
+    if binary and not _is_binary(data_type):
+        raise ConfigError(
+            f"{what} is {data_type}; bytes are needed, or a struct that has them as `bytes` "
+            "(image_path and audio_path name a column of paths)"
+        )
+    if not binary and (plain is None or pat.is_list(plain) or pat.is_boolean(plain)):
+        raise ConfigError(f"{what} is {data_type}; a string or a number is needed")
 
 
 def value_type(data_type: pa.DataType) -> pa.DataType | None:
@@ -93,11 +107,23 @@ def widen(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
 
 
-def rows(batch: pa.RecordBatch, slots: Sequence[str]) -> Iterator[tuple[Value, ...]]:
+def rows(batch: pa.RecordBatch, fields: Fields) -> Iterator[tuple[Value, ...]]:
     """The rows of a batch, one value for each slot; a column that is not there is null."""
     nulls: list[Value] = [None] * batch.num_rows
-    columns = {name: _values(batch.column(name)) for name in batch.schema.names}
-    return zip(*(columns.get(name, nulls) for name in slots), strict=True)
+    binary = fields.content.columns if fields.content.binary else ()
+    columns = {
+        name: _bytes(batch.column(name)) if name in binary else _values(batch.column(name))
+        for name in batch.schema.names
+    }
+    return zip(*(columns.get(name, nulls) for name in fields.slots), strict=True)
+
+
+def _bytes(array: pa.Array) -> list[Value]:
+    """Values of a column of bytes, or of a struct of bytes and more, as Hugging Face writes it."""
+    if pat.is_struct(array.type):
+        array = pc.struct_field(array, "bytes")
+    values: list[Value] = array.to_pylist()
+    return values
 
 
 def _values(array: pa.Array) -> list[Value]:
@@ -135,6 +161,16 @@ def _is_text(data_type: pa.DataType | None) -> bool:
         pat.is_large_binary,
     )
     return data_type is not None and any(is_kind(data_type) for is_kind in kinds)
+
+
+def _is_binary(data_type: pa.DataType) -> bool:
+    if pat.is_dictionary(data_type):
+        return _is_binary(data_type.value_type)
+    if pat.is_struct(data_type):
+        place = data_type.get_field_index("bytes")
+        return place >= 0 and _is_binary(data_type.field(place).type)
+    kinds = (pat.is_binary, pat.is_large_binary, pat.is_binary_view, pat.is_fixed_size_binary)
+    return any(is_kind(data_type) for is_kind in kinds)
 
 
 def _is_list(data_type: pa.DataType) -> bool:

@@ -56,6 +56,11 @@ class Problem:
     detail: str
 
 
+def too_large(size_bytes: int, max_bytes: int) -> Problem:
+    """The problem of a content that takes so much, or more, where `max_bytes` are allowed."""
+    return Problem(Reason.TOO_LARGE, f"{size_bytes} bytes, limits.max_content_bytes is {max_bytes}")
+
+
 @dataclass(slots=True)
 class Record:
     """One thing of the corpus as its source gives it.
@@ -73,6 +78,16 @@ class Record:
     tombstone: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Described(File):
+    """A file of which a table says what its records are.
+
+    Their contents are yet to be read, but for those that have a problem or are tombstones.
+    """
+
+    records: tuple[Record, ...] = field(default=(), compare=False)
+
+
 class Source(Protocol):
     """Where records come from.
 
@@ -83,6 +98,12 @@ class Source(Protocol):
 
     modality: str
     """The kind of its contents: `text`, `image`, `audio`."""
+
+    max_content_bytes: int
+    """What a content may take, by the config's limits; set before anything is read.
+
+    What is longer need not be read: the record has the problem TOO_LARGE.
+    """
 
     def files(self) -> list[File]:
         """What is there now, ordered by uri; cheap: nothing is opened but what listing needs."""

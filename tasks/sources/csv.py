@@ -12,9 +12,9 @@ import pyarrow as pa
 from schemas.quarantine import Reason
 from tasks.content import TEXT
 from tasks.errors import ConfigError, SourceError
-from tasks.sources.access import decompressed, passing_over_broken
+from tasks.sources.access import MAX_RECORD_BYTES, decompressed, passing_over_broken
 from tasks.sources.base import File, Problem, Record, Shard, Value
-from tasks.sources.fields import Columns, Fields, read_id
+from tasks.sources.fields import Columns, Fields, Template, read_id
 from tasks.sources.files import FileSet
 
 MAX_FIELD_CHARACTERS = (
@@ -41,6 +41,7 @@ class CsvSource:
     """
 
     modality = TEXT
+    max_content_bytes = MAX_RECORD_BYTES
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class CsvSource:
         patterns = ("**/*.csv", "**/*.csv.gz", "**/*.csv.zst")
         self._files = FileSet(path, patterns=patterns, storage_options=storage_options)
         self._fields = Fields(
-            id=id, text=text, metadata=metadata, rename=rename, tombstone=tombstone
+            id=id, content=Template(text), metadata=metadata, rename=rename, tombstone=tombstone
         )
         self._types = _known(types or {}, self._fields.metadata)
         self._delimiter = delimiter

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from schemas.quarantine import Reason
 from schemas.table import RESERVED
+from tasks.content import TEXT, Media
 from tasks.errors import ConfigError
 from tasks.sources.base import Problem, Record, Value
 
@@ -19,27 +20,73 @@ Columns: TypeAlias = Iterable[tuple[str, Sequence[str]]]
 """Pairs of a file's uri and the names of its columns."""
 
 
+class Template:
+    """A text that is put together of columns, as in "{title}. {abstract}"; a bare name is one."""
+
+    binary = False
+    kind = TEXT
+
+    def __init__(self, text: str, key: str = "text") -> None:
+        """Raises ConfigError, which names the `key` of the config, for what cannot be meant."""
+        self._literals, columns = _parse(text, key)
+        self.columns = tuple(columns)
+
+    def content(self, row: Sequence[Value]) -> tuple[str, Problem | None]:
+        """The text of a row with the columns' values; empty where all of them are blank."""
+        content = self._literals[0]
+        blank = True
+        for column, value, literal in zip(self.columns, row, self._literals[1:], strict=True):
+            words = value if type(value) is str else _render(value, column)
+            if isinstance(words, Problem):
+                return "", words
+            blank = blank and (not words or words.isspace())
+            content = content + words + literal
+        if blank:
+            return "", None
+        if not content.isascii() and not _is_unicode(content):
+            return "", Problem(
+                Reason.INVALID_UTF8, f"{' or '.join(map(repr, self.columns))} is not UTF-8"
+            )
+        return content, None
+
+
+class Inline:
+    """A column that holds the bytes of files; no bytes where it is null."""
+
+    binary = True
+
+    def __init__(self, modality: str, column: str) -> None:
+        self.kind = modality
+        self.columns = (column,)
+
+    def content(self, row: Sequence[Value]) -> tuple[Media, Problem | None]:
+        """The content of a row with the column's value."""
+        (value,) = row
+        problem = value if isinstance(value, Problem) else None
+        return Media(self.kind, value if isinstance(value, bytes) else b""), problem
+
+
 class Fields:
     """The columns that a config names, and what is made of their values.
 
-    `slots` names the column of each value that `record` takes: id, then those of the text, then the
-    metadata, then the tombstone; a column that serves twice stands there twice.
+    `slots` names the column of each value that `record` takes: id, then those of the content, then
+    the metadata, then the tombstone; a column that serves twice stands there twice.
     """
 
     def __init__(
         self,
         *,
         id: str,
-        text: str,
-        metadata: Sequence[str],
-        rename: Mapping[str, str] | None,
-        tombstone: str | None,
+        content: Template | Inline,
+        metadata: Sequence[str] = (),
+        rename: Mapping[str, str] | None = None,
+        tombstone: str | None = None,
     ) -> None:
-        """Raises ConfigError for a text, a metadata name or a renaming that cannot be meant."""
-        self._literals, columns = _parse(text)
+        """Raises ConfigError for a metadata name or a renaming that cannot be meant."""
+        columns = content.columns
         self.id = id
-        self.text = tuple(columns)
-        self.metadata = _names(metadata, rename or {})
+        self.content = content
+        self.metadata = metadata_names(metadata, rename or {})
         self.tombstone = tombstone
         self.slots = (id, *columns, *metadata, *([tombstone] if tombstone else []))
         self.required = frozenset((id, *columns))
@@ -54,26 +101,9 @@ class Fields:
         record_id, problem = read_id(row[0])
         if self.tombstone and _is_true(row[-1]):
             return Record(record_id, "", uri, problem=problem, tombstone=True)
-        content, wrong_text = self._content(row)
+        content, wrong_content = self.content.content(row[1 : self.metadata_at])
         metadata, wrong_metadata = self._metadata(row)
-        return Record(record_id, content, uri, metadata, problem or wrong_text or wrong_metadata)
-
-    def _content(self, row: Sequence[Value]) -> tuple[str, Problem | None]:
-        content = self._literals[0]
-        blank = True
-        for column, value, literal in zip(self.text, row[1:], self._literals[1:], strict=False):
-            words = value if type(value) is str else _render(value, column)
-            if isinstance(words, Problem):
-                return "", words
-            blank = blank and (not words or words.isspace())
-            content = content + words + literal
-        if blank:
-            return "", None
-        if not content.isascii() and not _is_unicode(content):
-            return "", Problem(
-                Reason.INVALID_UTF8, f"{' or '.join(map(repr, self.text))} is not UTF-8"
-            )
-        return content, None
+        return Record(record_id, content, uri, metadata, problem or wrong_content or wrong_metadata)
 
     def _metadata(self, row: Sequence[Value]) -> tuple[dict[str, Value], Problem | None]:
         values = row[self.metadata_at : self.metadata_at + len(self.metadata)]
@@ -134,14 +164,14 @@ def read_id(value: Value) -> tuple[str | None, Problem | None]:
     )
 
 
-def _parse(text: str) -> tuple[tuple[str, ...], list[str]]:
+def _parse(text: str, key: str) -> tuple[tuple[str, ...], list[str]]:
     """Literals and columns in turn, one literal more than columns; a bare name is a column."""
     if "{" not in text and "}" not in text and text:
         return ("", ""), [text]
     try:
         parts = list(Formatter().parse(text))
     except ValueError as error:
-        raise ConfigError(f"text = {text!r}: {error}; write {{{{ and }}}} for braces") from error
+        raise ConfigError(f"{key} = {text!r}: {error}; write {{{{ and }}}} for braces") from error
     literals, columns = [""], []
     for literal, name, form, conversion in parts:
         literals[-1] += literal
@@ -149,16 +179,16 @@ def _parse(text: str) -> tuple[tuple[str, ...], list[str]]:
             continue
         if not name or form or conversion or set(name) & set(".[]"):
             raise ConfigError(
-                f"text = {text!r}: {name!r} must be a plain column name, as in {{title}}"
+                f"{key} = {text!r}: {name!r} must be a plain column name, as in {{title}}"
             )
         columns.append(name)
         literals.append("")
     if not columns:
-        raise ConfigError(f"text = {text!r} names no column")
+        raise ConfigError(f"{key} = {text!r} names no column")
     return tuple(literals), columns
 
 
-def _names(metadata: Sequence[str], rename: Mapping[str, str]) -> dict[str, str]:
+def metadata_names(metadata: Sequence[str], rename: Mapping[str, str]) -> dict[str, str]:
     """Metadata columns and what they are called in rows."""
     for column in rename:
         if column not in metadata:

@@ -29,9 +29,11 @@ class FileSet:
         *,
         patterns: Sequence[str],
         hidden: str = "._",
+        any_case: bool = False,
         storage_options: Mapping[str, object] | None = None,
     ) -> None:
-        """Opens nothing; `storage_options` are fsspec's."""
+        """Opens nothing; `storage_options` are fsspec's, `any_case` is about `patterns`."""
+        self._any_case = any_case
         self._paths = (path,) if isinstance(path, str) else tuple(path)
         self._patterns = tuple(patterns)
         self._hidden = hidden
@@ -110,7 +112,7 @@ class FileSet:
         below = uri[len(prefix) :]
         if any(part[:1] in self._hidden for part in below.split("/")):
             return False
-        return any(_matcher(pattern).match(below) for pattern in self._patterns)
+        return any(_matcher(pattern, self._any_case).match(below) for pattern in self._patterns)
 
     def _expand(self, path: str, uri: str) -> list[File]:
         fs, root = access.resolve(path, self._options)
@@ -132,8 +134,8 @@ class FileSet:
 
 
 @lru_cache(maxsize=1024)
-def _matcher(pattern: str) -> re.Pattern[str]:
-    return re.compile(glob_translate(pattern))
+def _matcher(pattern: str, any_case: bool = False) -> re.Pattern[str]:
+    return re.compile(glob_translate(pattern), re.IGNORECASE if any_case else 0)
 
 
 def _parent(path: str) -> str:

@@ -11,7 +11,7 @@ from tasks.content import TEXT
 from tasks.errors import ConfigError
 from tasks.sources.access import MAX_RECORD_BYTES, decompressed, is_compressed, passing_over_broken
 from tasks.sources.base import File, Problem, Record, Shard, Value
-from tasks.sources.fields import Fields, there
+from tasks.sources.fields import Fields, Template, there
 from tasks.sources.files import FileSet
 
 SHARD_BYTES = 64 * 2**20
@@ -27,6 +27,7 @@ class JsonlSource:
     """A shard is the lines that start in a range of bytes; a compressed file is one shard."""
 
     modality = TEXT
+    max_content_bytes = MAX_RECORD_BYTES
 
     def __init__(
         self,
@@ -44,7 +45,7 @@ class JsonlSource:
         patterns = [name + suffix for name in names for suffix in ("", ".gz", ".zst")]
         self._files = FileSet(path, patterns=patterns, storage_options=storage_options)
         self._fields = Fields(
-            id=id, text=text, metadata=metadata, rename=rename, tombstone=tombstone
+            id=id, content=Template(text), metadata=metadata, rename=rename, tombstone=tombstone
         )
 
     def files(self) -> list[File]:

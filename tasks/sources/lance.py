@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from tasks.content import TEXT
 from tasks.digests import digest_json
 from tasks.errors import ConfigError, SourceChanged, SourceError, SourceUnavailable
 from tasks.sources import arrow
+from tasks.sources.access import MAX_RECORD_BYTES
 from tasks.sources.base import File, Record, Shard
 from tasks.sources.fields import Columns, Fields
+from tasks.sources.media import contents
 
 if TYPE_CHECKING:
     from lance import LanceDataset
@@ -27,27 +28,47 @@ PASSING = ("HTTP error", "Generic S3", "Generic GCS", "Generic MicrosoftAzure", 
 class LanceSource:
     """A dataset is one file, and its stamp names a version; a shard is a range of its fragments."""
 
-    modality = TEXT
+    max_content_bytes = MAX_RECORD_BYTES
 
     def __init__(
         self,
         *,
         path: str | list[str],
         id: str,
-        text: str,
+        text: str | None = None,
+        image: str | None = None,
+        image_path: str | None = None,
+        audio: str | None = None,
+        audio_path: str | None = None,
+        root: str | None = None,
+        root_options: dict[str, object] | None = None,
         metadata: Sequence[str] = (),
         rename: dict[str, str] | None = None,
         tombstone: str | None = None,
         storage_options: dict[str, str] | None = None,
         table: str | None = None,
     ) -> None:
-        """`path` is a dataset, or with `table` a LanceDB folder; `storage_options` are Lance's."""
+        """`path` is a dataset, or with `table` a LanceDB folder; `storage_options` are Lance's.
+
+        What a record is: as for `parquet`. Blobs are bytes.
+        """
         paths = [path] if isinstance(path, str) else path
         ending = f"/{table}.lance" if table else ""
         self._uris = sorted({p.removeprefix("file://").rstrip("/") + ending for p in paths})
         self._storage_options = storage_options
+        self._contents = contents(
+            columns={"text": text, "image": image, "audio": audio},
+            paths={"image": image_path, "audio": audio_path},
+            root=root,
+            root_options=root_options,
+        )
+        self.modality = self._contents.modality
         self._fields = Fields(
-            id=id, text=text, metadata=metadata, rename=rename, tombstone=tombstone
+            id=id,
+            content=self._contents.columns,
+            metadata=metadata,
+            rename=rename,
+            tombstone=tombstone,
         )
 
     def files(self) -> list[File]:
@@ -90,10 +111,13 @@ class LanceSource:
                 fragment_readahead=1,
                 io_buffer_size=IO_BUFFER_BYTES,
                 scan_in_order=True,
+                blob_handling="all_binary",
             ).to_batches()
             for batch in batches if fragments else ():
-                for row in arrow.rows(batch, self._fields.slots):
-                    yield self._fields.record(row, file.uri)
+                for row in arrow.rows(batch, self._fields):
+                    yield self._contents.read(
+                        self._fields.record(row, file.uri), self.max_content_bytes
+                    )
 
     def _listed(self, uri: str) -> File:
         dataset = self._open(uri)

@@ -7,12 +7,12 @@ from typing import TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.content import TEXT
 from tasks.sources import arrow
-from tasks.sources.access import passing_over_broken
+from tasks.sources.access import MAX_RECORD_BYTES, passing_over_broken
 from tasks.sources.base import File, Record, Shard
 from tasks.sources.fields import Columns, Fields
 from tasks.sources.files import FileSet
+from tasks.sources.media import contents
 
 BATCH_BYTES = 1 * 2**20
 MAX_BATCH_ROWS = 4096  # sizes in footers are those of encoded pages: repeated values take more
@@ -26,24 +26,47 @@ Footer: TypeAlias = tuple[pa.Schema, pq.FileMetaData]
 class ParquetSource:
     """A shard is a row group."""
 
-    modality = TEXT
+    max_content_bytes = MAX_RECORD_BYTES
 
     def __init__(
         self,
         *,
         path: str | list[str],
         id: str,
-        text: str,
+        text: str | None = None,
+        image: str | None = None,
+        image_path: str | None = None,
+        audio: str | None = None,
+        audio_path: str | None = None,
+        root: str | None = None,
+        root_options: dict[str, object] | None = None,
         metadata: Sequence[str] = (),
         rename: dict[str, str] | None = None,
         tombstone: str | None = None,
         storage_options: dict[str, object] | None = None,
     ) -> None:
-        """`text` is a column or a template such as "{title}. {abstract}"."""
+        """One of five keys says what a record is.
+
+        `text` is a column or a template such as "{title}. {abstract}"; `image` and `audio` are
+        columns of bytes, `image_path` and `audio_path` columns or templates of paths. These are
+        relative to `root`, a folder or URI, or whole and below it; `root_options` are
+        fsspec's for it. A file that changes under the same path is not noticed.
+        """
         patterns = ("**/*.parquet", "**/*.pq")
         self._files = FileSet(path, patterns=patterns, storage_options=storage_options)
+        self._contents = contents(
+            columns={"text": text, "image": image, "audio": audio},
+            paths={"image": image_path, "audio": audio_path},
+            root=root,
+            root_options=root_options,
+        )
+        self.modality = self._contents.modality
         self._fields = Fields(
-            id=id, text=text, metadata=metadata, rename=rename, tombstone=tombstone
+            id=id,
+            content=self._contents.columns,
+            metadata=metadata,
+            rename=rename,
+            tombstone=tombstone,
         )
 
     def files(self) -> list[File]:
@@ -90,8 +113,10 @@ class ParquetSource:
                 use_threads=False,
             )
             for batch in batches:
-                for row in arrow.rows(batch, self._fields.slots):
-                    yield self._fields.record(row, file.uri)
+                for row in arrow.rows(batch, self._fields):
+                    yield self._contents.read(
+                        self._fields.record(row, file.uri), self.max_content_bytes
+                    )
 
     def _footer(self, file: File) -> Footer:
         with self._files.reading(file, cache="none") as stream:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from schemas.quarantine import Reason
 from tasks.content import TEXT
 from tasks.sources.access import MAX_RECORD_BYTES
-from tasks.sources.base import File, Problem, Record, Shard
+from tasks.sources.base import File, Problem, Record, Shard, too_large
 from tasks.sources.files import FileSet
 
 SHARD_FILES = 1000
@@ -15,6 +15,7 @@ class TextSource:
     """A shard is up to a thousand files. Files have no metadata."""
 
     modality = TEXT
+    max_content_bytes = MAX_RECORD_BYTES
 
     def __init__(
         self,
@@ -49,10 +50,8 @@ class TextSource:
             yield Record(self._files.relative(file.uri), content, file.uri, problem=problem)
 
     def _content(self, file: File) -> tuple[str, Problem | None]:
-        if file.size_bytes > MAX_RECORD_BYTES:
-            return "", Problem(
-                Reason.TOO_LARGE, f"{file.size_bytes} bytes, the limit is {MAX_RECORD_BYTES}"
-            )
+        if file.size_bytes > self.max_content_bytes:
+            return "", too_large(file.size_bytes, self.max_content_bytes)
         with self._files.reading(file) as stream:
             encoded = stream.read()
         try:

@@ -9,7 +9,7 @@ from schemas.quarantine import Reason
 from schemas.table import RESERVED
 from tasks.errors import ConfigError
 from tasks.sources.base import Problem, Record, Value
-from tasks.sources.fields import Fields
+from tasks.sources.fields import Fields, Template
 
 URI = "/corpus/a"
 
@@ -20,7 +20,9 @@ def fields(
     rename: Mapping[str, str] | None = None,
     tombstone: str | None = None,
 ) -> Fields:
-    return Fields(id="key", text=text, metadata=metadata, rename=rename, tombstone=tombstone)
+    return Fields(
+        id="key", content=Template(text), metadata=metadata, rename=rename, tombstone=tombstone
+    )
 
 
 @pytest.mark.parametrize(
