@@ -45,6 +45,7 @@ from tasks.store.table import Table
 Span: TypeAlias = tuple[int, int]
 
 PREPARE_CONTENTS = 512  # tokenised in one call: enough for the tokenizer, little for the memory
+PROGRESS_S = 1.0  # a record may come from a slow server
 WARM_UP = 16  # the first batches of a process are slow
 
 
@@ -152,8 +153,11 @@ class Worker:
         self._stopping.set()
 
     def _counted(self, records: Iterator[Record]) -> Iterator[Record]:
+        told = 0.0
         for number, record in enumerate(records):
-            if number % PREPARE_CONTENTS == 0:
+            now = time.monotonic()
+            if number % PREPARE_CONTENTS == 0 or now - told > PROGRESS_S:
+                told = now
                 self._check_stop()
                 self._done += Progress(steps=1)
             yield record

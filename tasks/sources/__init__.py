@@ -8,5 +8,6 @@ BUILT_IN = {
     "images": "tasks.sources.folders:ImageSource",
     "audio": "tasks.sources.folders:AudioSource",
     "webdataset": "tasks.sources.webdataset:WebdatasetSource",
+    "urls": "tasks.sources.urls:UrlSource",
     "lance": "tasks.sources.lance:LanceSource",
 }

@@ -11,6 +11,8 @@ from tasks.errors import ConfigError
 from tasks.sources.base import Problem, Value
 from tasks.sources.fields import Fields
 
+LANCE_BLOB = "lance.blob"  # a scan gives bytes
+
 
 def check_types(schema: pa.Schema, fields: Fields, uri: str) -> None:
     """Raises ConfigError for a column whose type cannot be an id, a text or metadata."""
@@ -169,6 +171,8 @@ def _is_binary(data_type: pa.DataType) -> bool:
     if pat.is_struct(data_type):
         place = data_type.get_field_index("bytes")
         return place >= 0 and _is_binary(data_type.field(place).type)
+    if getattr(data_type, "extension_name", "").startswith(LANCE_BLOB):
+        return True
     kinds = (pat.is_binary, pat.is_large_binary, pat.is_binary_view, pat.is_fixed_size_binary)
     return any(is_kind(data_type) for is_kind in kinds)
 

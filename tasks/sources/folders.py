@@ -5,7 +5,6 @@ import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
 
 import pyarrow as pa
 
@@ -36,8 +35,8 @@ class FolderSource:
     """
 
     max_content_bytes = MAX_RECORD_BYTES
-    modality: ClassVar[str]
-    endings: ClassVar[Sequence[str]]
+    modality: str
+    endings: Sequence[str]
 
     def __init__(
         self,
