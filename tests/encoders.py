@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from tasks.content import Media, Unusable
 from tasks.encoders.base import Conversion, Precision, Prepared, Vectors
 from tasks.encoders.hashing import HashingEncoder
 
@@ -199,3 +200,23 @@ class FatalEncoder(SlowEncoder):
                 flag.touch()
                 ctypes.string_at(0)
         return super().prepare(contents)
+
+
+class ByteEncoder(HashingEncoder):
+    """Hashes the bytes of images as words; what starts with "bad" is no image."""
+
+    modalities = ("image",)
+
+    def __init__(self) -> None:
+        super().__init__(dim=16)
+
+    def fingerprint(self) -> dict[str, object]:
+        return {"encoder": "bytes"}
+
+    def prepare(self, contents: Sequence[Media]) -> list[Prepared]:  # type: ignore[override]
+        return [self._unless_bad(content.data) for content in contents]
+
+    def _unless_bad(self, data: bytes) -> Prepared:
+        if data.startswith(b"bad"):
+            return Prepared(1, False, None, Unusable("undecodable", data.decode()))
+        return super().prepare([data.hex()])[0]

@@ -22,7 +22,7 @@ class Request(BaseHTTPRequestHandler):
         with suppress(OSError):  # whoever asked has heard enough
             route(self)
 
-    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+    def answer(self, status: int, body: bytes = b"", /, **headers: str) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         for name, value in headers.items():

@@ -24,6 +24,7 @@ from schemas.quarantine import Reason
 from tasks.sources.base import Problem
 
 MAX_REDIRECTS = 10
+MAX_PORT = 65535
 FIRST_WAIT_S = 0.5  # doubled with each try
 AGAIN = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
@@ -111,8 +112,10 @@ class Web:
                 return refused.problem
             except _Later as later:
                 wait_s = FIRST_WAIT_S * 2**attempt if later.wait_s is None else later.wait_s
-                if attempt >= self._manners.retries or wait_s >= _left():
-                    return Problem(Reason.UNAVAILABLE, f"{later} (tries: {attempt + 1})")
+                left_s = _deadline.get() - time.monotonic()
+                if attempt >= self._manners.retries or wait_s >= left_s:
+                    over = "total_timeout_s is over; " if left_s <= 0 else ""
+                    return Problem(Reason.UNAVAILABLE, f"{over}{later} (tries: {attempt + 1})")
                 time.sleep(wait_s)
         raise AssertionError("count() has no end")
 
@@ -182,6 +185,8 @@ def _parsed(url: str, before: httpx.URL | None = None) -> httpx.URL:
         place = httpx.URL(url) if before is None else before.join(url)
     except (httpx.InvalidURL, ValueError) as error:
         raise _Refused(Reason.UNREADABLE, f"{url[:200]!r} is no URL: {error}") from error
+    if place.port is not None and place.port > MAX_PORT:
+        raise _Refused(Reason.UNREADABLE, f"port {place.port}: {MAX_PORT} is the last one")
     if place.scheme not in ("http", "https") or not place.host:
         raise _Refused(Reason.FORBIDDEN_ADDRESS, f"{str(place)[:200]!r} is no http or https URL")
     if place.userinfo:
@@ -213,11 +218,11 @@ def _retry_after(value: str) -> float | None:
         return None
 
 
-def _left(at_most: float | None = None) -> float:
+def _left(at_most: float | None) -> float:
     """Seconds until the deadline of the request under way; raises ReadTimeout after it."""
     left = _deadline.get() - time.monotonic()
     if left <= 0:
-        raise httpcore.ReadTimeout("total_timeout_s is over")
+        raise httpcore.ReadTimeout("no time is left")
     return left if at_most is None else min(left, at_most)
 
 
