@@ -4,6 +4,7 @@ import secrets
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from typing import Literal
@@ -17,7 +18,7 @@ from tasks.sources.access import MAX_RECORD_BYTES
 from tasks.sources.base import Described, File, Problem, Record, Shard, too_large
 from tasks.sources.fetched import Answer, Fetched, unchanged
 from tasks.sources.tables import Table, described, parts, records_of, remainder
-from tasks.sources.web import Manners, Web, networks, web
+from tasks.sources.web import Manners, Web, networks
 
 SHARD_URLS = 256
 SHARD_BYTES = 48 * 2**20
@@ -77,7 +78,7 @@ class UrlSource:
             allowed = networks(allow)
         except ValueError as error:
             raise ConfigError(f"allow = {list(allow)}: {error}") from error
-        self.modality = modality
+        self.modality: str = modality
         self._manners = Manners(
             allowed, concurrency, connect_timeout_s, read_timeout_s, total_timeout_s, retries
         )
@@ -108,8 +109,8 @@ class UrlSource:
                 content = Media(self.modality, b"")
                 of_url.setdefault(url, []).append(replace(row, content=content, source_uri=url))
         fresh = secrets.token_hex(8)
-        with ThreadPoolExecutor(self._manners.connections) as pool:
-            files = pool.map(lambda url: self._described(url, of_url[url], fresh), of_url)
+        with Web(self._manners) as web, ThreadPoolExecutor(self._manners.connections) as pool:
+            files = pool.map(lambda url: self._described(web, url, of_url[url], fresh), of_url)
             found = [*files, *remainder(tables, left)]
         return sorted(found, key=lambda file: file.uri)
 
@@ -128,42 +129,40 @@ class UrlSource:
     def read(self, shard: Shard) -> Iterator[Record]:
         """One record for each row; fetches what was not fetched for this very listing."""
         pool = ThreadPoolExecutor(self._manners.connections)
-        try:
-            for records, future in self._ahead(shard, pool):
+        with Web(self._manners) as web, _left_at_once(pool):
+            for records, future in self._ahead(shard, pool, web):
                 content, problem = Media(self.modality, b""), None
                 if future is not None:
                     content, problem = self._content(future.result())
                 for record in records:
                     whole = record.problem is not None or record.tombstone
                     yield record if whole else replace(record, content=content, problem=problem)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
 
-    def _described(self, url: str, records: Sequence[Record], fresh: str) -> Described:
+    def _described(self, web: Web, url: str, records: Sequence[Record], fresh: str) -> Described:
         """The URL as a file; `fresh` is the state of what is yet to be fetched."""
         answer = self._fetched.answer(url)
         if answer is None or answer.problem is not None or not answer.conditions:
             return described(File(url, 0, fresh, fresh), records)
-        same = unchanged(self._web, answer)
+        same = unchanged(web, answer)
         if isinstance(same, Problem):
             stamp = "" if same.reason.transient else "refused"
             return described(File(url, 0, stamp), [replace(one, problem=same) for one in records])
         state = answer.state if same else fresh
         return described(File(url, answer.size_bytes, state, state), records)
 
-    def _answer(self, file: File) -> Answer:
+    def _answer(self, web: Web, file: File) -> Answer:
         """What the server said when it was asked for this listing."""
         answer = self._fetched.answer(file.uri)
         if answer is not None and answer.state == file.state:
             return answer
-        return self._fetched.fetch(self._web, file.uri, file.state, self.max_content_bytes)
+        return self._fetched.fetch(web, file.uri, file.state, self.max_content_bytes)
 
     def _ahead(
-        self, shard: Shard, pool: ThreadPoolExecutor
+        self, shard: Shard, pool: ThreadPoolExecutor, web: Web
     ) -> Iterator[tuple[tuple[Record, ...], "Future[Answer] | None"]]:
         """The files in order, while those that follow are fetched."""
         todo = (
-            (records, pool.submit(self._answer, file) if file.state else None)
+            (records, pool.submit(self._answer, web, file) if file.state else None)
             for file, records in records_of(shard)
         )
         ahead = deque(islice(todo, self._manners.connections))
@@ -178,6 +177,11 @@ class UrlSource:
         data = b"" if problem else self._fetched.body(answer)
         return Media(self.modality, data), problem
 
-    @property
-    def _web(self) -> Web:
-        return web(self._manners)
+
+@contextmanager
+def _left_at_once(pool: ThreadPoolExecutor) -> Iterator[None]:
+    """Nobody waits for what is under way where reading ends early."""
+    try:
+        yield
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

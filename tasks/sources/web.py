@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
 from http import HTTPStatus
 from itertools import count
-from typing import TypeAlias, TypeVar
+from typing import Self, TypeAlias, TypeVar
 
 import httpcore
 import httpx
 
 from schemas.quarantine import Reason
+from tasks.errors import SourceUnavailable
 from tasks.sources.base import Problem
 
 MAX_REDIRECTS = 10
@@ -75,24 +75,30 @@ class _Later(Exception):
         self.wait_s = wait_s
 
 
-@lru_cache
-def web(manners: Manners) -> "Web":
-    """The one of this process."""
-    return Web(manners)
-
-
 class Web:
-    """Connections to servers, kept for the next request; threads may share it."""
+    """Connections to servers, kept for the next request until it is closed; threads may share it.
+
+    Requests that are under way when it is closed raise SourceUnavailable.
+    """
 
     def __init__(self, manners: Manners) -> None:
         """Opens nothing."""
         self._manners = manners
         self._pool = httpcore.ConnectionPool(
+            ssl_context=httpx.create_ssl_context(),  # SSL_CERT_FILE names other authorities
             max_connections=manners.connections,
             network_backend=_Guarded(manners.allowed),
         )
+        self._closed = False
         read_s = manners.read_timeout_s
         self._timeouts = {"connect": manners.connect_timeout_s, "read": read_s, "write": read_s}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed = True
+        self._pool.close()
 
     def get(
         self,
@@ -111,6 +117,8 @@ class Web:
             except _Refused as refused:
                 return refused.problem
             except _Later as later:
+                if self._closed:
+                    raise SourceUnavailable(f"{url} was left: nobody reads on") from later
                 wait_s = FIRST_WAIT_S * 2**attempt if later.wait_s is None else later.wait_s
                 left_s = _deadline.get() - time.monotonic()
                 if attempt >= self._manners.retries or wait_s >= left_s:

@@ -1,21 +1,27 @@
 """Sources on an object store: a real S3 wire server on loopback."""
 
 import gzip
+import io
 import json
+import tarfile
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from schemas.quarantine import Reason
+from tasks.content import Media
 from tasks.errors import ConfigError, SourceChanged, SourceUnavailable
 from tasks.sources import jsonl as jsonl_module
 from tasks.sources.base import Record, Source
 from tasks.sources.csv import CsvSource
+from tasks.sources.folders import ImageSource
 from tasks.sources.jsonl import JsonlSource
 from tasks.sources.lance import LanceSource
 from tasks.sources.parquet import ParquetSource
 from tasks.sources.text import TextSource
+from tasks.sources.webdataset import WebdatasetSource
 
 pytestmark = pytest.mark.stores
 
@@ -80,6 +86,49 @@ def test_each_kind_of_file_is_read_from_an_object_store(
         assert [(record.id, record.content, record.problem) for record in read(source)] == wanted
     notes = TextSource(path="s3://corpus/notes", storage_options=options)
     assert read(notes) == [Record("b/one.md", "one", "s3://corpus/notes/b/one.md")]
+
+
+def test_images_are_read_from_an_object_store(
+    corpus: fsspec.AbstractFileSystem, options: dict[str, object]
+) -> None:
+    table = pa.BufferOutputStream()
+    paths = ["a/x.png", "s3://corpus/images/a/x.png", "s3://corpus/notes/b/one.md", "gone.png"]
+    pq.write_table(pa.table({"key": ["p", "q", "r", "s"], "at": paths}), table)
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        member = tarfile.TarInfo("z.jpg")
+        member.size = 1
+        tar.addfile(member, io.BytesIO(b"Z"))
+    corpus.pipe(
+        {
+            "corpus/images/a/x.png": b"X",
+            "corpus/images/y.JPG": b"Y",
+            "corpus/tables/a.parquet": table.getvalue().to_pybytes(),
+            "corpus/tars/a.tar.gz": gzip.compress(archive.getvalue()),
+        }
+    )
+    folder = ImageSource(path="s3://corpus/images", storage_options=options)
+    x, y, z = (Media("image", data) for data in (b"X", b"Y", b"Z"))
+    assert read(folder) == [
+        Record("a/x.png", x, "s3://corpus/images/a/x.png"),
+        Record("y.JPG", y, "s3://corpus/images/y.JPG"),
+    ]
+    tar_source = WebdatasetSource(path="s3://corpus/tars", image="jpg", storage_options=options)
+    assert read(tar_source) == [Record("z", z, "s3://corpus/tars/a.tar.gz")]
+    named = ParquetSource(
+        path="s3://corpus/tables",
+        id="key",
+        image_path="at",
+        root="s3://corpus/images",
+        root_options=options,
+        storage_options=options,
+    )
+    assert [(r.content, r.problem and r.problem.reason) for r in read(named)] == [
+        (x, None),
+        (x, None),
+        (Media("image", b""), Reason.UNSAFE_NAME),
+        (Media("image", b""), Reason.NOT_FOUND),
+    ]
 
 
 def test_an_object_that_is_replaced_is_noticed_though_listings_are_cached(

@@ -2,22 +2,31 @@
 
 import ipaddress
 import socket
+import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from schemas.quarantine import Reason
+from tasks import worker as worker_module
 from tasks.content import Media
 from tasks.errors import ConfigError
+from tasks.jobs import ScanJob
 from tasks.sources.base import Record
 from tasks.sources.urls import UrlSource
 from tasks.sources.web import is_public
+from tasks.worker import Worker, WorkerSpec
 from tests import web
 from tests.web import Request, Server, body
 
@@ -165,6 +174,24 @@ def test_a_server_that_is_away_keeps_what_was_fetched(tmp_path: Path, server: Se
     assert record.content == Media("image", b"A")
     assert source.owns(f"{server.url}/a")
     assert not source.owns(f"{server.url}/b")
+
+
+def test_reading_that_ends_early_leaves_no_answer_half_heard(
+    tmp_path: Path, server: Server
+) -> None:
+    def slow(request: Request) -> None:
+        time.sleep(0.3)
+        request.answer(200, b"slow")
+
+    server.routes = {"/0": body(b"0"), "/1": slow, "/2": slow}
+    source = urls(tmp_path, [f"{server.url}/{n}" for n in range(3)])
+    (shard,) = source.shards(source.files())
+    records = source.read(shard)
+    assert isinstance(records, Generator)
+    assert next(records).content == Media("image", b"0")
+    records.close()
+    contents = [record.content for record in source.read(shard)]
+    assert contents == [Media("image", b"0"), Media("image", b"slow"), Media("image", b"slow")]
 
 
 def test_a_body_that_was_deleted_is_fetched_again(tmp_path: Path, server: Server) -> None:
@@ -418,6 +445,61 @@ def test_addresses_of_machines_and_networks_of_ones_own_are_not_public(
 )
 def test_a_url_that_cannot_be_asked_is_a_problem(tmp_path: Path, url: str, reason: Reason) -> None:
     assert one(tmp_path, url, retries=0)[:2] == (b"", reason)
+
+
+def test_a_certificate_is_for_the_name_not_for_the_address(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.routes = {"/a": body(b"A")}
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate(tmp_path / "pem", "localhost"))
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    url = f"https://localhost:{server.server_port}/a"
+    networks: dict[str, Any] = {"allow": ["127.0.0.0/8", "::1"], "retries": 0}
+    strange = one(tmp_path, url, **networks)
+    assert strange[:2] == (b"", Reason.UNAVAILABLE)
+    assert "CERTIFICATE_VERIFY_FAILED" in strange[2]
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "pem"))
+    assert one(tmp_path, url, **networks) == (b"A", None, "")
+    other = one(tmp_path, url.replace("localhost", "127.0.0.1"), **networks)
+    assert "IP address mismatch" in other[2]
+
+
+def certificate(path: Path, name: str) -> Path:
+    """A key and a certificate that it signed itself, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(who)
+        .issuer_name(who)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+def test_waiting_for_servers_is_progress(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "PROGRESS_S", 0.0)
+    server.otherwise = body(b"A")
+    source = urls(tmp_path, [f"{server.url}/{n}" for n in range(5)])
+    (shard,) = source.shards(source.files())
+    worker = Worker(WorkerSpec((source,), ("hashing", {}), None, b"", 100), threads=1)
+    worker.do(ScanJob(0, 0, shard))
+    assert worker.progress().steps == 5
 
 
 def test_no_more_requests_than_allowed_are_under_way(tmp_path: Path, server: Server) -> None:

@@ -101,6 +101,25 @@ def test_relative_paths_start_at_the_folder_of_the_config(write: Write, tmp_path
     assert config.encoder.arguments == {"model": f"{tmp_path}/sub/models/tiny"}
 
 
+def test_all_paths_of_a_source_start_there(write: Write, tmp_path: Path) -> None:
+    source = "{use: parquet, path: a.parquet, id: id, image_path: at, root: ../images}"
+    others = "{use: urls, path: list.txt, cache: cache, allow: [127.0.0.1]}"
+    folder = "{use: images, path: b, sidecar: b.csv, metadata: [x]}"
+    lines = f"space: papers\nsource: [{source}, {others}, {folder}]\n"
+    config = configs.read_config(write(lines + "encoder: {use: hashing, dim: 8}\n"))
+    given = [{**one.arguments} for one in config.source]
+    assert [one["path"] for one in given] == [
+        f"{tmp_path}/a.parquet",
+        f"{tmp_path}/list.txt",
+        f"{tmp_path}/b",
+    ]
+    assert given[0]["root"] == f"{tmp_path.parent}/images"
+    assert given[1]["cache"] == f"{tmp_path}/cache"
+    assert given[2]["sidecar"] == f"{tmp_path}/b.csv"
+    limit = config.limits.max_content_bytes
+    assert [one.max_content_bytes for one in configs.build_sources(config)] == [limit] * 3
+
+
 def test_a_model_that_is_no_folder_here_stays_a_name(write: Write) -> None:
     config = configs.read_config(write(GOOD.replace("{use: hashing, dim: 8}", "{model: a/b}")))
     assert config.encoder.arguments == {"model": "a/b"}
