@@ -246,6 +246,8 @@ def test_what_is_longer_than_the_limit_is_not_even_read(tmp_path: Path, store: P
     made = refresh(kept, store)
     assert books(made) == {"read": 2, "new": 1, "quarantined": 1}
     assert told(made, store) == {"huge.png": "too_large"}
+    (entry,) = quarantine.read(str(store), made["table"])
+    assert entry.detail == "1099511627776 bytes, limits.max_content_bytes is 67108864"
 
 
 def test_an_encoder_of_texts_refuses_a_source_of_images(tmp_path: Path, store: Path) -> None:

@@ -184,7 +184,7 @@ def test_reading_that_ends_early_leaves_no_answer_half_heard(
         request.answer(200, b"slow")
 
     server.routes = {"/0": body(b"0"), "/1": slow, "/2": slow}
-    source = urls(tmp_path, [f"{server.url}/{n}" for n in range(3)])
+    source = urls(tmp_path, [f"{server.url}/{n}" for n in range(3)], retries=0)
     (shard,) = source.shards(source.files())
     records = source.read(shard)
     assert isinstance(records, Generator)
