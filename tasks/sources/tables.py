@@ -45,8 +45,10 @@ class Table:
         """`id` and `name` are columns, both unused where a .txt file has names alone."""
         kind = _kind_of(path)
         if kind == "list":
-            if metadata or tombstone:
-                raise ConfigError(f"path = {path!r}: a .txt file has no columns, and no metadata")
+            if metadata or tombstone or types or id != name:
+                raise ConfigError(
+                    f"{path!r}: a .txt file has no columns: it has a URL in each line"
+                )
             self._source: Source = _Lines(path, storage_options)
             return
         arguments: dict[str, object] = {

@@ -134,7 +134,7 @@ class Web:
         receive: Callable[[httpcore.Response], Given],
     ) -> Given:
         place = _parsed(url)
-        sent = {"User-Agent": "vectorline", "Accept-Encoding": "identity", **headers}
+        sent = [("User-Agent", "vectorline"), ("Accept-Encoding", "identity"), *headers.items()]
         for _ in range(MAX_REDIRECTS + 1):
             try:
                 with self._pool.stream(
@@ -145,7 +145,7 @@ class Web:
                         port=place.port,
                         target=place.raw_path,
                     ),
-                    headers=list(sent.items()),
+                    headers=[(name.encode(), value.encode("latin-1")) for name, value in sent],
                     extensions={"timeout": self._timeouts},
                 ) as response:
                     location = _location(response)
@@ -160,7 +160,7 @@ class Web:
 
 
 def header(response: httpcore.Response, name: str) -> str:
-    """The value of a header of an answer, empty where it has none."""
+    """The value of a header of an answer, empty where it has none; a character for each byte."""
     found = (value for key, value in response.headers if key.lower() == name.encode())
     return next(found, b"").decode("latin-1")
 
@@ -209,7 +209,7 @@ def _location(response: httpcore.Response) -> str | None:
         return None
     location = header(response, "location")
     if status in REDIRECTS and location:
-        return location
+        return location.encode("latin-1").decode("utf-8", "replace")
     if status in AGAIN or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise _Later(f"HTTP status {status}", _retry_after(header(response, "retry-after")))
     reason = Reason.NOT_FOUND if status in GONE else Reason.UNREADABLE

@@ -151,6 +151,22 @@ def test_what_did_not_change_by_its_etag_is_not_fetched_again(
     assert all(stamps)
 
 
+def test_headers_of_any_bytes_are_understood(tmp_path: Path, server: Server) -> None:
+    etag = '"caf\xe9"'
+
+    def strange(request: Request) -> None:
+        same = request.headers["If-None-Match"] == etag
+        request.answer(304 if same else 200, b"" if same else b"A", ETag=etag)
+
+    where = "/caf\N{LATIN SMALL LETTER E WITH ACUTE}".encode().decode("latin-1")
+    server.routes = {"/a": answering(302, Location=where), "/caf%C3%A9": strange}
+    source = urls(tmp_path, [f"{server.url}/a"])
+    (record,) = read(source)
+    assert record.content == Media("image", b"A")
+    assert source.files() == source.files()
+    assert server.asked == ["/a", "/caf%C3%A9"] * 3
+
+
 def answering(status: int, **headers: str) -> web.Route:
     return lambda request: request.answer(status, **headers)
 
@@ -527,6 +543,8 @@ def test_no_more_requests_than_allowed_are_under_way(tmp_path: Path, server: Ser
         ({"total_timeout_s": 0.0}, "total_timeout_s = 0.0: at least 0.001"),
         ({"allow": ["10.0.0.0/99"]}, r"allow = \['10.0.0.0/99'\]: "),
         ({"metadata": ["x"]}, "a .txt file has no columns"),
+        ({"id": "x"}, "a .txt file has no columns"),
+        ({"types": {"x": "int"}}, "a .txt file has no columns"),
     ],
 )
 def test_arguments_of_urls_that_cannot_be_meant_are_refused(
