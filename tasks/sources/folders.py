@@ -67,10 +67,10 @@ class FolderSource:
             storage_options=storage_options,
         )
         self._names = None if name_pattern is None else _compiled(name_pattern)
-        if bool(sidecar) != bool(metadata) or (sidecar and self._names):
+        if bool(sidecar) != bool(metadata) or (self._names if sidecar else types):
             raise ConfigError(
                 "metadata are columns of a sidecar, or the named groups of name_pattern: give "
-                "sidecar and metadata, or name_pattern, or none of them"
+                "sidecar and metadata, or name_pattern, or none of them; types go with a sidecar"
             )
         groups = tuple(self._names.groupindex) if self._names else ()
         self._metadata = metadata_names(metadata or groups, rename or {})

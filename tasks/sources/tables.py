@@ -110,12 +110,13 @@ def parts(files: Sequence[File], max_files: int, max_bytes: int) -> list[Shard]:
     """Neighbours together, so many files or bytes; a larger file is alone."""
     shards: list[Shard] = []
     part: list[File] = []
+    size = 0
     for file in files:
-        size = sum(one.size_bytes for one in part)
         if part and (len(part) == max_files or size + file.size_bytes > max_bytes):
             shards.append(_shard(part))
-            part = []
+            part, size = [], 0
         part.append(file)
+        size += file.size_bytes
     return [*shards, _shard(part)] if part else shards
 
 
@@ -166,12 +167,17 @@ class _Lines:
     def read(self, shard: Shard) -> Iterator[Record]:
         (file,) = shard.files
         with self._files.reading(file) as stream, decompressed(stream, file.uri) as plain:
+            going_on = False
             while line := plain.readline(MAX_LINE_BYTES):
-                if not line.isspace():
+                if not going_on and not line.isspace():
                     yield _of_line(line, file.uri)
+                going_on = not line.endswith(b"\n")
 
 
 def _of_line(line: bytes, uri: str) -> Record:
+    if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
+        problem = Problem(Reason.TOO_LARGE, f"a line of more than {MAX_LINE_BYTES} bytes")
+        return Record(None, "", uri, problem=problem)
     try:
         text = line.decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:

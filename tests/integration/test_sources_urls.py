@@ -76,6 +76,20 @@ def test_each_line_is_a_record_and_is_asked_for_once(tmp_path: Path, server: Ser
     assert sorted(server.asked) == sorted(f"/{n}" for n in range(30))
 
 
+def test_a_line_that_is_no_url_is_one_record(tmp_path: Path, server: Server) -> None:
+    server.routes = {"/a": body(b"A")}
+    source = urls(tmp_path, ["x" * 200_000, f"{server.url}/a", "no url"])
+    with (tmp_path / "list.txt").open("ab") as file:
+        file.write(b"\xff\n")
+    list_uri = f"{tmp_path}/list.txt"
+    assert [(r.id, r.source_uri, r.problem and r.problem.reason) for r in read(source)] == [
+        (None, list_uri, Reason.TOO_LARGE),
+        (None, list_uri, Reason.INVALID_UTF8),
+        (f"{server.url}/a", f"{server.url}/a", None),
+        ("no url", "no url", Reason.FORBIDDEN_ADDRESS),
+    ]
+
+
 def test_rows_of_a_table_give_ids_metadata_and_parts_of_urls(
     tmp_path: Path, server: Server
 ) -> None:

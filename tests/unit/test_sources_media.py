@@ -195,6 +195,7 @@ def test_a_sidecar_that_names_no_file_at_all_is_a_config_error(tmp_path: Path) -
     [
         ({"sidecar": "a.csv"}, "metadata are columns of a sidecar, or the named groups"),
         ({"metadata": ["x"]}, "metadata are columns of a sidecar, or the named groups"),
+        ({"types": {"x": "int"}}, "types go with a sidecar"),
         (
             {"sidecar": "a.csv", "metadata": ["x"], "name_pattern": "(?P<y>.)"},
             "metadata are columns of a sidecar, or the named groups",
