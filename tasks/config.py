@@ -21,7 +21,6 @@ from pydantic import JsonValue
 from schemas.config import Config
 from tasks import plugins
 from tasks.config_mistakes import Data, find_mistakes, find_refusals
-from tasks.encoders.base import Encoder
 from tasks.errors import ConfigError
 from tasks.mistakes import Mistake
 from tasks.secrets import resolve_secrets
@@ -75,16 +74,6 @@ def build_sources(config: Config) -> list[Source]:
     for source in sources:
         source.max_content_bytes = config.limits.max_content_bytes
     return sources
-
-
-def build_encoder(config: Config) -> Encoder:
-    """The encoder, without its weights."""
-    return plugins.build("encoders", *encoder_plugin(config))
-
-
-def encoder_plugin(config: Config) -> tuple[str, dict[str, object]]:
-    """The encoder's name and its arguments with their secrets: what a worker builds it from."""
-    return config.encoder.use, resolve_secrets(config.encoder.arguments)
 
 
 def chunker_plugin(config: Config) -> tuple[str, dict[str, object]] | None:

@@ -119,7 +119,7 @@ def _longest(conversion: Conversion | None) -> float:
 def _conversion(run: Run, settings: TableSettings) -> Conversion | None:
     if not isinstance(run.encoder, Converter):
         return None
-    return run.encoder.conversion(encoder_of(settings).fingerprint())
+    return run.encoder.conversion(encoder_of(settings, run.store_uri).fingerprint())
 
 
 def _alike(run: Run, table: Table, conversion: Conversion | None) -> bool:

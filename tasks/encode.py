@@ -135,7 +135,7 @@ def _prepare_table(run: Run, plan: Plan, work: Work) -> Encoded:
         settings = TableSettings(
             space=run.space,
             fingerprint=run.fingerprint,
-            encoder=run.config.encoder.model_dump(mode="json"),
+            encoder={"use": run.config.encoder.use, **run.encoder_arguments},
             precision=made.precision,
             dim=run.encoder.dim,
             normalized=run.encoder.normalized,

@@ -11,14 +11,17 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 
+from pydantic import JsonValue
+
 from schemas.config import Config
 from tasks import config as configs
-from tasks import plugins
+from tasks import plugins, trained
 from tasks.compute.base import Demand, Pool, Progress
 from tasks.digests import digest_json
 from tasks.encoders.base import Encoder
 from tasks.errors import ConfigError, noting
 from tasks.progress import Report, listener
+from tasks.secrets import resolve_secrets
 from tasks.sources.base import Source
 from tasks.store import heal
 from tasks.store.catalog import Catalog
@@ -71,10 +74,16 @@ class Run:
         return tuple(configs.build_sources(self.config))
 
     @cached_property
+    def encoder_arguments(self) -> dict[str, JsonValue]:
+        """As they were written, but that of a model which was fitted here the very fit is named."""
+        return trained.pin(self.config.encoder.arguments, self.store_uri)
+
+    @cached_property
     def encoder(self) -> Encoder:
         """For fingerprint, dimension and tokenizer: its weights are loaded in workers only."""
-        encoder: Encoder = configs.build_encoder(self.config)
-        return encoder
+        return trained.build_encoder(
+            self.config.encoder.use, self.encoder_arguments, self.store_uri
+        )
 
     @cached_property
     def fingerprint(self) -> str:
@@ -122,7 +131,8 @@ class Run:
         )
         spec = WorkerSpec(
             sources=self.sources,
-            encoder=configs.encoder_plugin(self.config),
+            encoder=(self.config.encoder.use, resolve_secrets(self.encoder_arguments)),
+            store_uri=self.store_uri,
             chunker=configs.chunker_plugin(self.config),
             salt=self.salt,
             max_content_bytes=self.config.limits.max_content_bytes,

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pydantic import JsonValue
 
@@ -33,7 +33,7 @@ def find_secrets(arguments: dict[str, JsonValue]) -> list[Mistake]:
     ]
 
 
-def resolve_secrets(arguments: dict[str, JsonValue]) -> dict[str, object]:
+def resolve_secrets(arguments: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """A plugin's arguments with every `{env: NAME}` replaced by what the variable holds.
 
     Raises:

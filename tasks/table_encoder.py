@@ -1,14 +1,13 @@
 """The encoder that made a table, ready to work on this machine."""
 
 from schemas.table import TableSettings
-from tasks import plugins
 from tasks.digests import digest_json
 from tasks.encoders import canaries
 from tasks.encoders.base import Encoder, Precision
 from tasks.errors import EncoderError
-from tasks.secrets import resolve_secrets
 from tasks.store import canaries as stored_canaries
 from tasks.store.table import Table
+from tasks.trained import build_encoder
 
 
 def load_encoder(table: Table) -> Encoder:
@@ -18,18 +17,18 @@ def load_encoder(table: Table) -> Encoder:
     the table's canaries are missing.
     """
     settings = table.settings()
-    encoder = encoder_of(settings)
+    encoder = encoder_of(settings, table.store_uri)
     stored = stored_canaries.read(table.store_uri, table.name)
     encoder.load(Precision(encoder.precision(settings.precision)))
     canaries.check(encoder, stored)
     return encoder
 
 
-def encoder_of(settings: TableSettings) -> Encoder:
+def encoder_of(settings: TableSettings, store_uri: str) -> Encoder:
     """The table's encoder; refused if what this machine has under its name is another one."""
     written = dict(settings.encoder)
     use = str(written.pop("use"))
-    encoder: Encoder = plugins.build("encoders", use, resolve_secrets(written))
+    encoder = build_encoder(use, written, store_uri)
     found = digest_json(encoder.fingerprint()).hex()
     if found != settings.fingerprint:
         raise EncoderError(

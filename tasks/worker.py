@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
+from pydantic import JsonValue
 
 from schemas.receipt import Receipt
 from tasks import plugins
@@ -41,6 +42,7 @@ from tasks.sources.base import Record, Shard, Source
 from tasks.store import canaries as stored_canaries
 from tasks.store import fragments, receipts
 from tasks.store.table import Table
+from tasks.trained import build_encoder
 
 Span: TypeAlias = tuple[int, int]
 
@@ -54,9 +56,10 @@ class WorkerSpec:
     """All that a worker is built from; pickled once for each process."""
 
     sources: tuple[Source, ...]
-    encoder: tuple[str, dict[str, object]]
+    encoder: tuple[str, Mapping[str, JsonValue]]
     chunker: tuple[str, dict[str, object]] | None
     salt: bytes
+    store_uri: str
     max_content_bytes: int
     device: str | None = None
     early: str | None = None
@@ -97,7 +100,7 @@ class Worker:
         """Builds nothing that is heavy; loading early is done in the background."""
         self._spec = spec
         self._threads = threads
-        self._encoder: Encoder = plugins.build("encoders", *spec.encoder)
+        self._encoder: Encoder = build_encoder(*spec.encoder, spec.store_uri)
         self._loaded: Precision | None = None
         self._batcher: Batcher | None = None
         self._reading, self._encoding, self._writing = (threading.Lock() for _ in range(3))

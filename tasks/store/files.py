@@ -36,7 +36,7 @@ class Files(Protocol):
     def blocks(self, location: str) -> Iterator[bytes]:
         """What a file holds, piece by piece; for files that are large, and are there."""
 
-    def write(self, location: str, text: str) -> None:
+    def write(self, location: str, data: str | bytes) -> None:
         """Makes or replaces a file, durably, whole or not at all."""
 
     def size_bytes(self, location: str) -> int | None:
@@ -88,14 +88,14 @@ class LocalFiles:
             while block := file.read(BLOCK_BYTES):
                 yield block
 
-    def write(self, location: str, text: str) -> None:
+    def write(self, location: str, data: str | bytes) -> None:
         """By a draft beside it, which takes its name."""
         path = Path(location)
         draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         with _told(f"writing {location}"):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                draft.write_text(text, encoding="utf-8")
+                draft.write_bytes(data.encode() if isinstance(data, str) else data)
                 _sync([draft])
                 draft.replace(path)
             except OSError:

@@ -8,6 +8,7 @@ _leases/<table>.lease/<token>.json        on an object store
 runs/<table>/receipts/<run>.<session>.<job>.<attempt>.json
 runs/<table>/files/<run, or a random name>.json
 runs/<table>/<run>/manifest.json
+models/<name>/<digest>/                   weights that were fitted here
 """
 
 from pathlib import Path
@@ -99,6 +100,16 @@ def lease_folder(store_uri: str, table: str) -> str:
 def runs_folder(store_uri: str) -> str:
     """The folder with one for each table: what runs leave behind."""
     return f"{root(store_uri)}/runs"
+
+
+def models_folder(store_uri: str, name: str) -> str:
+    """The folder of all fits of a name."""
+    return f"{root(store_uri)}/models/{name}"
+
+
+def model_folder(store_uri: str, name: str, digest: str) -> str:
+    """The folder of one fit."""
+    return f"{models_folder(store_uri, name)}/{digest}"
 
 
 def table_runs_folder(store_uri: str, table: str) -> str:

@@ -63,10 +63,10 @@ class ObjectFiles:
             for block in self.client.get(self._key(location)).stream():
                 yield bytes(block)
 
-    def write(self, location: str, text: str) -> None:
-        """In one request."""
+    def write(self, location: str, data: str | bytes) -> None:
+        """In one request, or in parts that appear together."""
         with self._told("writing", location):
-            self.client.put(self._key(location), text.encode())
+            self.client.put(self._key(location), data.encode() if isinstance(data, str) else data)
 
     def create(self, location: str, text: str) -> bool:
         """Makes a file unless there is one; gives whether the one that is there is this one.

@@ -16,6 +16,7 @@ import schemas.config
 from tasks import config as configs
 from tasks.config_schema import config_json_schema
 from tasks.errors import ConfigError
+from tasks.secrets import resolve_secrets
 from tasks.yaml_lines import parse
 
 Write: TypeAlias = Callable[[str | bytes], str]
@@ -292,10 +293,10 @@ def test_a_secret_stays_a_reference_until_a_plugin_is_built(
     kept = json.loads(json.dumps(config.model_dump(mode="json")))
     assert kept["encoder"] == {"use": "hashing", "seed": {"env": "SEED"}}
     assert configs.from_dict(kept, "the catalog") == config
-    assert configs.encoder_plugin(config) == ("hashing", {"seed": "the seed"})
+    assert resolve_secrets(config.encoder.arguments) == {"seed": "the seed"}
     monkeypatch.delenv("SEED")
     with pytest.raises(ConfigError, match="from environment variable SEED: set it"):
-        configs.encoder_plugin(config)
+        resolve_secrets(config.encoder.arguments)
 
 
 def test_a_config_from_the_catalog_names_where_it_comes_from() -> None:

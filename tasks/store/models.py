@@ -1,0 +1,91 @@
+"""Weights that were fitted in a store, by name; each fit stays under its digest.
+
+models/<name>/<digest>/model.json is written last: without it the others are nothing yet.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import JsonValue, TypeAdapter
+
+from schemas.model import TrainedModel
+from schemas.receipt import WrittenFile
+from tasks.digests import digest_json
+from tasks.encoders.weights import cache_folder
+from tasks.errors import ConfigError, StoreError
+from tasks.store import checksums, files, layout
+from tasks.store.files import LocalFiles
+from tasks.store.formats import parse
+
+MODEL = TypeAdapter(TrainedModel)
+ABOUT = "model.json"
+DIGITS = 12
+
+
+def put(store_uri: str, folder: Path, about: Mapping[str, JsonValue]) -> TrainedModel:
+    """Keeps the files of a folder, durably; `about` is what `TrainedModel` says besides them."""
+    written = tuple(checksums.look_at(str(path)) for path in sorted(folder.iterdir()))
+    digest = digest_json([[one.path, one.digest] for one in written]).hex()
+    model = TrainedModel.model_validate({**about, "digest": digest, "files": written})
+    place = layout.model_folder(store_uri, model.name, digest)
+    there = files.of(place)
+    for one in written:
+        there.write(f"{place}/{one.path}", (folder / one.path).read_bytes())
+    there.write(f"{place}/{ABOUT}", model.model_dump_json(indent=1))
+    return model
+
+
+def fits(store_uri: str, name: str) -> list[TrainedModel]:
+    """All fits of a name, oldest first."""
+    folder = layout.models_folder(store_uri, name)
+    found = []
+    for digest in files.of(folder).names(folder):
+        place = f"{folder}/{digest}/{ABOUT}"
+        if (text := files.of(place).read(place)) is not None:
+            found.append(parse(MODEL, text, f"model {place}"))
+    return sorted(found, key=lambda model: model.created_at)
+
+
+def find(store_uri: str, named: str) -> TrainedModel:
+    """The newest fit of a name, or with `NAME@DIGEST` that one; ConfigError if there is none."""
+    name, _, digest = named.partition("@")
+    known = fits(store_uri, name)
+    found = [model for model in known if model.digest.startswith(digest)]
+    if not found:
+        have = ", ".join(model.digest[:DIGITS] for model in known) or "none of that name"
+        raise ConfigError(
+            f"store {layout.root(store_uri)!r} has no model {named!r}; it has: {have}; "
+            "`vectorline train` makes one"
+        )
+    return found[-1]
+
+
+def fetch(store_uri: str, model: TrainedModel) -> Path:
+    """A local folder with the files: the store's own, or on an object store a copy in the cache.
+
+    Raises StoreError for files that are not as they were written.
+    """
+    place = layout.model_folder(store_uri, model.name, model.digest)
+    if layout.is_local(place):
+        folder = Path(place)
+    else:
+        folder = cache_folder() / "models" / model.digest
+        for one in _missing(folder, model.files):
+            data = files.of(place).read(f"{place}/{one.path}")
+            if data is not None:
+                LocalFiles().write(str(folder / one.path), data)
+    if missing := _missing(folder, model.files):
+        names = ", ".join(one.path for one in missing)
+        raise StoreError(
+            f"model {model.name}@{model.digest[:DIGITS]} lacks files, or they are damaged: "
+            f"{names}; train it again"
+        )
+    return folder
+
+
+def _missing(folder: Path, written: Sequence[WrittenFile]) -> list[WrittenFile]:
+    return [
+        one
+        for one in written
+        if not (folder / one.path).is_file() or checksums.look_at(str(folder / one.path)) != one
+    ]
