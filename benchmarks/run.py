@@ -1,6 +1,6 @@
 """All benchmarks, as a table of ratios; `make bench` calls it.
 
-It takes about twenty minutes on two cores.
+It takes about half an hour on two cores.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import memory, speed
+from benchmarks import images, memory, speed
 
 HERE = Path(__file__).parent.parent
 CORPUS = HERE / "build" / "demo" / "stdlib.parquet"
@@ -33,7 +33,8 @@ def main() -> None:
     """Runs what was asked for, prints tables, and writes build/bench.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=6_000, help="texts of the speed comparison")
-    parser.add_argument("--only", choices=["help", "speed", "quality", "memory"])
+    parser.add_argument("--pictures", type=int, default=2_000, help="pictures to encode")
+    parser.add_argument("--only", choices=["help", "speed", "images", "quality", "memory"])
     args = parser.parse_args()
     found: dict[str, object] = {}
     if not CORPUS.exists():
@@ -44,6 +45,10 @@ def main() -> None:
         print(f"vectorline --help: {found['help_s']:.3f} s", flush=True)
     if args.only in (None, "speed"):
         found["speed"] = _speed(args.records)
+    if args.only in (None, "images"):
+        pictures = images.compare(args.pictures)
+        images.show(pictures, args.pictures)
+        found["images"] = pictures
     if args.only in (None, "quality"):
         _quality()
     if args.only in (None, "memory"):

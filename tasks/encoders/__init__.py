@@ -3,4 +3,7 @@
 BUILT_IN = {
     "sentence-transformers": "tasks.encoders.sentence_transformers:SentenceTransformersEncoder",
     "hashing": "tasks.encoders.hashing:HashingEncoder",
+    "open-clip": "tasks.encoders.open_clip:OpenClipEncoder",
+    "timm": "tasks.encoders.timm:TimmEncoder",
+    "clap": "tasks.encoders.clap:ClapEncoder",
 }

@@ -1,4 +1,4 @@
-"""Finds the files of a text model: in a folder, a package, the hub's cache or on the hub.
+"""Finds the files of a model: in a folder, a package, the hub's cache or on the hub.
 
 What decides a model's vectors is known before its weights are there: the hub names the SHA-256 of
 each large file, and the small ones are fetched. The digests are the same as those of the files
@@ -8,9 +8,10 @@ later.
 import importlib
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
@@ -78,11 +79,40 @@ class Model:
         return _fetch(self.name, self.commit, list(self.files))
 
 
-def find_model(name: str, revision: str | None, *, with_code: bool) -> Model:
-    """The model of that name: a folder, the packaged default model, or one of the hub.
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a library's models look like.
 
-    A revision that the hub's cache knows is not looked up again. `with_code` counts Python files as
-    part of the model. Raises EncoderError saying what was looked at and what to do.
+    `choose` gives those of a model's files that decide its vectors. A folder with none of `marks`
+    is no model, and `advice` says what to give instead.
+    """
+
+    choose: Callable[[Iterable[str]], tuple[str, ...]]
+    marks: tuple[str, ...]
+    advice: str
+
+
+def find_model(name: str, revision: str | None, *, with_code: bool) -> Model:
+    """The text model of that name: a folder, the packaged default model, or one of the hub.
+
+    `with_code` counts Python files as part of the model. Raises as `find_files` does.
+    """
+    layout = Layout(
+        partial(choose_files, with_code=with_code),
+        ("modules.json", "config.json"),
+        "give the folder that SentenceTransformer.save or save_pretrained wrote",
+    )
+    packaged = name == DEFAULT_MODEL and _is_packaged(revision) and not Path(name).is_dir()
+    if packaged and find_spec(_PACKAGE) is not None:
+        return _in_folder(name, importlib.import_module(_PACKAGE).get_model_path(), layout)
+    return find_files(name, revision, layout)
+
+
+def find_files(name: str, revision: str | None, layout: Layout) -> Model:
+    """The model of that name: a folder, or one of the hub.
+
+    A revision that the hub's cache knows is not looked up again. Raises EncoderError saying what
+    was looked at and what to do.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -90,12 +120,10 @@ def find_model(name: str, revision: str | None, *, with_code: bool) -> Model:
             raise EncoderError(
                 f"model {name!r} is a folder and has no revision {revision!r}: leave `revision` out"
             )
-        return _in_folder(name, folder, with_code)
+        return _in_folder(name, folder, layout)
     if name.startswith((".", "~", "/")):
         raise EncoderError(f"model {name!r}: no such folder")
-    if name == DEFAULT_MODEL and _is_packaged(revision) and find_spec(_PACKAGE) is not None:
-        return _in_folder(name, importlib.import_module(_PACKAGE).get_model_path(), with_code)
-    return _on_hub(name, revision, with_code)
+    return _on_hub(name, revision, layout)
 
 
 def choose_files(names: Iterable[str], *, with_code: bool) -> tuple[str, ...]:
@@ -128,18 +156,22 @@ def _is_packaged(revision: str | None) -> bool:
     )
 
 
-def _in_folder(name: str, folder: Path, with_code: bool, commit: str | None = None) -> Model:
+def _in_folder(name: str, folder: Path, layout: Layout, commit: str | None = None) -> Model:
     found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    files = choose_files(found, with_code=with_code)
-    if not {"modules.json", "config.json"} & set(files):
+    files = layout.choose(found)
+    if not set(layout.marks) & set(files):
         raise EncoderError(
-            f"model {name!r}: {folder} has neither modules.json nor config.json, so it is no model;"
-            " give the folder that SentenceTransformer.save or save_pretrained wrote"
+            f"model {name!r}: {folder} has {_none_of(layout.marks)}, so it is no model;"
+            f" {layout.advice}"
         )
     return Model(name, folder, files, commit)
 
 
-def _on_hub(name: str, revision: str | None, with_code: bool) -> Model:
+def _none_of(names: tuple[str, ...]) -> str:
+    return f"no {names[0]}" if len(names) == 1 else "neither " + " nor ".join(names)
+
+
+def _on_hub(name: str, revision: str | None, layout: Layout) -> Model:
     from huggingface_hub import get_cached_repo_tree
     from huggingface_hub.errors import CachedRepoTreeNotFoundError
 
@@ -150,9 +182,8 @@ def _on_hub(name: str, revision: str | None, with_code: bool) -> Model:
         tree = get_cached_repo_tree(name, revision=commit)
     except CachedRepoTreeNotFoundError:
         # The hub cannot be asked; what another program put into its cache is taken as it is.
-        return _in_folder(name, folder, with_code, commit)
-    files = choose_files((file.path for file in tree), with_code=with_code)
-    return Model(name, folder, files, commit)
+        return _in_folder(name, folder, layout, commit)
+    return Model(name, folder, layout.choose(file.path for file in tree), commit)
 
 
 def _published_digests(name: str, commit: str | None, files: list[str]) -> dict[str, str]:

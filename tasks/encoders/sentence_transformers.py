@@ -13,7 +13,8 @@ from tasks.encoders.base import Conversion, Precision, Prepared, Tokenizer, Vect
 from tasks.encoders.devices import best_device, choose_precision, good_batch
 from tasks.encoders.hub import DEFAULT_MODEL, Model, find_model
 from tasks.encoders.model_tokenizer import load_tokenizer
-from tasks.encoders.text_model import TextModel, limit_threads
+from tasks.encoders.running import limit_threads, to_unit
+from tasks.encoders.text_model import TextModel
 from tasks.encoders.text_readers import Role
 from tasks.errors import ConfigError, EncoderError
 
@@ -152,10 +153,7 @@ class SentenceTransformersEncoder:
     def convert(self, vectors: Vectors) -> Vectors:
         """The first `dim` components, to unit norm where this encoder normalises."""
         cut = vectors[:, : self._dim]
-        if not self.normalized:
-            return np.ascontiguousarray(cut)
-        norms = np.linalg.norm(cut.astype(np.float64), axis=1, keepdims=True)
-        return (cut / np.where(norms == 0, 1, norms)).astype(np.float32)
+        return to_unit(cut) if self.normalized else np.ascontiguousarray(cut)
 
     def _own_dim(self) -> int:
         own = settings.dimension(self._find())

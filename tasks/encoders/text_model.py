@@ -5,11 +5,7 @@ before batches, so that these are cut by real counts; the forward pass is the li
 of the model's modules.
 """
 
-import logging
-import os
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -18,6 +14,7 @@ import numpy as np
 
 from tasks.encoders.base import Precision, Prepared, Vectors
 from tasks.encoders.canaries import TEXTS
+from tasks.encoders.running import loading, quiet, within_memory
 from tasks.encoders.text_readers import (
     FastTokenizer,
     Features,
@@ -27,7 +24,6 @@ from tasks.encoders.text_readers import (
     Role,
     TokenReader,
 )
-from tasks.errors import EncoderError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -50,7 +46,7 @@ class TextModel:
         trust_remote_code: bool,
     ) -> None:
         """Loads what `folder` holds; EncoderError if it cannot be loaded."""
-        with _quiet():
+        with quiet():
             self._model = _load(folder, precision, device, trust_remote_code)
         self.device = device
         if max_tokens is not None:
@@ -73,22 +69,14 @@ class TextModel:
 
     def encode(self, items: Sequence[Prepared]) -> Vectors:
         """The model's own vectors in float32, row i for items[i]; all must be of one role."""
-        import torch
-
         read = [item.payload for item in items if isinstance(item.payload, Read)]
         reader = read[0].reader
         if len(read) < len(items) or any(other.reader is not reader for other in read):
             raise ValueError("a batch must come from one call of prepare, or of prepare_query")
-        try:
-            return self._forward(reader, [one.content for one in read])
-        except RuntimeError as error:
-            if not _is_out_of_memory(error):
-                raise
-            memory = MemoryError(f"{len(items)} texts on {self.device}: {error}")
-        # Outside of the handler: the error's traceback holds on to the tensors of the batch.
-        if self.device.startswith("cuda"):
-            torch.cuda.empty_cache()
-        raise memory
+        contents = [one.content for one in read]
+        return within_memory(
+            lambda: self._forward(reader, contents), f"{len(items)} texts", self.device
+        )
 
     def _forward(self, reader: Reader, contents: Sequence[object]) -> Vectors:
         import torch
@@ -137,57 +125,16 @@ def _load(
     folder: Path, precision: Precision, device: str, trust_remote_code: bool
 ) -> "SentenceTransformer":
     import torch
-    from safetensors import SafetensorError
     from sentence_transformers import SentenceTransformer
 
-    dtype = getattr(torch, precision.value)
-    try:
+    advice = "" if trust_remote_code else "a model with code of its own needs trust_remote_code"
+    with loading(folder, advice):
         model = SentenceTransformer(
             str(folder),
             device=device,
             trust_remote_code=trust_remote_code,
             # Code that the user trusts may name files in other places of the hub.
             local_files_only=not trust_remote_code,
-            model_kwargs={"dtype": dtype},
+            model_kwargs={"dtype": getattr(torch, precision.value)},
         )
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-        ImportError,
-        KeyError,
-        TypeError,
-        SafetensorError,
-    ) as error:
-        code = "" if trust_remote_code else "; a model with code of its own needs trust_remote_code"
-        raise EncoderError(f"the model in {folder} cannot be loaded: {error}{code}") from error
     return model.eval()
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the progress bars, reports and warnings of the libraries."""
-    from huggingface_hub.utils.tqdm import disable_progress_bars
-    from transformers.utils.logging import disable_progress_bar
-
-    for library in ("transformers", "sentence_transformers", "huggingface_hub"):
-        logging.getLogger(library).setLevel(logging.ERROR)
-    disable_progress_bar()  # type: ignore[no-untyped-call]
-    disable_progress_bars()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def limit_threads(threads: int) -> None:
-    """Bounds the CPU threads of torch, and of tokenizers if they have not started theirs."""
-    import torch
-
-    os.environ.setdefault("RAYON_NUM_THREADS", str(threads))
-    torch.set_num_threads(threads)
