@@ -1,5 +1,6 @@
 #!/bin/sh
-# The main job on a real corpus: look at the plan, encode, run again, search. `make demo` calls it.
+# The main job on a real corpus: look at the plan, encode, run again, search; then on images.
+# `make demo` calls it.
 set -eu
 cd "$(dirname "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
@@ -21,5 +22,15 @@ step vectorline run examples/stdlib.yaml
 step vectorline search stdlib "parse the options of a command line" -k 3
 step vectorline search stdlib "a temporary file that is deleted when it is closed" -k 3
 step vectorline search stdlib "cache of the least recently used results" -k 3
+
+step python -m examples.scenes build/demo/scenes --n 600
+step vectorline run examples/scenes.yaml
+step vectorline search scenes "four purple crescents" -k 3
+step vectorline search scenes "a blue hourglass above a black ring" -k 3
+step vectorline search scenes --image build/demo/scenes/single/00000.png -k 3
+step vectorline classify scenes --labels examples/shapes.txt --template "a {}" \
+    --where "family = 'single'" --truth shape
+step python -m examples.contact_sheet scenes build/demo/scenes build/demo/answers.png \
+    "a large orange circle" "four purple crescents" "a striped heart" "a blue hourglass above a black ring"
 
 printf '\nGo on: .venv/bin/vectorline search stdlib "TEXT" --store %s\n' "$VECTORLINE_STORE"
