@@ -53,6 +53,9 @@ def build_parser() -> argparse.ArgumentParser:
         )
     _run_options(run, promote="auto")
     _run_options(backfill, promote="no")
+    train = command("train", "fit an encoder's weights to a corpus, and keep them in the store")
+    train.add_argument("config", metavar="CONFIG")
+    _wait(train)
     _space_commands(command)
     return parser
 

@@ -74,6 +74,12 @@ def refresh(config: Config, store_uri: str, options: Options) -> dict[str, Any]:
     return _under_prefect(flow, arguments, Run(config, store_uri, options))
 
 
+def _train(args: argparse.Namespace) -> dict[str, Any]:
+    config = read_config(Path(args.config))
+    name = "" if config.train is None else config.train.name
+    return _under_prefect("train", (name, config.model_dump(mode="json"), args.store, args.wait))
+
+
 def _under_prefect(
     flow: str, arguments: tuple[Any, ...], early: Run | None = None
 ) -> dict[str, Any]:
@@ -356,6 +362,7 @@ COMMANDS = {
     "plan": _plan,
     "run": _run,
     "backfill": _run,
+    "train": _train,
     "search": _search,
     "classify": _classify,
     "duplicates": _duplicates,

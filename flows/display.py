@@ -78,7 +78,8 @@ def _plan(args: argparse.Namespace, result: dict[str, Any]) -> None:
     print(f"space      {result['space']}  (table {result['table']})")
     print(f"records    {_books(result['records'])}")
     print(
-        f"to encode  {result['to_encode']:,} distinct contents, about {result['tokens']:,} tokens"
+        f"to encode  {result['to_encode']:,} distinct contents, about {result['tokens']:,} "
+        f"{result['unit']}"
     )
     seconds = result["seconds_estimate"]
     time = f"about {seconds:,.0f} s" if seconds >= 1 else "less than a second"
@@ -111,7 +112,7 @@ def _run(args: argparse.Namespace, result: dict[str, Any]) -> None:
             )
         print(
             f"encoded    {result['encoded']:,} distinct contents, "
-            f"{result['tokens']:,} tokens, {result['precision']}"
+            f"{result['tokens']:,} {result['unit']}, {result['precision']}"
         )
     seconds = result["seconds"]
     parts = ", ".join(
@@ -137,6 +138,14 @@ def _search(args: argparse.Namespace, result: list[dict[str, Any]]) -> None:
         if hit["text"]:
             text = " ".join(hit["text"].split())
             print(f"       {text[:TEXT_CHARACTERS]}{'...' if len(text) > TEXT_CHARACTERS else ''}")
+
+
+def _train(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    del args
+    print(f"model {result['name']}, {result['digest'][:12]}: of {result['records']:,} records")
+    for name, value in result["metrics"].items():
+        print(f"{name:<17}{value:>9,.3f}")
+    print(f'next: encoder: {{use: open-clip, model: "{result["use"]}"}}')
 
 
 def _classify(args: argparse.Namespace, result: dict[str, Any]) -> None:
@@ -303,6 +312,7 @@ RENDER: dict[str, Callable[[argparse.Namespace, Any], None]] = {
     "plan": _plan,
     "run": _run,
     "backfill": _run,
+    "train": _train,
     "search": _search,
     "classify": _classify,
     "duplicates": _duplicates,

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.encoders.weights import cache_folder
+from tasks.encoders.remembered import cache_folder
 from tasks.errors import VectorlineError
 
 LOOPBACK = "127.0.0.1"

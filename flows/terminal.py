@@ -41,7 +41,7 @@ def describe(report: Report, meter: Meter) -> str:
     left = f", {_clock((report.total - contents) / rows)} left" if rows > 0 else ""
     return (
         f"encode {contents}/{report.total} records, "
-        f"{rows:,.0f} rows/s, {tokens:,.0f} tokens/s{left}"
+        f"{rows:,.0f} rows/s, {tokens:,.0f} {report.unit}/s{left}"
     )
 
 

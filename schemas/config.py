@@ -178,6 +178,20 @@ class IndexConfig(_Part):
     )
 
 
+class TrainConfig(_PluginPart):
+    """What `vectorline train` fits, and under which name it is kept in the store."""
+
+    use: str = Field("contrastive", description="A built-in trainer, or package.module:Attribute.")
+    name: Annotated[str, AfterValidator(_check_space)] = Field(
+        description="Encoders of this store find it as trained:NAME."
+    )
+    caption: str = Field("caption", description="The metadata column with the pictures' captions.")
+    batch: int = Field(256, ge=2, description="Pairs that are learned from at once.")
+    validation: float = Field(
+        0.05, ge=0, lt=1, description="Share of the captions by which the best weights are chosen."
+    )
+
+
 class Config(_Part):
     """All that decides what a space holds and how it is made."""
 
@@ -193,6 +207,7 @@ class Config(_Part):
         None, description="How long text is cut; without it a record is one row."
     )
     encoder: EncoderConfig = Field(EncoderConfig(), description="What turns contents into vectors.")
+    train: TrainConfig | None = Field(None, description="What `vectorline train` fits.")
     compute: ComputeConfig = Field(ComputeConfig(), description="Which workers encode.")
     limits: Limits = Field(Limits(), description="What stops a run before its commit.")
     retention: Retention = Field(

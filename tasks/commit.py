@@ -42,11 +42,12 @@ LIBRARIES = (
 class Committed:
     """The manifest of a run and the version that now stands for its config.
 
-    `version` is None if nothing was ever committed for that config.
+    `version` is None if nothing was ever committed for that config. `unit` is what its tokens are.
     """
 
     manifest: Manifest
     version: VersionEntry | None
+    unit: str
 
     def summary(self, promoted: bool, notes: Sequence[str]) -> dict[str, object]:
         """What scripts may rely on, plain data."""
@@ -67,6 +68,7 @@ class Committed:
             "encoder_loads": manifest.encoder_loads,
             "encoded": manifest.encoded,
             "tokens": manifest.tokens,
+            "unit": self.unit,
             "precision": manifest.precision,
             "notes": list(notes),
         }
@@ -141,7 +143,7 @@ def commit(run: Run, plan: Plan, encoded: Encoded | None) -> Committed:
     )
     manifests.write(run.store_uri, run.table.name, manifest.run_id, manifest)
     receipts.clear(run.store_uri, served)
-    return Committed(manifest, version)
+    return Committed(manifest, version, run.stage.unit)
 
 
 def _nothing(run: Run, plan: Plan, started: float) -> Committed:
@@ -168,7 +170,8 @@ def _nothing(run: Run, plan: Plan, started: float) -> Committed:
     seconds = manifest.seconds.model_copy(
         update={"commit": time.monotonic() - started, "total": time.monotonic() - run.started}
     )
-    return Committed(manifest.model_copy(update={"seconds": seconds}), version)
+    manifest = manifest.model_copy(update={"seconds": seconds})
+    return Committed(manifest, version, run.stage.unit)
 
 
 def _final(plan: Plan, work: Work, encoded: Encoded) -> tuple[RecordBook, Diff]:

@@ -15,7 +15,15 @@ from tasks.run import Run
 from tasks.store.diff import Base, Diff, Indices, Outcome, Present, diff, find
 from tasks.store.table import BaseRows
 
-ENCODE_TIME = (Reason.NOT_FINITE, Reason.ZERO_NORM, Reason.KILLED_WORKER)
+ENCODE_TIME = (
+    Reason.EMPTY,
+    Reason.UNDECODABLE,
+    Reason.UNSUPPORTED_FORMAT,
+    Reason.TOO_MANY_PIXELS,
+    Reason.NOT_FINITE,
+    Reason.ZERO_NORM,
+    Reason.KILLED_WORKER,
+)
 """Terminal reasons that only encoding shows: with the same content they are not tried again."""
 
 

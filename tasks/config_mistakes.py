@@ -8,7 +8,14 @@ from typing import TypeAlias, cast
 
 from pydantic import BaseModel, JsonValue
 
-from schemas.config import ChunkConfig, ComputeConfig, Config, EncoderConfig, SourceConfig
+from schemas.config import (
+    ChunkConfig,
+    ComputeConfig,
+    Config,
+    EncoderConfig,
+    SourceConfig,
+    TrainConfig,
+)
 from tasks import mistakes, plugins
 from tasks.errors import ConfigError
 from tasks.mistakes import Mistake, Path
@@ -31,7 +38,7 @@ def find_mistakes(data: Data) -> list[Mistake]:
 def find_refusals(data: Data) -> Iterator[Mistake]:
     """What the constructors of sources and encoder refuse, where nothing else is wrong."""
     for path, kind, model, part in _plugin_parts(data):
-        if kind in ("sources", "encoders"):
+        if kind in ("sources", "encoders", "trainers"):
             arguments = {key: value for key, value in part.items() if key not in model.model_fields}
             try:
                 plugins.load(kind, _use(model, part))(**resolve_secrets(arguments))
@@ -46,12 +53,13 @@ def _plugin_parts(data: Data) -> Iterator[tuple[Path, plugins.Kind, type[BaseMod
         if isinstance(part, dict):
             yield ("source", number), "sources", SourceConfig, part
     kinds: tuple[tuple[str, plugins.Kind, type[BaseModel]], ...] = (
+        ("train", "trainers", TrainConfig),
         ("chunk", "chunking", ChunkConfig),
         ("encoder", "encoders", EncoderConfig),
         ("compute", "compute", ComputeConfig),
     )
     for key, kind, model in kinds:
-        part = data.get(key, {})
+        part = data.get(key, None if key == "train" else {})
         if isinstance(part, dict):
             yield (key,), kind, model, part
 

@@ -4,7 +4,7 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel
 
-from schemas.config import Config, EncoderConfig, SourceConfig
+from schemas.config import Config, EncoderConfig, SourceConfig, TrainConfig
 from tasks import plugins
 
 Schema: TypeAlias = dict[str, Any]
@@ -25,6 +25,7 @@ def config_json_schema() -> dict[str, object]:
     schema["$defs"]["Secret"] = _REFERENCE
     _add_plugins(schema, "sources", SourceConfig)
     _add_plugins(schema, "encoders", EncoderConfig)
+    _add_plugins(schema, "trainers", TrainConfig)
     return schema
 
 

@@ -1,5 +1,6 @@
 """What is encoded: a text, or an image or a sound as its file has it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -20,6 +21,13 @@ Content: TypeAlias = str | Media
 def modality_of(content: Content) -> str:
     """The kind of a content: `text`, `image`, `audio`."""
     return TEXT if isinstance(content, str) else content.modality
+
+
+def cost_unit(modalities: Sequence[str]) -> str:
+    """What the cost of contents is counted in, by an encoder that reads these."""
+    if TEXT in modalities and len(modalities) == 1:
+        return "tokens"
+    return "pixels" if "image" in modalities else "samples"
 
 
 @dataclass(frozen=True, slots=True)

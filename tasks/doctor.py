@@ -27,6 +27,13 @@ from tasks.store.lease import lease
 ENOUGH_DISK_BYTES = 2**30
 ENOUGH_SHARED_MEMORY_BYTES = 256 * 2**20  # Ray's object store; it goes to the slower /tmp otherwise
 GIB = 2**30
+# Each extra, and the package without which it is taken as not wanted.
+_EXTRAS = {
+    "text": "sentence-transformers",
+    "image": "open-clip-torch",
+    "audio": "soundfile",
+    "s3": "obstore",
+}
 
 
 def doctor(store_uri: str = DEFAULT_STORE) -> list[Check]:
@@ -61,13 +68,16 @@ def _own_packages() -> Check:
 
 
 def _requirements() -> Iterator[Check]:
-    """The packages that are always needed, then those of each extra."""
+    """The packages that are always needed, then what each extra needs beside those before it."""
     if _version("vectorline") is None:
         yield Check("packages", False, "vectorline is not installed, and its workers need it")
         return
     all_of_them = [Requirement(line) for line in metadata.requires("vectorline") or []]
-    for extra in ("", "text", "s3"):
-        yield _packages(extra, [one for one in all_of_them if _belongs(one, extra)])
+    named: set[str] = set()
+    for extra in ("", *_EXTRAS):
+        own = [one for one in all_of_them if _belongs(one, extra) and one.name not in named]
+        named |= {one.name for one in own}
+        yield _packages(extra, own)
 
 
 def _belongs(requirement: Requirement, extra: str) -> bool:
@@ -86,7 +96,7 @@ def _packages(extra: str, requirements: list[Requirement]) -> Check:
         for one in requirements
         if found[one.name] is None or not one.specifier.contains(found[one.name] or "", True)
     ]
-    if extra and not any(found.values()):
+    if extra and found[_EXTRAS[extra]] is None:
         return Check(name, True, f"none, if they are needed: {mend}")
     if wrong:
         return Check(name, False, f"{', '.join(wrong)}: {mend}")

@@ -8,6 +8,7 @@ each other one. The vectors of all records are held: 4 bytes for each component.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -76,7 +77,7 @@ def mark(space: Space, groups: Sequence[Group], column: str, wait_s: float) -> N
     with lease(space.store_uri, table.name, wait_s) as held:
         heal(table, catalog)
         held.check()
-        after = put_column(table, catalog, space.entry, column, firsts)
+        after = put_column(table, catalog, space.entry, column, firsts, now=datetime.now(UTC))
         ledger.follow(space.store_uri, table.name, space.entry.lance_version, after.lance_version)
 
 

@@ -73,6 +73,7 @@ def estimate(run: Run, plan: Plan) -> dict[str, Any]:
         "to_encode": 0,
         "chunks_removed": plan.chunks_removed,
         "tokens": 0,
+        "unit": run.stage.unit,
         "bytes": 0,
         "seconds_estimate": 0.0,
         "free_bytes": _free_bytes(run.store_uri),

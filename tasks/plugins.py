@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tasks.encoders.base import Encoder
     from tasks.sources.base import Source
 
-Kind: TypeAlias = Literal["sources", "chunking", "encoders", "compute"]
+Kind: TypeAlias = Literal["sources", "chunking", "encoders", "trainers", "compute"]
 
 PROTOCOLS = {"sources": "Source", "chunking": "Chunker", "encoders": "Encoder"}
 

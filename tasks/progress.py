@@ -9,12 +9,16 @@ from tasks.compute.base import Progress
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How far a stage is: `done` of `total` records, and what the workers have done in all."""
+    """How far a stage is: `done` of `total` records, and what the workers have done in all.
+
+    `unit` is what their tokens are, if contents are no texts.
+    """
 
     stage: str
     done: int = 0
     total: int = 0
     workers: Progress = field(default_factory=Progress)
+    unit: str = "tokens"
 
 
 class Listener(Protocol):

@@ -17,6 +17,7 @@ from schemas.config import Config
 from tasks import config as configs
 from tasks import plugins, trained
 from tasks.compute.base import Demand, Pool, Progress
+from tasks.content import cost_unit
 from tasks.digests import digest_json
 from tasks.encoders.base import Encoder
 from tasks.errors import ConfigError, noting
@@ -198,7 +199,8 @@ class Run:
 
     def report(self, stage: str, done: int = 0, total: int = 0) -> None:
         """Tells the listener how far this run is."""
-        self.stage = replace(self.stage, stage=stage, done=done, total=total)
+        unit = cost_unit(self.encoder.modalities)
+        self.stage = replace(self.stage, stage=stage, done=done, total=total, unit=unit)
         listener.get()(self.stage)
 
     def _on_progress(self, progress: Progress) -> None:

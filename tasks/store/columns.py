@@ -6,7 +6,7 @@ anew.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 import pyarrow as pa
 from lance import batch_udf
@@ -21,7 +21,13 @@ from tasks.store.table import Table
 
 
 def put_column(
-    table: Table, catalog: Catalog, version: VersionEntry, name: str, values: Mapping[str, str]
+    table: Table,
+    catalog: Catalog,
+    version: VersionEntry,
+    name: str,
+    values: Mapping[str, str],
+    *,
+    now: datetime,
 ) -> VersionEntry:
     """Gives each row the value of its record, or null; replaces a text column of that name.
 
@@ -49,4 +55,4 @@ def put_column(
             head.drop_columns([name])
         head.add_columns(look_up, read_columns=["record_id"])
     checksums.complete(table.store_uri, table.name, table.open())
-    return maintenance.move(table, catalog, version, now=datetime.now(UTC))
+    return maintenance.move(table, catalog, version, now=now)

@@ -8,10 +8,9 @@ import contextlib
 import errno
 import os
 import shutil
-import time
 import uuid
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -60,8 +59,8 @@ class Files(Protocol):
         One that is gone already is no error.
         """
 
-    def sweep(self, folder: str, age: timedelta) -> None:
-        """Removes drafts of that age, which killed writers left in a folder or below."""
+    def sweep(self, folder: str, before: datetime) -> None:
+        """Removes drafts from before then, which killed writers left in a folder or below."""
 
     def sync(self, locations: Iterable[str], *, missing_ok: bool = False) -> None:
         """Makes files durable that Lance wrote, with the folders that name them.
@@ -144,12 +143,12 @@ class LocalFiles:
             _sync([path.parent])
         return size_bytes
 
-    def sweep(self, folder: str, age: timedelta) -> None:
+    def sweep(self, folder: str, before: datetime) -> None:
         """By their names and when they were last written."""
         with _told(f"sweeping {folder}"):
             for path in Path(folder).rglob(DRAFTS):
                 with contextlib.suppress(FileNotFoundError):  # it has its name by now
-                    if time.time() - path.stat().st_mtime > age.total_seconds():
+                    if path.stat().st_mtime < before.timestamp():
                         path.unlink()
 
     def sync(self, locations: Iterable[str], *, missing_ok: bool = False) -> None:

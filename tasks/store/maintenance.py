@@ -110,7 +110,7 @@ def clean(table: Table, catalog: Catalog, *, now: datetime) -> int:
     checksums.tidy(table.store_uri, table.name, table.uri)
     receipts.drop(table.store_uri, _worthless(table))
     runs = layout.table_runs_folder(table.store_uri, table.name)
-    files.of(runs).sweep(runs, GRACE)
+    files.of(runs).sweep(runs, now - GRACE)
     return int(done.bytes_removed)
 
 

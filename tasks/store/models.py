@@ -6,12 +6,12 @@ models/<name>/<digest>/model.json is written last: without it the others are not
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pydantic import JsonValue, TypeAdapter
+from pydantic import TypeAdapter
 
 from schemas.model import TrainedModel
 from schemas.receipt import WrittenFile
 from tasks.digests import digest_json
-from tasks.encoders.weights import cache_folder
+from tasks.encoders.remembered import cache_folder
 from tasks.errors import ConfigError, StoreError
 from tasks.store import checksums, files, layout
 from tasks.store.files import LocalFiles
@@ -22,7 +22,7 @@ ABOUT = "model.json"
 DIGITS = 12
 
 
-def put(store_uri: str, folder: Path, about: Mapping[str, JsonValue]) -> TrainedModel:
+def put(store_uri: str, folder: Path, about: Mapping[str, object]) -> TrainedModel:
     """Keeps the files of a folder, durably; `about` is what `TrainedModel` says besides them."""
     written = tuple(checksums.look_at(str(path)) for path in sorted(folder.iterdir()))
     digest = digest_json([[one.path, one.digest] for one in written]).hex()

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -117,7 +117,7 @@ class ObjectFiles:
             self.client.delete([one["path"] for one in below])
         return sum(one["size"] for one in below)
 
-    def sweep(self, folder: str, age: timedelta) -> None:
+    def sweep(self, folder: str, before: datetime) -> None:
         """Nothing to do: an object is whole, or not there."""
 
     def sync(self, locations: Iterable[str], *, missing_ok: bool = False) -> None:

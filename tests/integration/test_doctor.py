@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks import doctor as doctor_module
 from tasks.check import Check
 from tasks.doctor import doctor
 from tests import s3
@@ -24,6 +25,8 @@ def test_the_doctor_finds_a_test_machine_well(checks: dict[str, Check]) -> None:
         "own packages",
         "packages",
         "packages for text",
+        "packages for image",
+        "packages for audio",
         "packages for s3",
         "device",
         "default model",
@@ -66,3 +69,17 @@ def test_an_old_and_a_missing_package_are_told_with_the_install_line(
         "packages": "prefect 4.0 (needs <3.9,>=3.8.8): pip install vectorline",
         "packages for text": "tokenizers 0.1.0 (needs >=0.22): pip install 'vectorline[text]'",
     }
+
+
+def test_packages_of_an_extra_that_nobody_wanted_are_no_mistake(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def version(package: str) -> str | None:
+        return None if package == "soundfile" else known(package)
+
+    known = doctor_module._version
+    monkeypatch.setattr(doctor_module, "_version", version)
+    found = {check.name: check for check in doctor(str(tmp_path))}
+    mend = "none, if they are needed: pip install 'vectorline[audio]'"
+    assert found["packages for audio"] == Check("packages for audio", True, mend)
+    assert "open-clip-torch" in found["packages for image"].detail

@@ -527,7 +527,9 @@ def test_waiting_for_servers_is_progress(
     server.otherwise = body(b"A")
     source = urls(tmp_path, [f"{server.url}/{n}" for n in range(5)])
     (shard,) = source.shards(source.files())
-    worker = Worker(WorkerSpec((source,), ("hashing", {}), None, b"", 100), threads=1)
+    worker = Worker(
+        WorkerSpec((source,), ("hashing", {}), None, b"", str(tmp_path), 100), threads=1
+    )
     worker.do(ScanJob(0, 0, shard))
     assert worker.progress().steps == 5
 
