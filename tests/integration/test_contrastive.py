@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,6 +20,17 @@ from tasks.trainers.words import word_tokenizer
 from tests.training import CAPTIONS, SETTINGS, batch, train
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Such small models are fastest so, and equal to the bit to those of the killed processes."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +53,8 @@ def test_captions_find_their_pictures_and_the_log_says_how_it_went(
     assert [json.loads(line) for line in lines] == [asdict(line) for line in log]
     assert [line.step for line in log] == [10, 20, 30, 40, 50, 60]
     assert [line.step for line in log if line.validation is not None] == [20, 40, 60]
-    assert log[0].loss > 1 > 0.1 > log[-1].loss
+    assert log[0].loss > 5 * log[-1].loss
+    assert log[-1].loss < 0.1  # of a model that guesses: log(16)
     assert log[-1].validation is not None
     assert log[-1].validation > 0.5
 
@@ -86,15 +99,15 @@ def test_the_same_seed_gives_the_same_files_and_another_one_other_weights(
     assert contents(tmp_path / "other")[WEIGHTS] != contents(made[0])[WEIGHTS]
 
 
-@pytest.mark.parametrize("place", ["step 7", "step 33", "judging 40", "step 60"])
+@pytest.mark.parametrize("place", ["step 33", "judging 40", "step 60"])
 def test_a_fit_that_was_killed_goes_on_and_gives_the_same_files(
     made: tuple[Path, list[Logged]], tmp_path: Path, place: str
 ) -> None:
     command = [sys.executable, "-m", "tests.training", str(tmp_path), place]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment)
     assert done.returncode == -signal.SIGKILL
-    assert (tmp_path / STATE).exists() == (place != "step 7")
+    assert (tmp_path / STATE).exists()
     assert train(tmp_path) == made[1]
     assert contents(tmp_path) == contents(made[0])
 
