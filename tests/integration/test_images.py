@@ -155,11 +155,11 @@ def test_a_jpeg_decoded_small_looks_as_one_decoded_whole() -> None:
 
 
 def test_a_jpeg_is_decoded_near_the_size_that_it_is_scaled_to_and_never_below() -> None:
-    for turn, size, scaled in ((1, (520, 390), (85, 64)), (8, (390, 520), (64, 85))):
-        data = save(Image.fromarray(drawing(520, 390)), "JPEG", exif=oriented(turn))
+    for turn, size, scaled in ((1, (520, 260), (128, 64)), (8, (260, 520), (64, 128))):
+        data = save(Image.fromarray(drawing(520, 260)), "JPEG", exif=oriented(turn))
         small = Image.open(io.BytesIO(data))
-        small.draft(None, (85, 64))
-        assert small.size == (130, 98)
+        small.draft(None, (128, 64))
+        assert small.size == (130, 65)
         assert FRAMING.scaled(size) == scaled
         expected = FRAMING.frame(ImageOps.exif_transpose(small), size)
         assert np.array_equal(read(FRAMING, [data], draft=True)[0], np.asarray(expected))
