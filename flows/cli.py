@@ -17,7 +17,7 @@ def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     parser = argparse.ArgumentParser(
         prog="vectorline",
-        description="Keep corpora of text encoded as vectors: planned, versioned, searchable.",
+        description="Keep texts, images and sounds encoded as vectors: versioned, searchable.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -89,7 +89,7 @@ def _space_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> N
             action="append",
             default=[],
             metavar="X",
-            help=f"{verb} a text, id:ID or image:PATH, weighted as in 0.5*red; may be repeated",
+            help=f"{verb} a text, id:ID, image:PATH or audio:PATH; with a weight: 0.5*red",
         )
     search.add_argument("-k", type=_positive, default=10, help="how many hits (default: 10)")
     search.add_argument("--where", metavar="EXPR", help='a filter in SQL, such as "year > 2020"')

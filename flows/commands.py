@@ -76,7 +76,9 @@ def refresh(config: Config, store_uri: str, options: Options) -> dict[str, Any]:
 
 def _train(args: argparse.Namespace) -> dict[str, Any]:
     config = read_config(Path(args.config))
-    name = "" if config.train is None else config.train.name
+    if config.train is None:
+        raise ConfigError(f"{args.config} has no `train:`, which says what to fit and its name")
+    name = config.train.name
     return _under_prefect("train", (name, config.model_dump(mode="json"), args.store, args.wait))
 
 

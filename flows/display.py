@@ -144,7 +144,7 @@ def _train(args: argparse.Namespace, result: dict[str, Any]) -> None:
     del args
     print(f"model {result['name']}, {result['digest'][:12]}: of {result['records']:,} records")
     for name, value in result["metrics"].items():
-        print(f"{name:<17}{value:>9,.3f}")
+        print(f"{name:<17}{value:>9,.{0 if value == int(value) else 3}f}")
     print(f'next: encoder: {{use: open-clip, model: "{result["use"]}"}}')
 
 

@@ -13,8 +13,9 @@ import yaml
 
 from tasks.encoders.base import Vectors
 from tasks.errors import ConfigError
+from tasks.mistakes import did_you_mean
 from tasks.space import Space
-from tasks.store.rows import to_matrix, unit
+from tasks.store.rows import metadata_schema, to_matrix, unit
 
 Labels = Mapping[str, Sequence[str]]
 """Labels and their descriptions."""
@@ -41,7 +42,7 @@ def read_labels(path: Path) -> Labels:
     try:
         text = path.read_text(encoding="utf-8-sig")
         found = yaml.safe_load(text) if path.suffix in STRUCTURED else _lines(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"--labels = {str(path)!r} cannot be read: {error}") from error
     if isinstance(found, dict):
         found = [*found.items()]
@@ -56,7 +57,10 @@ def read_labels(path: Path) -> Labels:
                 f"--labels = {str(path)!r}: {label!r} is no label with a description of it"
             )
         if label in labels:
-            raise ConfigError(f"--labels = {str(path)!r}: label {label!r} is there twice")
+            raise ConfigError(
+                f"--labels = {str(path)!r}: label {label!r} is there twice; a label with several "
+                "descriptions is a YAML list: `circle: [a circle, a round thing]`"
+            )
         labels[label] = [*described]
     if len(labels) < 2:
         raise ConfigError(f"--labels = {str(path)!r}: expected two labels or more")
@@ -115,14 +119,24 @@ def _texts(described: object) -> bool:
     )
 
 
-def accuracy(space: Space, found: Sequence[Labelled], column: str) -> float:
-    """The share of these records whose label is what a metadata column says; NaN of none."""
+def accuracy(space: Space, found: Sequence[Labelled], column: str) -> float | None:
+    """The share of these records whose label is what a metadata column says.
+
+    Records for which it says nothing do not count; None of none.
+    """
+    known = metadata_schema(space.dataset.schema).names
+    if column not in known:
+        raise ConfigError(
+            f"--truth = {column!r} is no metadata column{did_you_mean(column, known)}; "
+            f"there are: {', '.join(known) or 'none'}"
+        )
     truth = {
         id_: str(value)
         for batch in space.batches(["record_id", column])
         for id_, value in zip(
             batch["record_id"].to_pylist(), batch[column].to_pylist(), strict=True
         )
+        if value is not None
     }
-    right = [truth[one.id] == one.label for one in found]
-    return sum(right) / len(right) if right else float("nan")
+    right = [truth[one.id] == one.label for one in found if one.id in truth]
+    return sum(right) / len(right) if right else None

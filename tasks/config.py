@@ -27,6 +27,7 @@ from tasks.secrets import resolve_secrets
 from tasks.sources.base import Source
 from tasks.yaml_lines import Document, parse
 
+ENCODER_PATHS = ("model", "pretrained", "checkpoint")
 SOURCE_PATHS = ("path", "root", "sidecar", "cache")
 _URI = re.compile(r"[a-z][a-z0-9+.-]*:[/:]", re.IGNORECASE)
 
@@ -120,7 +121,7 @@ def _as_written(mistake: Mistake, data: Data) -> Mistake:
 
 
 def _with_absolute_paths(data: Data, folder: Path) -> Data:
-    """Paths of sources, and an encoder's model that is a folder, no longer relative to `folder`."""
+    """Paths of sources, and those of an encoder that are there, no longer relative to `folder`."""
 
     def path(value: JsonValue) -> JsonValue:
         if isinstance(value, list):
@@ -130,17 +131,23 @@ def _with_absolute_paths(data: Data, folder: Path) -> Data:
         return Path(os.path.normpath(folder / Path(value).expanduser())).as_posix()
 
     def model(value: JsonValue) -> JsonValue:
-        is_folder = isinstance(value, str) and (folder / Path(value).expanduser()).is_dir()
-        return path(value) if is_folder else value
+        is_there = isinstance(value, str) and (folder / Path(value).expanduser()).exists()
+        return path(value) if is_there else value
 
     placed = dict(data)
     if isinstance(sources := data.get("source"), list):
-        for key in SOURCE_PATHS:
-            sources = [_changed(one, key, path) for one in sources]
-        placed["source"] = sources
+        placed["source"] = _each_changed(sources, SOURCE_PATHS, path)
     if "encoder" in data:
-        placed["encoder"] = _changed(data["encoder"], "model", model)
+        (placed["encoder"],) = _each_changed([data["encoder"]], ENCODER_PATHS, model)
     return placed
+
+
+def _each_changed(
+    parts: list[JsonValue], keys: Iterable[str], change: Callable[[JsonValue], JsonValue]
+) -> list[JsonValue]:
+    for key in keys:
+        parts = [_changed(part, key, change) for part in parts]
+    return parts
 
 
 def _changed(part: JsonValue, key: str, change: Callable[[JsonValue], JsonValue]) -> JsonValue:

@@ -57,13 +57,12 @@ def duplicates(space: Space, threshold: float = THRESHOLD, where: str | None = N
         parts = _by_index(space, ids, vectors, threshold)
     else:
         parts = _by_blocks(vectors, threshold)
-    first, second, scores = map(np.concatenate, zip(_NO_PAIRS, *parts, strict=True))
-    graph = coo_array((np.ones(len(first)), (first, second)), (len(ids), len(ids)))
-    _, labels = connected_components(graph, directed=False)
-    return _groups(ids, labels, first, scores)
-
-
-_NO_PAIRS: Pairs = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+    labels, lowest = np.arange(len(ids)), np.full(len(ids), np.inf, np.float32)
+    for first, second, scores in parts:
+        np.minimum.at(lowest, first, scores)
+        links = coo_array((np.ones(len(first)), (labels[first], labels[second])), (len(ids),) * 2)
+        labels = connected_components(links, directed=False)[1][labels]
+    return _groups(ids, labels.astype(np.int64), lowest)
 
 
 def mark(space: Space, groups: Sequence[Group], column: str, wait_s: float) -> None:
@@ -111,32 +110,38 @@ def _by_blocks(vectors: Vectors, threshold: float) -> Iterator[Pairs]:
 def _by_index(
     space: Space, ids: Sequence[str], vectors: Vectors, threshold: float
 ) -> Iterator[Pairs]:
-    """Neighbours of each record among the rows; what counts is the cosine of the records."""
+    """Neighbours of each record among the rows; what counts is the cosine of the records.
+
+    Equal vectors are asked for once.
+    """
     number = {id_: place for place, id_ in enumerate(ids)}
-    for place, vector in enumerate(vectors):
+    kinds = np.ascontiguousarray(vectors).view(
+        np.dtype((np.void, vectors.itemsize * space.settings.dim))
+    )
+    _, first, of = np.unique(kinds.ravel(), return_index=True, return_inverse=True)
+    twins = np.flatnonzero(first[of] != np.arange(len(ids)))
+    yield first[of][twins], twins, np.ones(len(twins), np.float32)
+    for place in first.tolist():
         limit = NEIGHBOURS
         while True:
-            hits = space.nearest(vector, limit, columns=(), chunks=True)
+            hits = space.nearest(vectors[place], limit, columns=(), chunks=True)
             if len(hits) < limit or hits[-1].score < threshold:
                 break
             limit *= 4
-        others = np.array(sorted({number[hit.record_id] for hit in hits}), np.int64)
-        others = others[others > place]
-        scores = vectors[others] @ vector
+        others = np.array(sorted({number[hit.record_id] for hit in hits} - {place}), np.int64)
+        scores = vectors[others] @ vectors[place]
         keep = scores >= threshold - ROUNDING
         yield np.full(int(keep.sum()), place), others[keep], scores[keep]
 
 
 def _groups(
-    ids: Sequence[str],
-    labels: npt.NDArray[np.int32],
-    first: npt.NDArray[np.int64],
-    scores: npt.NDArray[np.float32],
+    ids: Sequence[str], labels: npt.NDArray[np.int64], lowest: npt.NDArray[np.float32]
 ) -> list[Group]:
-    lowest = np.full(labels.max(initial=-1) + 1, np.inf, np.float32)
-    np.minimum.at(lowest, labels[first], scores)
-    members: dict[int, list[str]] = {}
-    for place in np.flatnonzero(np.isfinite(lowest[labels])).tolist():
-        members.setdefault(int(labels[place]), []).append(ids[place])
-    groups = [Group(sorted(own), min(1.0, float(lowest[label]))) for label, own in members.items()]
+    members: dict[int, list[int]] = {}
+    for place in np.flatnonzero(np.bincount(labels)[labels] > 1).tolist():
+        members.setdefault(int(labels[place]), []).append(place)
+    groups = [
+        Group(sorted(ids[place] for place in own), min(1.0, float(lowest[own].min())))
+        for own in members.values()
+    ]
     return sorted(groups, key=lambda group: (-len(group.ids), group.ids[0]))

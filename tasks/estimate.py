@@ -92,7 +92,9 @@ def estimate(run: Run, plan: Plan) -> dict[str, Any]:
         tokens = int(_sizes(work, to_encode).sum(dtype=np.int64) * rate.tokens_per_byte)
         found |= {
             "tokens": tokens,
-            "seconds_estimate": round(tokens / rate.tokens_per_s / run.pool.n_workers, 3),
+            "seconds_estimate": round(tokens / rate.tokens_per_s / run.pool.n_workers, 3)
+            if tokens  # else nothing that was looked at can be encoded
+            else 0.0,
         }
     return found
 

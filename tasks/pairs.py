@@ -16,6 +16,7 @@ from tasks.encoders.framing import Fit, Framing
 from tasks.encoders.images import MAX_PIXELS, ImageReader, Picture
 from tasks.errors import SourceError
 from tasks.sources.base import Record
+from tasks.trainers.training_state import replace_file
 
 PICTURES, ABOUT = "pictures.npy", "pairs.json"
 BATCH = 256
@@ -90,15 +91,13 @@ def gather(records: Iterable[Record], column: str, size: int, folder: Path) -> P
         )
     shape = (len(captions), size, size, 3)
     about = {"shape": shape, "captions": captions, "skipped": skipped}
-    (folder / ABOUT).write_text(json.dumps(about))
+    replace_file(folder / ABOUT, json.dumps(about).encode())
     return Pairs(np.memmap(folder / PICTURES, np.uint8, "r", shape=shape), captions, skipped)
 
 
 def _batches(records: Iterable[Record]) -> Iterable[list[Record]]:
     batch: list[Record] = []
     for record in records:
-        if record.problem is not None:
-            continue
         batch.append(record)
         if len(batch) == BATCH:
             yield batch
@@ -108,4 +107,6 @@ def _batches(records: Iterable[Record]) -> Iterable[list[Record]]:
 
 
 def _media(record: Record) -> Media:
-    return record.content if isinstance(record.content, Media) else Media("image", b"")
+    if record.problem is None and isinstance(record.content, Media):
+        return record.content
+    return Media("image", b"")

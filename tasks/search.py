@@ -13,7 +13,7 @@ from tasks.errors import ConfigError
 from tasks.space import Hit, Space
 from tasks.store.rows import metadata_schema, to_matrix, unit
 
-WEIGHTED = re.compile(r"(?P<weight>\d+(?:\.\d+)?)\*(?P<rest>.*)", re.DOTALL)
+WEIGHTED = re.compile(r"(?P<weight>\d+(?:\.\d*)?|\.\d+)\*(?P<rest>.*)", re.DOTALL)
 ID, FILES = "id", ("image", "audio")
 
 
@@ -76,7 +76,7 @@ def search(space: Space, query: Query) -> list[Hit]:
 def question(space: Space, terms: Sequence[Term]) -> Vectors:
     """The vector of some terms, shape (dim,): that of one, or the weighted sum of unit vectors."""
     if not terms:
-        raise ConfigError("a search takes a text, --id, --image or --audio, or some --plus")
+        raise ConfigError("a search takes a text, --id, --image or --audio, --plus or --minus")
     asked = [(place, one) for place, one in enumerate(terms) if one.kind != ID]
     vectors = np.empty((len(terms), space.settings.dim), np.float32)
     if asked:
@@ -121,7 +121,7 @@ def _content(one: Term) -> Content:
     try:
         return Media(one.kind, Path(one.value).read_bytes())
     except OSError as error:
-        raise ConfigError(f"--{one.kind} = {one.value!r} cannot be read: {error}") from error
+        raise ConfigError(f"{one.kind} {one.value!r} cannot be read: {error}") from error
 
 
 def _vector_of(space: Space, record_id: str) -> Vectors:

@@ -16,7 +16,7 @@ from schemas.catalog import VersionEntry
 from schemas.table import TableSettings
 from tasks.content import Content, modality_of
 from tasks.encoders.base import Encoder, Vectors
-from tasks.encoders.batching import usable
+from tasks.encoders.batching import Batcher, usable
 from tasks.errors import ConfigError, StoreError
 from tasks.store import layout
 from tasks.store.catalog import Catalog
@@ -104,7 +104,8 @@ class Space:
                     f"space {self.entry.space!r} cannot be asked by {kind}: "
                     f"its encoder reads {' and '.join(modalities)}"
                 )
-        return self._encoder.encode(usable(self._encoder.prepare_query(contents)))
+        items = usable(self._encoder.prepare_query(contents))
+        return Batcher(self._encoder).encode(items)
 
     @cached_property
     def _encoder(self) -> Encoder:

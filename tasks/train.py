@@ -19,7 +19,7 @@ from tasks.encoders.remembered import cache_folder
 from tasks.errors import ConfigError
 from tasks.pairs import Drawn, gather
 from tasks.progress import Report, listener
-from tasks.sources.base import File, Record, Source
+from tasks.sources.base import Described, File, Record, Source
 from tasks.store import models
 from tasks.store.lease import lease
 from tasks.trainers.contrastive import ContrastiveTrainer
@@ -44,7 +44,8 @@ def train(config: Config, store_uri: str, wait_s: float) -> dict[str, Any]:
     with lease(store_uri, f"models.{wanted.name}", wait_s) as held:
         sources = build_sources(config)
         listed = [source.files() for source in sources]
-        corpus = digest_json([[(one.uri, one.state or one.stamp) for one in own] for own in listed])
+        places = [one.model_dump(mode="json") for one in config.source]
+        corpus = digest_json([places, [[_seen(one) for one in own] for own in listed]])
         written = wanted.model_dump(mode="json")
         key = digest_json([written, corpus.hex()]).hex()
         folder = cache_folder() / "train" / key
@@ -56,7 +57,7 @@ def train(config: Config, store_uri: str, wait_s: float) -> dict[str, Any]:
             {
                 "name": wanted.name,
                 "train": written,
-                "sources": [one.model_dump(mode="json") for one in config.source],
+                "sources": places,
                 "corpus_digest": corpus.hex(),
                 "records": n_records,
                 "metrics": metrics,
@@ -96,7 +97,7 @@ def _fit(
         learned.captions(),
         folder / "model",
         validate=(lambda towers: recall(towers, judged)) if len(judged.numbers) > 1 else None,
-        on_step=lambda step, loss: _tell(f"step, loss {loss:.3f}", step, trainer.steps),
+        on_step=lambda step, loss: _tell(f"step {step} of {trainer.steps}, loss {loss:.3f}"),
     )
     best = max(log, key=lambda line: (line.validation or 0.0, line.step))
     metrics = {"steps": float(best.step), "loss": best.loss, "temperature": best.temperature}
@@ -122,5 +123,12 @@ def _records(sources: Sequence[Source], listed: Sequence[list[File]]) -> Iterato
             yield from source.read(shard)
 
 
-def _tell(stage: str, done: int = 0, total: int = 0) -> None:
-    listener.get()(Report(stage, done, total))
+def _seen(file: File) -> list[object]:
+    """What changes with a file, and with what a table says of it."""
+    records = file.records if isinstance(file, Described) else ()
+    told = [[one.id, dict(one.metadata), str(one.problem)] for one in records]
+    return [file.uri, file.state or file.stamp, told]
+
+
+def _tell(stage: str) -> None:
+    listener.get()(Report(stage))

@@ -292,7 +292,7 @@ class Worker:
             batcher.encode(prepared)
             seconds = time.monotonic() - started
         tokens = sum(item.cost for item in prepared)
-        return Rate(tokens / size_bytes, tokens / seconds)
+        return Rate(tokens / max(1, size_bytes), tokens / max(1e-6, seconds))
 
     def _prepare(self, rows: Sequence[Row]) -> tuple[list[Prepared], Offsets]:
         """The distinct contents of the rows, made ready, and for each row the number of its own.

@@ -21,6 +21,7 @@ Samples: TypeAlias = npt.NDArray[np.float32]
 
 _SHORTEST_S = 0.01  # less is a click that no model was made for; resampling may leave nothing of it
 _BLOCK = 1 << 20  # samples of all channels: there may be a thousand of these
+_FASTEST = 768_000  # samples a second: what claims more would lift the limit on seconds
 _LOUDEST = 1e6  # floating point files may hold anything; squares of more would overflow
 _SIGNATURES = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2", b"FORM")
 
@@ -41,8 +42,10 @@ def read_sound(data: bytes, rate: int, most_s: float) -> Sound | Unusable:
         return Unusable("empty", "the file is empty")
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
-            samples, cut = _mono(file, most_s)
             own_rate = file.samplerate
+            if own_rate > _FASTEST:
+                return Unusable("undecodable", f"claims {own_rate:,} samples a second")
+            samples, cut = _mono(file, most_s)
     except (soundfile.LibsndfileError, RuntimeError, ValueError, TypeError) as error:
         if data.startswith(_SIGNATURES):
             return Unusable("undecodable", str(error))

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import IO
 
@@ -57,14 +58,10 @@ class Fetched:
         path = self._path(url)
         try:
             answer = Answer(**json.loads(path.read_bytes()))
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError, TypeError):  # a power cut may leave it empty
             return None
         whole = answer.reason or self._body(answer).exists()
         return answer if whole else None
-
-    def knows(self, url: str) -> bool:
-        """Whether this URL was ever asked for."""
-        return self._path(url).exists()
 
     def body(self, answer: Answer) -> bytes:
         """The body of an answer without a problem."""
@@ -107,7 +104,7 @@ def unchanged(web: Web, answer: Answer) -> bool | Problem:
     """Asks whether an answer is still the one that the server would give; no body is read."""
 
     def receive(response: httpcore.Response) -> bool:
-        return response.status == 304 or _validators(response) == (
+        return response.status == HTTPStatus.NOT_MODIFIED or _validators(response) == (
             answer.etag,
             answer.last_modified,
         )
@@ -118,6 +115,8 @@ def unchanged(web: Web, answer: Answer) -> bool | Problem:
 def _receive(
     response: httpcore.Response, url: str, state: str, body: IO[bytes], max_bytes: int
 ) -> Answer | Problem:
+    if response.status == HTTPStatus.NOT_MODIFIED:
+        return Problem(Reason.UNAVAILABLE, "HTTP status 304, though nothing was known before")
     encoding = header(response, "content-encoding")
     if encoding not in ("", "identity"):
         return Problem(Reason.UNREADABLE, f"Content-Encoding {encoding!r}, which nobody asked for")

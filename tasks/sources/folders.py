@@ -93,9 +93,10 @@ class FolderSource:
         listed = [file for file in self._files.listed() if file.uri not in own]
         files = [self._described(file, rows) for file in listed]
         if n_rows and len(rows) == n_rows:
+            there = f"is {self._files.relative(listed[0].uri)!r}" if listed else "is missing"
             raise ConfigError(
                 f"no row of {tables[0].uri} names a file: the first row has {next(iter(rows))!r}, "
-                f"the first file is {self._files.relative(listed[0].uri)!r}"
+                f"the first file {there}"
             )
         left = [not_found(row, f"there is no file {path!r}") for path, row in rows.items()]
         return sorted([*files, *remainder(tables, [*nameless, *left])], key=lambda file: file.uri)

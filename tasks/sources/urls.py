@@ -82,6 +82,8 @@ class UrlSource:
         self._manners = Manners(
             allowed, concurrency, connect_timeout_s, read_timeout_s, total_timeout_s, retries
         )
+        if "://" in cache:
+            raise ConfigError(f"cache = {cache!r}: expected a folder of this machine")
         self._fetched = Fetched(cache)
         self._table = Table(
             path,
@@ -115,8 +117,8 @@ class UrlSource:
         return sorted(found, key=lambda file: file.uri)
 
     def owns(self, source_uri: str) -> bool:
-        """Whether this uri is one of a table, or was fetched into `cache`."""
-        return self._table.owns(source_uri) or self._fetched.knows(source_uri)
+        """Whether this uri is one of a table, or a URL: also one that no table names any more."""
+        return self._table.owns(source_uri) or source_uri.startswith(("http://", "https://"))
 
     def shards(self, files: Sequence[File]) -> list[Shard]:
         """Neighbours in the order of the files: up to 256 URLs."""

@@ -36,6 +36,8 @@ PASSING = (
     OSError,
 )
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Addresses of IPv4 in forms that a network of its own decides about, or that nobody uses any more.
+STAND_FOR_IPV4 = tuple(map(ipaddress.ip_network, ("64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96")))
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -183,7 +185,7 @@ def is_public(address: Address) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(inner)
-        if address.is_site_local:
+        if address.is_site_local or any(address in one for one in STAND_FOR_IPV4):
             return False
     return address.is_global and not address.is_multicast
 
@@ -222,7 +224,7 @@ def _retry_after(value: str) -> float | None:
         return float(value)
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby, islice
-from typing import Self
+from typing import IO, Self, cast
 
 from schemas.quarantine import Reason
 from tasks.errors import ConfigError
@@ -26,8 +26,9 @@ HEADERS = (
 )
 MAX_DETAIL = 200
 SAMPLE_RECORDS = 100
-NAME = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")
+NAME = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)", re.DOTALL)
 META = re.compile(r"__[^/]*__(/|$)")
+ENDS = 16  # times that the end of a file is read before it is one
 CONTENT = ""
 
 
@@ -132,7 +133,12 @@ class WebdatasetSource:
         with (
             self._files.reading(file) as stream,
             decompressed(stream, file.uri) as plain,
-            tarfile.open(fileobj=plain, mode="r|", tarinfo=_Header, encoding="utf-8") as archive,
+            tarfile.open(
+                fileobj=cast("IO[bytes]", _Ending(plain)),
+                mode="r|",
+                tarinfo=_Header,
+                encoding="utf-8",
+            ) as archive,
         ):
             yield samples(archive, wanted, self.max_content_bytes)
 
@@ -199,8 +205,29 @@ def _object(member: bytes | Problem) -> Value:
     return value
 
 
+class _Ending:
+    """A stream that ends: tarfile reads on for as many blocks as a damaged header promises."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self._ends = stream, 0
+
+    def read(self, size: int) -> bytes:
+        """Raises ReadError where the end was read many times."""
+        data = self._stream.read(size)
+        self._ends += not data
+        if self._ends > ENDS:
+            raise tarfile.ReadError("truncated: a member is longer than what is left of the file")
+        return data
+
+
 class _Header(tarfile.TarInfo):
     """A header of a member; one that is damaged is an error, where tarfile takes it as the end."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> Self:
+        try:
+            return super()._proc_member(archive)  # type: ignore[misc,no-any-return]
+        except ValueError as error:
+            raise tarfile.ReadError(f"damaged attributes: {error}") from error
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:

@@ -19,6 +19,9 @@ from tasks.store.files import lance_errors
 from tasks.store.rows import check_names
 from tasks.store.table import Table
 
+MADE = "vectorline.made."
+"""What stands in a table's config before the name of such a column."""
+
 
 def put_column(
     table: Table,
@@ -29,21 +32,30 @@ def put_column(
     *,
     now: datetime,
 ) -> VersionEntry:
-    """Gives each row the value of its record, or null; replaces a text column of that name.
+    """Gives each row the value of its record, or null; replaces what was made so before.
 
     Only under the table's lease, after healing. Raises ConfigError for a name that is taken,
     StoreError where `version` is not the newest one.
     """
     schema = pa.schema([pa.field(name, pa.string())])
     check_names(schema)
-    if maintenance.newest(table, catalog) != version or not maintenance.is_head(table, version):
+    newest = maintenance.newest(table, catalog)
+    if newest != version:
         raise StoreError(
-            f"version {version.version} of {version.space!r} is not the newest state of its table "
-            "by now: run again"
+            f"version {version.version} of {version.space!r} is not the newest state of its table, "
+            f"which is version {newest.version}: ask for that one with --version"
         )
-    head = table.open()
-    if name in head.schema.names and head.schema.field(name).type != pa.string():
-        raise ConfigError(f"column {name!r} is there already, and is no text: give another name")
+    base, made = table.open(version.lance_version), f"{MADE}{name}"
+    if name in base.schema.names and made not in base.config():
+        raise ConfigError(
+            f"column {name!r} is there already, and comes from a source: give another name"
+        )
+    with lance_errors(f"preparing table {table.name!r} for column {name!r}"):
+        if not maintenance.is_head(table, version):
+            base.restore()  # type: ignore[no-untyped-call]  # columns of what was cut off
+        head = table.open()
+        head.update_config({made: ""})
+        head = table.open()
 
     @batch_udf(output_schema=schema)
     def look_up(batch: pa.RecordBatch) -> pa.RecordBatch:

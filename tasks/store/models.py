@@ -52,9 +52,11 @@ def find(store_uri: str, named: str) -> TrainedModel:
     known = fits(store_uri, name)
     found = [model for model in known if model.digest.startswith(digest)]
     if not found:
-        have = ", ".join(model.digest[:DIGITS] for model in known) or "none of that name"
+        folder = layout.models_folder(store_uri, "").rstrip("/")
+        others = [one for one in files.of(folder).names(folder) if fits(store_uri, one)]
+        have = [f"{name}@{model.digest[:DIGITS]}" for model in known] or others or ["none"]
         raise ConfigError(
-            f"store {layout.root(store_uri)!r} has no model {named!r}; it has: {have}; "
+            f"store {layout.root(store_uri)!r} has no model {named!r}; it has: {', '.join(have)}; "
             "`vectorline train` makes one"
         )
     return found[-1]

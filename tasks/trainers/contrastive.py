@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tasks.encoders.base import Precision
 from tasks.encoders.devices import best_device, choose_precision
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, EncoderError
 from tasks.trainers.towers import Pictures, Towers
 from tasks.trainers.training_state import (
     load_state,
@@ -82,9 +82,15 @@ class ContrastiveTrainer:
 
         Every `judge_every` steps weights are judged, and what a killed fit goes on from is saved.
         """
-        for name, value in (("steps", steps), ("judge_every", judge_every)):
+        for name, value in (
+            ("steps", steps),
+            ("judge_every", judge_every),
+            ("log_every", log_every),
+        ):
             if value < 1:
                 raise ConfigError(f"{name} is {value}: it must be at least 1")
+        if warmup < 0:
+            raise ConfigError(f"warmup is {warmup}: it must be at least 0")
         self.embed_dim = embed_dim
         self.image: dict[str, object] = {**IMAGE, **(image or {})}
         self.text: dict[str, object] = {**TEXT, **(text or {})}
@@ -125,6 +131,11 @@ class ContrastiveTrainer:
         towers.save_tokenizer_and_config(folder)
         for step in range(log[-1].step + 1 if log else 1, self.steps + 1):
             loss = self._learn(towers, optimizer, step, *batches(step - 1))
+            if not math.isfinite(loss):
+                raise EncoderError(
+                    f"the loss of step {step} is {loss}: a lower learning_rate or precision "
+                    "float32 may help; nothing of this fit was kept"
+                )
             if on_step:
                 on_step(step, loss)
             judged = step % self.judge_every == 0 or step == self.steps

@@ -9,14 +9,14 @@ import pytest
 
 from flows import cli
 from schemas.config import IndexConfig, Retention
-from tasks.classify import classify, read_labels
-from tasks.duplicates import duplicates
+from tasks.classify import accuracy, classify, read_labels
+from tasks.duplicates import duplicates, mark
 from tasks.encoders.hashing import HashingEncoder
 from tasks.errors import ConfigError, StoreError
 from tasks.maintain import maintain
 from tasks.search import Query, Term, search, term
 from tasks.space import open_space
-from tasks.store import indexes
+from tasks.store import indexes, maintenance
 from tasks.store.catalog import Catalog
 from tasks.store.rows import unit
 from tasks.verify import verify
@@ -166,10 +166,58 @@ def test_a_column_that_cannot_be_is_refused(
     store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["duplicates", "notes", "--store", store, "--column"]
-    for name, wrong in (("year", "is no text"), ("text", "cannot have this name")):
+    for name, wrong in (("year", "comes from a source"), ("text", "cannot have this name")):
         assert cli.main([*command, name]) == 2
         assert wrong in capsys.readouterr().err
     write_jsonl(tmp_path / "corpus" / "b.jsonl", [{"id": "new", "text": "new", "year": 1}])
     refresh(config(tmp_path / "corpus"), tmp_path / "vectors")
     assert cli.main([*command, "twin", "--version", "1"]) == StoreError.exit_code
-    assert "version 1 of 'notes' is not the newest state" in capsys.readouterr().err
+    wrong = "version 1 of 'notes' is not the newest state of its table, which is version 2"
+    assert wrong in capsys.readouterr().err
+
+
+def test_a_mark_that_was_killed_is_made_by_the_next_one(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = open_space("notes", store)
+    groups = duplicates(space, 0.7)
+
+    def killed(*words: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(maintenance, "move", killed)
+        with pytest.raises(KeyboardInterrupt):
+            mark(space, groups, "twin", 0.0)
+    mark(space, groups, "twin", 0.0)
+    rows = open_space("notes", store).to_arrow(["id", "twin"]).to_pylist()
+    firsts = {id_: group.ids[0] for group in groups for id_ in group.ids}
+    assert {row["id"]: row["twin"] for row in rows if row["twin"]} == firsts
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_a_thousand_copies_are_one_group(
+    tmp_path: Path, indexed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"id": f"r{n:04}", "text": "the same", "year": n} for n in range(3_000)]
+    rows += [{"id": "other", "text": "quite another", "year": 1}]
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", rows)
+    refresh(config(tmp_path / "corpus"), tmp_path / "vectors")
+    if indexed:
+        name = Catalog(str(tmp_path / "vectors")).versions("notes")[-1].table
+        index = IndexConfig(rows=20)
+        maintain.fn(str(tmp_path / "vectors"), name, Retention(), index, 0.0)
+    (group,) = duplicates(open_space("notes", str(tmp_path / "vectors")), 0.99)
+    assert [*group.ids] == [f"r{n:04}" for n in range(3_000)]
+
+
+def test_who_says_nothing_of_the_truth_does_not_count(store: str, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "corpus" / "b.jsonl", [{"id": "n", "text": "red", "year": None}])
+    refresh(config(tmp_path / "corpus"), tmp_path / "vectors")
+    found = classify(open_space("notes", store), {"None": ["red"], "0": ["blue"]})
+    space = open_space("notes", store)
+    years = {row["id"]: row["year"] for row in space.to_arrow(["id", "year"]).to_pylist()}
+    right = [str(years[one.id]) == one.label for one in found if years[one.id] is not None]
+    assert len(right) == len(years) - 1
+    assert accuracy(space, found, "year") == pytest.approx(np.mean(right))
+    assert accuracy(space, [], "year") is None

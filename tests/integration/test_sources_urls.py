@@ -203,7 +203,8 @@ def test_a_server_that_is_away_keeps_what_was_fetched(tmp_path: Path, server: Se
     (record,) = read(source)
     assert record.content == Media("image", b"A")
     assert source.owns(f"{server.url}/a")
-    assert not source.owns(f"{server.url}/b")
+    assert source.owns(f"{server.url}/gone-from-the-list")
+    assert not source.owns("/a/file")
 
 
 def test_reading_that_ends_early_leaves_no_answer_half_heard(
@@ -247,6 +248,8 @@ def test_a_body_that_was_deleted_is_fetched_again(tmp_path: Path, server: Server
         (429, {"Retry_After": "0"}, Reason.UNAVAILABLE, 2),
         (429, {"Retry_After": "3600"}, Reason.UNAVAILABLE, 1),
         (503, {"Retry_After": "Fri, 31 Dec 2100 00:00:00 GMT"}, Reason.UNAVAILABLE, 1),
+        (503, {"Retry_After": f"Mon, 01 Jan 2020 00:00:00 +{'9' * 20}"}, Reason.UNAVAILABLE, 2),
+        (304, {}, Reason.UNAVAILABLE, 1),
         (200, {"Content_Encoding": "gzip"}, Reason.UNREADABLE, 1),
     ],
 )
@@ -453,6 +456,9 @@ def test_a_name_is_judged_by_its_addresses_and_resolved_once(
         ("::ffff:10.0.0.1", False),
         ("2002:7f00:1::", False),
         ("64:ff9b::a00:1", False),
+        ("64:ff9b:1::7f00:1", False),
+        ("::127.0.0.1", False),
+        ("::ffff:0:10.0.0.1", False),
         ("2001:0:4136:e378:8000:63bf:f5ff:fffe", False),
     ],
 )

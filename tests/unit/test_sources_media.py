@@ -428,6 +428,31 @@ def test_members_of_one_key_are_a_record(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "pax",
+    [
+        {"size": str(10**14)},
+        {"GNU.sparse.size": "abc"},
+        {"GNU.sparse.map": "x,y"},
+        {"GNU.sparse.realsize": "q"},
+    ],
+)
+def test_a_tar_that_lies_about_its_members_is_damaged(tmp_path: Path, pax: dict[str, str]) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("a/b.jpg")
+        member.size, member.pax_headers = 5, pax
+        archive.addfile(member, io.BytesIO(b"hello"))
+    with pytest.raises(SourceError, match=r"a\.tar"):
+        read(WebdatasetSource(path=str(path), image="jpg"))
+
+
+def test_a_folder_of_a_tar_may_have_a_newline_in_its_name(tmp_path: Path) -> None:
+    tar(tmp_path / "a.tar", [("a\nb/c.jpg", b"1")])
+    (record,) = read(WebdatasetSource(path=str(tmp_path / "a.tar"), image="jpg"))
+    assert record.id == "a\nb/c"
+
+
 def test_bad_members_are_problems_of_their_record_alone(tmp_path: Path) -> None:
     members = [
         ("/etc/a.jpg", b"absolute"),
