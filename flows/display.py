@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from schemas.table import RESERVED
 from tasks.errors import VectorlineError
 
 TEXT_CHARACTERS = 160
@@ -213,8 +214,10 @@ def _show(args: argparse.Namespace, result: dict[str, Any]) -> None:
     if result["manifest"]:
         print(f"{'records':<14}{_books(result['manifest']['records'])}")
     for row in result["sample"]:
-        text = " ".join(str(row.get("text") or "").split())
-        print(f"\n{row['id']}\n  {text[:TEXT_CHARACTERS]}")
+        text = " ".join(str(row.get("text") or "").split())[:TEXT_CHARACTERS]
+        metadata = {name: row[name] for name in row if name not in RESERVED and row[name]}
+        told = text or "  ".join(f"{name}={value}" for name, value in metadata.items())
+        print(f"\n{row['id']}" + (f"\n  {told}" if told else ""))
 
 
 def _diff(args: argparse.Namespace, result: dict[str, Any]) -> None:

@@ -7,8 +7,10 @@ unit vectors of its descriptions in all templates.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import yaml
 
 from tasks.encoders.base import Vectors
@@ -20,6 +22,8 @@ from tasks.store.rows import metadata_schema, to_matrix, unit
 Labels = Mapping[str, Sequence[str]]
 """Labels and their descriptions."""
 PLAIN = ("{}",)
+Scores: TypeAlias = npt.NDArray[np.floating[Any]]
+"""Cosines with all labels, in their order."""
 STRUCTURED = (".yaml", ".yml", ".json")
 
 
@@ -76,18 +80,26 @@ def classify(
     `{}`, for a filter that the table does not understand, or an encoder that reads no text.
     """
     names, vectors = [*labels], label_vectors(space, labels, templates)
-    totals: dict[str, tuple[Vectors, int]] = {}
-    for batch in space.batches(["record_id", "vector"], where=where):
+    found: list[Labelled] = []
+    chunked: dict[str, list[Scores]] = {}
+    for batch in space.batches(["record_id", "span", "vector"], where=where):
         scores = unit(to_matrix(batch["vector"])) @ vectors.T
-        for id_, row in zip(batch["record_id"].to_pylist(), scores, strict=True):
-            total, n_rows = totals.get(id_, (np.zeros(len(names), np.float32), 0))
-            totals[id_] = (total + row, n_rows + 1)
-    found = []
-    for id_, (total, n_rows) in sorted(totals.items()):
-        second, best = np.sort(total)[-2:] / n_rows
-        label = names[int(np.argmax(total))]
-        found.append(Labelled(id_, label, float(best), float(best - second)))
-    return found
+        alone = batch["span"].is_null().to_pylist()
+        for id_, row, whole in zip(batch["record_id"].to_pylist(), scores, alone, strict=True):
+            if whole:
+                found.append(_labelled(id_, row, names))
+            else:
+                chunked.setdefault(id_, []).append(row)
+    found += [
+        _labelled(id_, np.mean(rows, axis=0, dtype=np.float64), names)
+        for id_, rows in chunked.items()
+    ]
+    return sorted(found, key=lambda one: one.id)
+
+
+def _labelled(id_: str, scores: Scores, names: Sequence[str]) -> Labelled:
+    second, best = np.sort(scores)[-2:]
+    return Labelled(id_, names[int(np.argmax(scores))], float(best), float(best - second))
 
 
 def label_vectors(space: Space, labels: Labels, templates: Sequence[str]) -> Vectors:

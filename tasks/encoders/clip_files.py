@@ -179,6 +179,8 @@ def _built_in(
 ) -> ClipModel:
     name = name.replace("/", "-")
     config = _known_config(name)
+    if revision is not None and seed is not None:
+        raise ConfigError("encoder.revision is of published weights: leave it out beside `seed`")
     if (pretrained is None) == (seed is None):
         raise ConfigError(
             f"encoder.model is {name!r}, an architecture: give `pretrained`, the tag of published"

@@ -61,6 +61,8 @@ def find_timm(
     name: str, *, pretrained: bool, checkpoint: str | None, revision: str | None, seed: int | None
 ) -> TimmModel:
     """The model; ConfigError for arguments that do not go together, EncoderError if not found."""
+    if revision is not None and seed is not None:
+        raise ConfigError("encoder.revision is of published weights: leave it out beside `seed`")
     if checkpoint is not None and seed is not None:
         raise ConfigError("encoder.checkpoint and encoder.seed: give one of both")
     if checkpoint is not None:

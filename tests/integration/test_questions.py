@@ -88,6 +88,21 @@ def test_each_record_gets_the_label_that_is_nearest(store: str, tmp_path: Path) 
     assert np.allclose([one.margin for one in found], (first - second)[np.argsort(ids)], atol=1e-6)
 
 
+def test_a_record_in_chunks_gets_the_label_of_their_mean(tmp_path: Path) -> None:
+    rows = [{"id": "long", "text": "red red red blue. blue blue red red.", "year": 1}]
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", rows)
+    chunk = {"tokens": 3, "overlap": 0}
+    refresh(config(tmp_path / "corpus", chunk=chunk), tmp_path / "vectors")
+    space = open_space("notes", str(tmp_path / "vectors"))
+    assert space.rows > 1
+    labels = {"red": ["red"], "blue": ["blue"]}
+    (found,) = classify(space, labels)
+    scores = unit(space.vectors()[1]) @ unit(vectors("red", "blue")).T
+    mean = scores.mean(axis=0)
+    assert found.label == [*labels][int(mean.argmax())]
+    assert found.score == pytest.approx(float(mean.max()), abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "wrong"),
     [
