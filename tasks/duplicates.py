@@ -58,7 +58,7 @@ def duplicates(space: Space, threshold: float = THRESHOLD, where: str | None = N
     else:
         parts = _by_blocks(vectors, threshold)
     labels, lowest = np.arange(len(ids)), np.full(len(ids), np.inf, np.float32)
-    for first, second, scores in parts:
+    for first, second, scores in _together(parts, len(ids)):
         np.minimum.at(lowest, first, scores)
         links = coo_array((np.ones(len(first)), (labels[first], labels[second])), (len(ids),) * 2)
         labels = connected_components(links, directed=False)[1][labels]
@@ -94,6 +94,27 @@ def _records(space: Space, where: str | None) -> tuple[list[str], Vectors]:
     sums = np.zeros((len(names), space.settings.dim), np.float32)
     np.add.at(sums, number, vectors)
     return names.tolist(), unit(sums)
+
+
+def _together(parts: Iterator[Pairs], least: int) -> Iterator[Pairs]:
+    """The same pairs in fewer parts, of `least` or more: taking one in looks at all records."""
+    held: list[Pairs] = []
+    n_held = 0
+    for part in parts:
+        if not len(part[0]):
+            continue
+        held.append(part)
+        n_held += len(part[0])
+        if n_held >= least:
+            yield _joined(held)
+            held, n_held = [], 0
+    if held:
+        yield _joined(held)
+
+
+def _joined(parts: Sequence[Pairs]) -> Pairs:
+    first, second, scores = map(np.concatenate, zip(*parts, strict=True))
+    return first, second, scores
 
 
 def _by_blocks(vectors: Vectors, threshold: float) -> Iterator[Pairs]:

@@ -6,6 +6,7 @@ Pictures stand in one memory-mapped file, so that a corpus need not fit into mem
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +52,8 @@ class Drawn:
     def draw(self, n: int, seed: Sequence[int]) -> tuple[npt.NDArray[np.uint8], list[str]]:
         """Up to n of them without repetition: a function of the seed alone."""
         rng = np.random.default_rng(seed)
-        chosen = rng.choice(self.numbers, min(n, len(self.numbers)), replace=False)
-        return self.pairs.pictures[np.sort(chosen)], self.captions(np.sort(chosen))
+        chosen = np.sort(rng.choice(self.numbers, min(n, len(self.numbers)), replace=False))
+        return self.pairs.pictures[chosen], self.captions(chosen)
 
     def captions(self, numbers: npt.NDArray[np.int64] | None = None) -> list[str]:
         """The captions of all, or of some by their numbers."""
@@ -75,7 +76,8 @@ def gather(records: Iterable[Record], column: str, size: int, folder: Path) -> P
     captions: list[str] = []
     skipped = 0
     with (folder / PICTURES).open("wb") as file:
-        for batch in _batches(records):
+        left = iter(records)
+        while batch := list(islice(left, BATCH)):
             prepared = reader.prepare([_media(record) for record in batch])
             for record, item in zip(batch, prepared, strict=True):
                 caption = record.metadata.get(column)
@@ -93,17 +95,6 @@ def gather(records: Iterable[Record], column: str, size: int, folder: Path) -> P
     about = {"shape": shape, "captions": captions, "skipped": skipped}
     replace_file(folder / ABOUT, json.dumps(about).encode())
     return Pairs(np.memmap(folder / PICTURES, np.uint8, "r", shape=shape), captions, skipped)
-
-
-def _batches(records: Iterable[Record]) -> Iterable[list[Record]]:
-    batch: list[Record] = []
-    for record in records:
-        batch.append(record)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _media(record: Record) -> Media:

@@ -53,8 +53,7 @@ def put_column(
     with lance_errors(f"preparing table {table.name!r} for column {name!r}"):
         if not maintenance.is_head(table, version):
             base.restore()  # type: ignore[no-untyped-call]  # columns of what was cut off
-        head = table.open()
-        head.update_config({made: ""})
+        table.open().update_config({made: ""})
         head = table.open()
 
     @batch_udf(output_schema=schema)
