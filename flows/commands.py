@@ -160,10 +160,10 @@ def _search(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 def _classify(args: argparse.Namespace) -> dict[str, Any]:
     from tasks.classify import PLAIN, accuracy, classify, read_labels
-    from tasks.search import in_modality
+    from tasks.search import restriction
 
     space, labels = open_space(args.space, args.store, args.version), read_labels(Path(args.labels))
-    where = in_modality(args.where, args.modality)
+    where = restriction(space, args.where, args.modality)
     found = classify(space, labels, args.template or PLAIN, where)
     counts = Counter(one.label for one in found)
     return {
@@ -177,10 +177,10 @@ def _classify(args: argparse.Namespace) -> dict[str, Any]:
 
 def _duplicates(args: argparse.Namespace) -> dict[str, Any]:
     from tasks.duplicates import duplicates, mark
-    from tasks.search import in_modality
+    from tasks.search import restriction
 
     space = open_space(args.space, args.store, args.version)
-    groups = duplicates(space, args.threshold, in_modality(args.where, args.modality))
+    groups = duplicates(space, args.threshold, restriction(space, args.where, args.modality))
     if args.column is not None:
         mark(space, groups, args.column, args.wait)
     return {

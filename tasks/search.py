@@ -61,12 +61,13 @@ def search(space: Space, query: Query) -> list[Hit]:
     """
     if query.k < 1:
         raise ConfigError(f"-k = {query.k}: expected 1 or more")
+    where = _others(query, restriction(space, query.where, query.modality))
     columns = [*metadata_schema(space.dataset.schema).names, "text"]
     held = [name for name in columns if name in space.dataset.schema.names]
     return space.nearest(
         question(space, query.terms),
         query.k,
-        where=_filter(query),
+        where=where,
         columns=held,
         chunks=query.chunks,
         exact=query.exact,
@@ -92,17 +93,26 @@ def question(space: Space, terms: Sequence[Term]) -> Vectors:
     return summed
 
 
-def in_modality(where: str | None, modality: str | None) -> str | None:
-    """A filter that holds for one modality alone, if one is given."""
+def restriction(space: Space, where: str | None, modality: str | None) -> str | None:
+    """The filter of a question: `where`, of one modality alone if it is given.
+
+    Looks at both before an encoder is loaded: ConfigError for a filter that the table does not
+    understand, and for a modality of which there is no record.
+    """
+    space.check_filter(where)
     if modality is None:
         return where
-    if not modality.isalnum():
-        raise ConfigError(f"--modality = {modality!r}: expected a name such as text")
+    there = space.modalities()
+    if modality not in there:
+        raise ConfigError(
+            f"--modality = {modality!r}: space {space.entry.space!r} version {space.version} has "
+            f"{' and '.join(there) or 'no records'}"
+        )
     return _both(where, f"modality = '{modality}'")
 
 
-def _filter(query: Query) -> str | None:
-    where = in_modality(query.where, query.modality)
+def _others(query: Query, where: str | None) -> str | None:
+    """The filter, without the records that are terms of a sum."""
     ids = [one.value.replace("'", "''") for one in query.terms if one.kind == ID]
     if len(query.terms) < 2 or not ids:
         return where

@@ -131,6 +131,15 @@ class Space:
         found = self.dataset.to_table(filter=pc.field("record_id") == record_id)
         return found.sort_by("chunk")
 
+    def modalities(self) -> list[str]:
+        """What its records are, in alphabetical order."""
+        return sorted(pc.unique(self.to_arrow(["modality"])["modality"]).to_pylist())
+
+    def check_filter(self, where: str | None) -> None:
+        """Raises ConfigError for a filter that the table does not understand; reads nothing."""
+        with self._reading(where, ()):
+            self.dataset.scanner(columns=["id"], filter=where).explain_plan()
+
     def nearest(
         self,
         vector: npt.NDArray[np.float32],

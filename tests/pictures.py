@@ -142,6 +142,15 @@ def _sixteen_bits(kind: str, width: int, height: int) -> tuple[bytes, Image.Imag
     return save(Image.fromarray(values), kind), grey_of(np.rint(values / 257))
 
 
+def _sixteen_bits_key(width: int, height: int) -> tuple[bytes, Image.Image]:
+    """One of few greys of 16 bits is clear."""
+    greys = drawing(width, height)[:, :, 0].astype(np.uint16) // 64 * 64 * 257
+    key = int(greys[0, 0])
+    shown = np.where(greys == key, 65_535, greys)
+    data = save(Image.fromarray(greys), "PNG", transparency=key)
+    return data, grey_of(np.rint(shown / 257))
+
+
 def _one_bit(kind: str, width: int, height: int) -> tuple[bytes, Image.Image]:
     black = drawing(width, height)[:, :, 0] > 127
     return save(Image.fromarray(black), kind), grey_of(255 * black)
@@ -185,6 +194,7 @@ KINDS: dict[str, Callable[[int, int], tuple[bytes, Image.Image]]] = {
     "png-palette": partial(_palette, "PNG", clear=False),
     "png-palette-clear": partial(_palette, "PNG", clear=True),
     "png-16": partial(_sixteen_bits, "PNG"),
+    "png-16-key": _sixteen_bits_key,
     "png-1": partial(_one_bit, "PNG"),
     "png-key": _key_colour,
     "png-turned": partial(_turned, "PNG", orientation=6),
@@ -207,7 +217,7 @@ KINDS: dict[str, Callable[[int, int], tuple[bytes, Image.Image]]] = {
 
 
 def picture_files() -> Iterator[PictureFile]:
-    """Each kind in each size: 273 files."""
+    """Each kind in each size: 280 files."""
     for name, make in KINDS.items():
         for width, height in SIZES:
             yield PictureFile(f"{name}-{width}x{height}", *make(width, height))

@@ -13,11 +13,11 @@ from tasks.content import Content, Media, Unusable
 from tasks.encoders import model_settings as settings
 from tasks.encoders.base import Precision, Prepared, Tokenizer, Vectors
 from tasks.encoders.clap_sounds import Heard, listener
-from tasks.encoders.devices import best_device, choose_precision, good_batch
 from tasks.encoders.hub import Model, find_model
 from tasks.encoders.modalities import encode_each, prepare_each
 from tasks.encoders.model_tokenizer import load_tokenizer
-from tasks.encoders.running import limit_threads, loading, quiet, require, to_unit, within_memory
+from tasks.encoders.on_device import OnDevice
+from tasks.encoders.running import loading, quiet, require, to_unit, within_memory
 from tasks.encoders.sounds import Samples, read_sound
 from tasks.encoders.templates import in_prompt, outside
 from tasks.encoders.text_tokens import beginning
@@ -33,7 +33,7 @@ class _Tokens:
     ids: npt.NDArray[np.int64]
 
 
-class ClapEncoder:
+class ClapEncoder(OnDevice["_Loaded"]):
     """Vectors of a CLAP model's two towers, of unit norm."""
 
     modalities: tuple[str, ...] = ("text", "audio")
@@ -66,7 +66,6 @@ class ClapEncoder:
         self._max_seconds = max_seconds
         self._model: Model | None = None
         self._counters: dict[str, Tokenizer] = {}
-        self._loaded: _Loaded | None = None
 
     def __repr__(self) -> str:
         """The model's name and revision."""
@@ -79,11 +78,6 @@ class ClapEncoder:
         said = self._find().settings("config.json").get("projection_dim", 512)
         return int(said) if isinstance(said, int) else 512
 
-    @property
-    def batch_cost(self) -> int:
-        """Tokens of a good batch on the device."""
-        return good_batch(self._loaded.device if self._loaded else best_device())
-
     def fingerprint(self) -> dict[str, object]:
         """Digests of all files that decide, and the arguments."""
         return {
@@ -94,19 +88,6 @@ class ClapEncoder:
             "query_prompt": self._query_prompt,
             "max_seconds": self._max_seconds,
         }
-
-    def precision(self, wanted: str, device: str | None = None) -> Precision:
-        """What `auto` means on the best device here."""
-        return choose_precision(wanted, device)
-
-    def load(
-        self, precision: Precision, device: str | None = None, threads: int | None = None
-    ) -> None:
-        """Loads the weights, from the hub if they are not here yet."""
-        if threads is not None:
-            limit_threads(threads)
-        folder = self._find().download()
-        self._loaded = _Loaded(folder, precision, device or best_device(), threads)
 
     def tokenizer(self) -> Tokenizer:
         """The model's own; its `limit` leaves room for special tokens and the prompt."""
@@ -161,10 +142,8 @@ class ClapEncoder:
                 raise EncoderError(f"encoder.model is {self._name!r}, of kind {kind!r}, not 'clap'")
         return self._model
 
-    def _ready(self) -> "_Loaded":
-        if self._loaded is None:
-            raise EncoderError(f"{self!r} was not loaded: call load first")
-        return self._loaded
+    def _load(self, precision: Precision, device: str, threads: int | None) -> "_Loaded":
+        return _Loaded(self._find().download(), precision, device, threads)
 
 
 class _Loaded:

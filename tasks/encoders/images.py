@@ -150,6 +150,9 @@ def to_rgb(image: "Image") -> "Image | Unusable":
 
     if image.mode in _SIXTEEN_BITS:
         grey = np.clip(np.asarray(image).astype(np.int64), 0, 65_535)
+        clear = image.info.get("transparency")  # one grey, where a PNG says so
+        if isinstance(clear, int):
+            grey[grey == clear] = 65_535
         return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         front = image.convert("RGBA")

@@ -16,14 +16,14 @@ from tasks.content import Content
 from tasks.encoders.base import Precision, Prepared, Tokenizer, Vectors
 from tasks.encoders.clip_files import ClipModel, find_clip
 from tasks.encoders.clip_tokens import clip_tokenizer
-from tasks.encoders.devices import best_device, choose_precision, good_batch
 from tasks.encoders.images import MAX_PIXELS, PIXELS_PER_TOKEN, ImageReader, Picture
 from tasks.encoders.modalities import encode_each, prepare_each
 from tasks.encoders.normalizing import Normalizer
-from tasks.encoders.running import limit_threads, loading, quiet, require, to_unit, within_memory
+from tasks.encoders.on_device import OnDevice
+from tasks.encoders.running import loading, quiet, require, to_unit, within_memory
 from tasks.encoders.templates import in_prompt, outside
 from tasks.encoders.text_tokens import beginning
-from tasks.errors import ConfigError, EncoderError
+from tasks.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
@@ -38,11 +38,12 @@ class _Tokens:
     ids: npt.NDArray[np.int64]
 
 
-class OpenClipEncoder:
+class OpenClipEncoder(OnDevice["_Loaded"]):
     """Vectors of an open_clip model's two towers, of unit norm."""
 
     modalities: tuple[str, ...] = ("text", "image")
     normalized = True
+    cost_of_token = PIXELS_PER_TOKEN
 
     def __init__(
         self,
@@ -81,7 +82,6 @@ class OpenClipEncoder:
         self._max_pixels = max_pixels
         self._seed = seed
         self._model: ClipModel | None = None
-        self._loaded: _Loaded | None = None
 
     def __repr__(self) -> str:
         """The model's name and weights."""
@@ -92,12 +92,6 @@ class OpenClipEncoder:
     def dim(self) -> int:
         """Number of components."""
         return int(self._find().config["embed_dim"])
-
-    @property
-    def batch_cost(self) -> int:
-        """Pixels of a good batch on the device."""
-        device = self._loaded.device if self._loaded else best_device()
-        return good_batch(device) * PIXELS_PER_TOKEN
 
     def fingerprint(self) -> dict[str, object]:
         """The model's config, digests of weights and tokenizer, and the arguments."""
@@ -117,22 +111,6 @@ class OpenClipEncoder:
             packages = ("open_clip_torch", "timm", "torch")
             found["random"] = [self._seed, *(metadata.version(name) for name in packages)]
         return found
-
-    def precision(self, wanted: str, device: str | None = None) -> Precision:
-        """What `auto` means on the best device here."""
-        return choose_precision(wanted, device)
-
-    def load(
-        self, precision: Precision, device: str | None = None, threads: int | None = None
-    ) -> None:
-        """Loads the weights, from the hub if they are not here yet."""
-        if threads is not None:
-            limit_threads(threads)
-        model = self._find()
-        reader = ImageReader(
-            model.framing(), max_pixels=self._max_pixels, draft=self._draft, threads=threads
-        )
-        self._loaded = _Loaded(model, precision, device or best_device(), self._seed, reader)
 
     def tokenizer(self) -> Tokenizer:
         """The model's own; its `limit` leaves room for special tokens and the prompt."""
@@ -157,10 +135,12 @@ class OpenClipEncoder:
             self._model = find_clip(self._name, self._pretrained, self._revision, self._seed)
         return self._model
 
-    def _ready(self) -> "_Loaded":
-        if self._loaded is None:
-            raise EncoderError(f"{self!r} was not loaded: call load first")
-        return self._loaded
+    def _load(self, precision: Precision, device: str, threads: int | None) -> "_Loaded":
+        model = self._find()
+        reader = ImageReader(
+            model.framing(), max_pixels=self._max_pixels, draft=self._draft, threads=threads
+        )
+        return _Loaded(model, precision, device, self._seed, reader)
 
 
 class _Loaded:

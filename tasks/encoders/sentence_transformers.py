@@ -10,16 +10,16 @@ import numpy as np
 
 from tasks.encoders import model_settings as settings
 from tasks.encoders.base import Conversion, Precision, Prepared, Tokenizer, Vectors
-from tasks.encoders.devices import best_device, choose_precision, good_batch
 from tasks.encoders.hub import DEFAULT_MODEL, Model, find_model
 from tasks.encoders.model_tokenizer import load_tokenizer
-from tasks.encoders.running import limit_threads, to_unit
+from tasks.encoders.on_device import OnDevice
+from tasks.encoders.running import to_unit
 from tasks.encoders.text_model import TextModel
 from tasks.encoders.text_readers import Role
 from tasks.errors import ConfigError, EncoderError
 
 
-class SentenceTransformersEncoder:
+class SentenceTransformersEncoder(OnDevice[TextModel]):
     """Vectors of a sentence-transformers model, through all of its modules."""
 
     modalities: tuple[str, ...] = ("text",)
@@ -61,7 +61,6 @@ class SentenceTransformersEncoder:
         self._max_tokens = max_tokens
         self._trust_remote_code = trust_remote_code
         self._model: Model | None = None
-        self._loaded: TextModel | None = None
 
     def __repr__(self) -> str:
         """The model's name and revision."""
@@ -75,11 +74,6 @@ class SentenceTransformersEncoder:
         if self._dim is not None and self._dim > own:
             raise ConfigError(f"encoder.dim is {self._dim}, but {self._name!r} gives {own} at most")
         return self._dim or own
-
-    @property
-    def batch_cost(self) -> int:
-        """Padded tokens of a good batch on the device."""
-        return good_batch(self._loaded.device if self._loaded else best_device())
 
     def fingerprint(self) -> dict[str, object]:
         """Digests of all files that decide, and the arguments; a copy by another name is equal."""
@@ -95,18 +89,6 @@ class SentenceTransformersEncoder:
             "max_tokens": self._longest(model),
         }
 
-    def precision(self, wanted: str, device: str | None = None) -> Precision:
-        """What `auto` means on the best device here."""
-        return choose_precision(wanted, device)
-
-    def load(
-        self, precision: Precision, device: str | None = None, threads: int | None = None
-    ) -> None:
-        """Loads the weights, from the hub if they are not here yet."""
-        if threads is not None:
-            limit_threads(threads)
-        self._loaded = self._load(precision, device or best_device())
-
     def tokenizer(self) -> Tokenizer:
         """The model's own; its `limit` leaves room for special tokens and the prompt."""
         model = self._find()
@@ -116,18 +98,18 @@ class SentenceTransformersEncoder:
     def prepare(self, contents: Sequence[str]) -> list[Prepared]:
         """Tokens with the document prompt."""
         prompt = settings.document_prompt(self._find(), self._prompt)
-        return self._text_model().prepare(contents, Role("document", prompt))
+        return self._ready().prepare(contents, Role("document", prompt))
 
     def prepare_query(self, contents: Sequence[str]) -> list[Prepared]:
         """Tokens with the query prompt."""
         prompt = settings.query_prompt(self._find(), self._query_prompt)
-        return self._text_model().prepare(contents, Role("query", prompt))
+        return self._ready().prepare(contents, Role("query", prompt))
 
     def encode(self, items: Sequence[Prepared]) -> Vectors:
         """Row i for item i: through all modules, then cut to `dim`, then to unit norm."""
         if not items:
             return np.empty((0, self.dim), np.float32)
-        return self.convert(self._text_model().encode(items))
+        return self.convert(self._ready().encode(items))
 
     def conversion(self, other: Mapping[str, object]) -> Conversion | None:
         """Of the same model in as many components or more, unless a norm is wanted that is gone.
@@ -176,12 +158,7 @@ class SentenceTransformersEncoder:
             )
         return self._max_tokens or settings.longest_text(model)
 
-    def _text_model(self) -> TextModel:
-        if self._loaded is None:
-            raise EncoderError(f"{self!r} was not loaded: call load first")
-        return self._loaded
-
-    def _load(self, precision: Precision, device: str) -> TextModel:
+    def _load(self, precision: Precision, device: str, threads: int | None = None) -> TextModel:
         model = self._find()
         return TextModel(
             model.download(),

@@ -9,20 +9,21 @@ import numpy as np
 from tasks.content import Content
 from tasks.encoders.asked import ask
 from tasks.encoders.base import Precision, Prepared, Tokenizer, Vectors
-from tasks.encoders.devices import best_device, choose_precision, good_batch
 from tasks.encoders.images import MAX_PIXELS, PIXELS_PER_TOKEN, ImageReader, Picture
 from tasks.encoders.modalities import encode_each, prepare_each
 from tasks.encoders.normalizing import Normalizer
-from tasks.encoders.running import limit_threads, quiet, require, to_unit, within_memory
+from tasks.encoders.on_device import OnDevice
+from tasks.encoders.running import quiet, require, to_unit, within_memory
 from tasks.encoders.timm_files import TimmModel, build, find_timm, framing
 from tasks.encoders.timm_pooling import check_pooling, pool
-from tasks.errors import ConfigError, EncoderError
+from tasks.errors import ConfigError
 
 
-class TimmEncoder:
+class TimmEncoder(OnDevice["_Loaded"]):
     """Vectors of a timm backbone, pooled as asked."""
 
     modalities: tuple[str, ...] = ("image",)
+    cost_of_token = PIXELS_PER_TOKEN
 
     def __init__(
         self,
@@ -78,7 +79,6 @@ class TimmEncoder:
         self._seed = seed
         self._model: TimmModel | None = None
         self._said: dict[str, Any] | None = None
-        self._loaded: _Loaded | None = None
 
     def __repr__(self) -> str:
         """The model's name and pooling."""
@@ -88,12 +88,6 @@ class TimmEncoder:
     def dim(self) -> int:
         """Number of components."""
         return int(self._describe()["dim"])
-
-    @property
-    def batch_cost(self) -> int:
-        """Pixels of a good batch on the device."""
-        device = self._loaded.device if self._loaded else best_device()
-        return good_batch(device) * PIXELS_PER_TOKEN
 
     def fingerprint(self) -> dict[str, object]:
         """What timm says of the model, the digest of its weights, and the arguments."""
@@ -114,24 +108,6 @@ class TimmEncoder:
         if self._seed is not None:
             found["random"] = [self._seed, metadata.version("timm"), metadata.version("torch")]
         return found
-
-    def precision(self, wanted: str, device: str | None = None) -> Precision:
-        """What `auto` means on the best device here."""
-        return choose_precision(wanted, device)
-
-    def load(
-        self, precision: Precision, device: str | None = None, threads: int | None = None
-    ) -> None:
-        """Loads the weights, from the hub if they are not here yet."""
-        if threads is not None:
-            limit_threads(threads)
-        said = self._describe()
-        reader = ImageReader(
-            framing(said["data"]), max_pixels=self._max_pixels, draft=self._draft, threads=threads
-        )
-        self._loaded = _Loaded(
-            self._find(), said["data"], precision, device or best_device(), self._seed, reader
-        )
 
     def tokenizer(self) -> Tokenizer:
         """There is none: ConfigError."""
@@ -185,10 +161,12 @@ class TimmEncoder:
             )
         return self._said
 
-    def _ready(self) -> "_Loaded":
-        if self._loaded is None:
-            raise EncoderError(f"{self!r} was not loaded: call load first")
-        return self._loaded
+    def _load(self, precision: Precision, device: str, threads: int | None) -> "_Loaded":
+        said = self._describe()
+        reader = ImageReader(
+            framing(said["data"]), max_pixels=self._max_pixels, draft=self._draft, threads=threads
+        )
+        return _Loaded(self._find(), said["data"], precision, device, self._seed, reader)
 
 
 class _Loaded:

@@ -18,6 +18,7 @@ import httpcore
 
 from schemas.quarantine import Reason
 from tasks.digests import digest_text
+from tasks.errors import SourceError
 from tasks.sources.base import Problem, too_large
 from tasks.sources.web import Web, header
 
@@ -70,21 +71,21 @@ class Fetched:
     def fetch(self, web: Web, url: str, state: str, max_bytes: int) -> Answer:
         """Asks for the URL and keeps the answer, also a bad one, in place of the last one."""
         path = self._path(url)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with _keeping(url):
+            path.parent.mkdir(parents=True, exist_ok=True)
         with _draft(path.parent) as body:
 
             def receive(response: httpcore.Response) -> Answer | Problem:
                 return _receive(response, url, state, body, max_bytes)
 
             found = web.get(url, {}, receive)
-            body.flush()
             if isinstance(found, Problem):
                 answer = Answer(url, state, reason=found.reason, detail=found.detail)
             else:
                 answer = found
                 os.replace(body.name, self._body(answer))  # noqa: PTH105
         before = self.answer(url)
-        with _draft(path.parent) as head:
+        with _keeping(url), _draft(path.parent) as head:
             head.write(json.dumps(asdict(answer)).encode())
             head.flush()
             os.replace(head.name, path)  # noqa: PTH105
@@ -123,20 +124,33 @@ def _receive(
     length = header(response, "content-length")
     if length.isdecimal() and int(length) > max_bytes:
         return too_large(int(length), max_bytes)
-    body.seek(0)
-    body.truncate()
+    with _keeping(url):
+        body.seek(0)
+        body.truncate()
     size = 0
     for part in response.iter_stream():
         size += len(part)
         if size > max_bytes:
             return too_large(size, max_bytes)
-        body.write(part)
+        with _keeping(url):
+            body.write(part)
+    with _keeping(url):
+        body.flush()
     etag, last_modified = _validators(response)
     return Answer(url, state, size, etag, last_modified)
 
 
 def _validators(response: httpcore.Response) -> tuple[str, str]:
     return header(response, "etag"), header(response, "last-modified")
+
+
+@contextmanager
+def _keeping(url: str) -> Iterator[None]:
+    """A disk that takes nothing more is no fault of the server: SourceError."""
+    try:
+        yield
+    except OSError as error:
+        raise SourceError(f"the answer of {url} cannot be kept in the cache: {error}") from error
 
 
 @contextmanager

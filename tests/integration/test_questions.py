@@ -56,6 +56,22 @@ def test_a_sum_of_terms_finds_what_its_vector_is_nearest_to(store: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("where", "modality", "said"),
+    [
+        ("yeer > 3", None, "'yeer > 3'.*Metadata columns: .*'year'"),
+        ("year >", None, "'year >'"),
+        (None, "imag", "--modality = 'imag': space 'notes' version 1 has text"),
+    ],
+)
+def test_a_filter_that_cannot_be_meant_is_told_before_an_encoder_is_loaded(
+    store: str, where: str | None, modality: str | None, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HashingEncoder, "load", None)
+    with pytest.raises(ConfigError, match=said):
+        search(open_space("notes", store), Query([term("red")], where=where, modality=modality))
+
+
+@pytest.mark.parametrize(
     ("said", "want"),
     [
         ("a * b", Term("text", "a * b", 1.0)),

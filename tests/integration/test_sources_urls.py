@@ -1,6 +1,7 @@
 """The source of URLs against a real server on loopback, well-behaved and not."""
 
 import ipaddress
+import shutil
 import socket
 import ssl
 import threading
@@ -21,7 +22,7 @@ from cryptography.x509.oid import NameOID
 from schemas.quarantine import Reason
 from tasks import worker as worker_module
 from tasks.content import Media
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, SourceError
 from tasks.jobs import ScanJob
 from tasks.sources.base import Record
 from tasks.sources.urls import UrlSource
@@ -42,8 +43,8 @@ def server() -> Iterator[Server]:
 def urls(folder: Path, lines: list[str], **arguments: Any) -> UrlSource:
     (folder / "list.txt").write_text("\n".join(lines) + "\n")
     quick = {"read_timeout_s": 0.5, "total_timeout_s": 5.0, "retries": 1, "allow": ["127.0.0.1"]}
-    options = {**quick, **arguments}
-    return UrlSource(path=f"{folder}/list.txt", cache=f"{folder}/cache", **options)
+    options = {"cache": f"{folder}/cache", **quick, **arguments}
+    return UrlSource(path=f"{folder}/list.txt", **options)
 
 
 def read(source: UrlSource) -> list[Record]:
@@ -574,3 +575,14 @@ def test_arguments_of_urls_that_cannot_be_meant_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         urls(tmp_path, [], **arguments)
+
+
+def test_a_cache_that_takes_nothing_more_is_no_fault_of_the_server(
+    tmp_path: Path, small_disk: Path, server: Server
+) -> None:
+    server.routes = {"/a": body(b"A" * 2**20)}
+    source = urls(tmp_path, [f"{server.url}/a"], cache=str(small_disk / "cache"))
+    (small_disk / "full").write_bytes(b"x" * (shutil.disk_usage(small_disk).free - 2**19))
+    with pytest.raises(SourceError, match=r"/a cannot be kept in the cache: .*No space left"):
+        read(source)
+    assert server.asked == ["/a"]
