@@ -86,7 +86,7 @@ def check(run: Run, plan: Plan) -> None:
     ledger.drop(run.store_uri, run.table.name)
     quarantine.write(run.store_uri, run.table.name, plan.quarantined)
     for objection in objections(run, plan):
-        raise SourceError(f"{objection}; nothing was written")
+        raise SourceError(f"{objection}; no row was written")
     check_disk(run, plan.work)
 
 

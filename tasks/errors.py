@@ -6,6 +6,7 @@
         SourceChanged            a file changed while it was read (transient)
         SourceUnavailable        a time-out or a 5xx of where the source lives (transient)
       EncoderError               weights, canaries or the encoder itself
+        UnknownModel             no such model, revision or file of weights; exit 2
       StoreError                 tables, receipts, catalog, disk
         LeaseHeld                another writer holds the table
         LeaseLost                another writer took the table over
@@ -51,6 +52,12 @@ class SourceUnavailable(SourceError, Transient):
 
 class EncoderError(VectorlineError):
     """An encoder cannot be loaded or does not give what its table holds."""
+
+
+class UnknownModel(EncoderError):
+    """A model, a revision or a file of weights that a config names is not to be had."""
+
+    exit_code = 2
 
 
 class StoreError(VectorlineError):

@@ -30,11 +30,15 @@ def too_much_quarantined(
     if books.quarantined <= limit * books.read:
         return None
     reasons = Counter(entry.reason.value for entry in entries).most_common()
-    first = [f"{entry.id}: {entry.reason} ({entry.detail})" for entry in entries[:EXAMPLES]]
+    example = {entry.reason.value: entry for entry in reversed(entries)}  # the first of each
+    first = [
+        f"{reason}: {example[reason].id!r} ({example[reason].detail})"
+        for reason, _ in reasons[:EXAMPLES]
+    ]
     return (
         f"{books.quarantined} of {books.read} records would go to quarantine "
         f"({', '.join(f'{count} {reason}' for reason, count in reasons)}), and "
-        f"limits.max_quarantined is {limit}. The first: {'; '.join(first)}"
+        f"limits.max_quarantined is {limit}. For example {'; '.join(first)}"
     )
 
 

@@ -131,7 +131,8 @@ def _content(one: Term) -> Content:
     try:
         return Media(one.kind, Path(one.value).read_bytes())
     except OSError as error:
-        raise ConfigError(f"{one.kind} {one.value!r} cannot be read: {error}") from error
+        why = error.strerror or error
+        raise ConfigError(f"{one.kind} {one.value!r} cannot be read: {why}") from error
 
 
 def _vector_of(space: Space, record_id: str) -> Vectors:

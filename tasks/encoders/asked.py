@@ -14,7 +14,7 @@ from importlib import metadata
 from typing import Any
 
 from tasks.encoders.remembered import recall, remember
-from tasks.errors import EncoderError, VectorlineError
+from tasks.errors import EncoderError, UnknownModel, VectorlineError
 
 
 def ask(
@@ -57,7 +57,7 @@ def _ask_apart(question: str) -> dict[str, Any]:
         raise EncoderError(f"a process that was asked for {question} failed: {done.stderr[-2000:]}")
     answer = json.loads(done.stdout.splitlines()[-1])
     if "error" in answer:
-        raise EncoderError(answer["error"])
+        raise (UnknownModel if answer["unknown"] else EncoderError)(answer["error"])
     value: dict[str, Any] = answer["value"]
     return value
 
@@ -68,7 +68,7 @@ def main() -> None:
     try:
         answer: dict[str, object] = {"value": _call(function, arguments)}
     except VectorlineError as error:
-        answer = {"error": str(error)}
+        answer = {"error": str(error), "unknown": isinstance(error, UnknownModel)}
     print(json.dumps(answer))
 
 

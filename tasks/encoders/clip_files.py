@@ -6,7 +6,7 @@ for random ones), by `hf-hub:` and a name, by `local-dir:` or plainly a folder.
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path, PurePosixPath
@@ -17,7 +17,7 @@ from tasks.encoders.clip_tokens import packaged_merges
 from tasks.encoders.framing import Fit, Framing
 from tasks.encoders.hub import Layout, Model, find_files
 from tasks.encoders.weights import sha256
-from tasks.errors import ConfigError, EncoderError
+from tasks.errors import ConfigError, EncoderError, UnknownModel
 
 TINY_MODEL = Path(__file__).parent / "tiny_clip"
 _CONFIG = "open_clip_config.json"
@@ -167,9 +167,9 @@ def published(model: str, tag: str) -> dict[str, Any]:
     found = get_pretrained_cfg(model, tag)
     if not found:
         known = list_pretrained_tags_by_model(model)
-        raise EncoderError(
+        raise UnknownModel(
             f"encoder.pretrained is {tag!r}: neither a file nor a tag of {model!r}"
-            f" ({', '.join(known) or 'it has none'})"
+            f"{_near(tag, known)} (it has {', '.join(known) or 'none'})"
         )
     return dict(found)
 
@@ -213,14 +213,18 @@ def _known_config(name: str) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     except OSError:
-        near = difflib.get_close_matches(name, [path.stem for path in folder.glob("*.json")])
+        near = _near(name, [path.stem for path in folder.glob("*.json")])
         version = metadata.version("open_clip_torch")
-        raise EncoderError(
+        raise UnknownModel(
             f"encoder.model is {name!r}: no folder here, and open_clip {version} has no such model"
-            + (f", did you mean {' or '.join(near)}?" if near else "")
-            + " (one on a hub is written hf-hub:organisation/name)"
+            f"{near} (one on a hub is written hf-hub:organisation/name)"
         ) from None
     return config
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, cutoff=0.5)
+    return f", did you mean {' or '.join(near)}?" if near else ""
 
 
 def _check_activation(

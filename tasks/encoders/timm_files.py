@@ -17,7 +17,7 @@ from tasks.encoders.hub import Layout, Model, find_files
 from tasks.encoders.running import loading, quiet
 from tasks.encoders.timm_pooling import Backbone, Pooling, pool
 from tasks.encoders.weights import sha256
-from tasks.errors import ConfigError, EncoderError
+from tasks.errors import ConfigError, EncoderError, UnknownModel
 
 _CONFIG = "config.json"
 # In timm's own order of preference.
@@ -68,7 +68,7 @@ def find_timm(
     if checkpoint is not None:
         file = Path(checkpoint).expanduser().absolute()
         if not file.is_file():
-            raise EncoderError(f"encoder.checkpoint is {checkpoint!r}: no such file")
+            raise UnknownModel(f"encoder.checkpoint is {checkpoint!r}: no such file")
         return TimmModel(name, Model(checkpoint, file.parent, (file.name,)))
     if seed is not None:
         return TimmModel(name, None)
@@ -100,7 +100,7 @@ def published(name: str) -> dict[str, str | None]:
     _check_name(name)
     said = timm.get_pretrained_cfg(name)
     if said is None or not said.hf_hub_id:
-        raise EncoderError(
+        raise UnknownModel(
             f"encoder.model is {name!r}: timm has no published weights for it on a hub; give"
             " `checkpoint`, a file of weights, or a name with one of its tags"
             f" ({', '.join(timm.list_pretrained(name.split('.')[0] + '.*')) or 'it has none'})"
@@ -199,7 +199,7 @@ def _check_name(name: str) -> None:
     if name.startswith(("local-dir:", "hf-hub:")) or timm.is_model(name.split(".")[0]):
         return
     near = difflib.get_close_matches(name.split(".")[0], timm.list_models())
-    raise EncoderError(
+    raise UnknownModel(
         f"encoder.model is {name!r}: no folder here, and timm {timm.__version__} has no such model"
         + (f", did you mean {' or '.join(near)}?" if near else "")
         + " (one on a hub is written hf-hub:organisation/name)"

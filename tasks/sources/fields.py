@@ -10,6 +10,7 @@ from schemas.quarantine import Reason
 from schemas.table import RESERVED
 from tasks.content import TEXT, Media
 from tasks.errors import ConfigError
+from tasks.mistakes import did_you_mean
 from tasks.sources.base import Problem, Record, Value
 
 SCALARS = (type(None), bool, int, float, str, datetime.date, datetime.datetime)
@@ -123,12 +124,14 @@ class Fields:
         """
         absent = set(self.columns) - self.required
         seen: dict[str, None] = {}
+        uri = ""
         for uri, columns in given:
             for column in self.columns:
                 n_found = columns.count(column)
                 if n_found > 1 or (not n_found and column in self.required):
                     found = "several columns" if n_found else "no column"
-                    raise ConfigError(f"{uri} has {found} {column!r}; {there(columns)}")
+                    near = "" if n_found else did_you_mean(column, columns)
+                    raise ConfigError(f"{uri} has {found} {column!r}{near}; {there(columns)}")
             absent -= set(columns)
             seen |= dict.fromkeys(columns)
         if not absent or not seen:
@@ -137,7 +140,8 @@ class Fields:
             absent -= set(columns)
             if not absent:
                 return
-        raise ConfigError(f"no file has a column {min(absent)!r}; {there(seen)}")
+        name, near = min(absent), did_you_mean(min(absent), seen)
+        raise ConfigError(f"no file, such as {uri}, has a column {name!r}{near}; {there(seen)}")
 
 
 def there(columns: Collection[str]) -> str:

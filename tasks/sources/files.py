@@ -128,7 +128,7 @@ class FileSet:
         names = [name for name in found if self._holds(uri, access.uri_of(fs, name))]
         files = [file for name in names if (file := access.look(fs, name, found[name])) is not None]
         if not files:
-            wanted = "" if MAGIC.search(root) else f" like {' or '.join(self._patterns)}"
+            wanted = "" if MAGIC.search(root) else f" like {_shown(self._patterns)}"
             raise ConfigError(f"path = {path!r} has no file{wanted}; {_there(fs, root)}")
         return files
 
@@ -142,6 +142,14 @@ def _parent(path: str) -> str:
     """The folder above a file, or above the first part of a glob that is not fixed."""
     magic = MAGIC.search(path)
     return path[: magic.start() if magic else None].rpartition("/")[0]
+
+
+def _shown(patterns: Sequence[str]) -> str:
+    """Patterns for a message, those of many endings in short."""
+    endings = [one.removeprefix("**/*.") for one in patterns]
+    if len(patterns) > 2 and all(map(str.isalnum, endings)):
+        return f"**/*.{{{','.join(endings)}}}"
+    return " or ".join(patterns)
 
 
 def _there(fs: access.FileSystem, root: str) -> str:

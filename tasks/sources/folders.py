@@ -92,6 +92,11 @@ class FolderSource:
         n_rows, own = len(rows), {file.uri for file in tables}
         listed = [file for file in self._files.listed() if file.uri not in own]
         files = [self._described(file, rows) for file in listed]
+        if self._names and listed and not any(map(self._names.search, self._names_of(listed))):
+            raise ConfigError(
+                f"name_pattern = {self._names.pattern!r} is in the path of no file: the first is "
+                f"{self._files.relative(listed[0].uri)!r}"
+            )
         if n_rows and len(rows) == n_rows:
             there = f"is {self._files.relative(listed[0].uri)!r}" if listed else "is missing"
             raise ConfigError(
@@ -158,6 +163,9 @@ class FolderSource:
             metadata, problem = {}, Problem(Reason.INVALID_UTF8, "its name is not UTF-8: rename it")
         record = Record(name, Media(self.modality, b""), file.uri, metadata, problem)
         return described(file, [record])
+
+    def _names_of(self, files: Sequence[File]) -> Iterator[str]:
+        return (self._files.relative(file.uri) for file in files)
 
     def _named(self, name: str) -> Mapping[str, Value]:
         """What the name says of the metadata."""

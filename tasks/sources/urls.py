@@ -18,7 +18,7 @@ from tasks.sources.access import MAX_RECORD_BYTES
 from tasks.sources.base import Described, File, Problem, Record, Shard, too_large
 from tasks.sources.fetched import Answer, Fetched, unchanged
 from tasks.sources.tables import Table, described, parts, records_of, remainder
-from tasks.sources.web import Manners, Web, networks
+from tasks.sources.web import Manners, Web, networks, without_password
 
 SHARD_URLS = 256
 SHARD_BYTES = 48 * 2**20
@@ -28,8 +28,8 @@ class UrlSource:
     """A URL is a file, and `cache` keeps its last answer, from which records are read.
 
     Its stamp is that of the answer that is kept, for as long as the server says by ETag or
-    Last-Modified that it would give the same; what has neither is fetched by each run. So a run
-    asks for each URL once, and encoding anew fetches nothing.
+    Last-Modified that it would give the same; what has neither is fetched by each run. So
+    encoding anew fetches nothing.
     """
 
     max_content_bytes = MAX_RECORD_BYTES
@@ -103,7 +103,13 @@ class UrlSource:
         of_url: dict[str, list[Record]] = {}
         for row in rows:
             url = str(row.content).strip()
-            if row.problem is not None or row.tombstone:
+            if "@" in url and (plain := without_password(url)) != url:
+                detail = "the URL holds a name or a password, which are not shown"
+                secret = Problem(Reason.FORBIDDEN_ADDRESS, detail)
+                left.append(
+                    replace(row, id=plain if row.id == url else row.id, content="", problem=secret)
+                )
+            elif row.problem is not None or row.tombstone:
                 left.append(row)
             elif not url:
                 left.append(replace(row, problem=Problem(Reason.EMPTY, "there is no URL")))

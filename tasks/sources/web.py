@@ -5,8 +5,10 @@ each redirect. httpcore, not httpx: it lets one say how connections are made.
 """
 
 import ipaddress
+import re
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
@@ -86,10 +88,11 @@ class Web:
     def __init__(self, manners: Manners) -> None:
         """Opens nothing."""
         self._manners = manners
+        self._open = _Open()
         self._pool = httpcore.ConnectionPool(
             ssl_context=httpx.create_ssl_context(),  # SSL_CERT_FILE names other authorities
             max_connections=manners.connections,
-            network_backend=_Guarded(manners.allowed),
+            network_backend=_Guarded(manners.allowed, self._open),
         )
         self._closed = False
         read_s = manners.read_timeout_s
@@ -100,6 +103,7 @@ class Web:
 
     def __exit__(self, *_: object) -> None:
         self._closed = True
+        self._open.close()  # the pool forgets a connection that is made while it is closed
         self._pool.close()
 
     def get(
@@ -204,6 +208,15 @@ def _parsed(url: str, before: httpx.URL | None = None) -> httpx.URL:
     return place
 
 
+def without_password(url: str) -> str:
+    """The URL without a name and a password; as it is where there is none."""
+    try:
+        place = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError):
+        return re.sub("//[^/]*@", "//***@", url)
+    return str(place.copy_with(userinfo=b"***")) if place.userinfo else url
+
+
 def _location(response: httpcore.Response) -> str | None:
     """Where a redirect leads, None for an answer; raises _Refused or _Later for any other."""
     status = response.status
@@ -216,6 +229,10 @@ def _location(response: httpcore.Response) -> str | None:
         raise _Later(f"HTTP status {status}", _retry_after(header(response, "retry-after")))
     reason = Reason.NOT_FOUND if status in GONE else Reason.UNREADABLE
     raise _Refused(reason, f"HTTP status {status}")
+
+
+def _named(host: str, address: Address) -> str:
+    return f"{host} is" if host == str(address) else f"{host} is {address}, which is"
 
 
 def _retry_after(value: str) -> float | None:
@@ -239,8 +256,9 @@ def _left(at_most: float | None) -> float:
 class _Guarded(httpcore.NetworkBackend):
     """Connects to addresses that it has checked itself."""
 
-    def __init__(self, allowed: Iterable[Network]) -> None:
+    def __init__(self, allowed: Iterable[Network], streams: "_Open") -> None:
         self._allowed = tuple(allowed)
+        self._open = streams
         self._plain = httpcore.SyncBackend()
 
     def connect_tcp(
@@ -257,7 +275,7 @@ class _Guarded(httpcore.NetworkBackend):
                 stream = self._plain.connect_tcp(
                     str(address), port, _left(timeout), local_address, socket_options
                 )
-                return _Timed(stream)
+                return _Timed(stream, self._open)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as failed:
                 error = failed
         raise error
@@ -273,17 +291,43 @@ class _Guarded(httpcore.NetworkBackend):
             if not is_public(address) and not any(address in one for one in self._allowed):
                 raise _Refused(
                     Reason.FORBIDDEN_ADDRESS,
-                    f"{host} is {address}, which is not public; `allow` names networks that may "
-                    "be asked",
+                    f"{_named(host, address)} not public; `allow` names networks that may be asked",
                 )
         return addresses
+
+
+class _Open:
+    """The streams that are open, to be closed together; what comes later is closed at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._streams: set[httpcore.NetworkStream] = set()
+        self._closed = False
+
+    def add(self, stream: httpcore.NetworkStream) -> None:
+        with self._lock:
+            self._streams.add(stream)
+            if self._closed:
+                stream.close()
+
+    def remove(self, stream: httpcore.NetworkStream) -> None:
+        with self._lock:
+            self._streams.discard(stream)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            for stream in self._streams:
+                stream.close()
 
 
 class _Timed(httpcore.NetworkStream):
     """A connection that no request uses beyond its deadline, however slowly bytes drip."""
 
-    def __init__(self, stream: httpcore.NetworkStream) -> None:
+    def __init__(self, stream: httpcore.NetworkStream, streams: _Open) -> None:
         self._stream = stream
+        self._open = streams
+        streams.add(stream)
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         return self._stream.read(max_bytes, _left(timeout))
@@ -292,6 +336,7 @@ class _Timed(httpcore.NetworkStream):
         self._stream.write(buffer, _left(timeout))
 
     def close(self) -> None:
+        self._open.remove(self._stream)
         self._stream.close()
 
     def start_tls(
@@ -300,7 +345,9 @@ class _Timed(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
-        return _Timed(self._stream.start_tls(ssl_context, server_hostname, _left(timeout)))
+        secured = self._stream.start_tls(ssl_context, server_hostname, _left(timeout))
+        self._open.remove(self._stream)
+        return _Timed(secured, self._open)
 
     def get_extra_info(self, info: str) -> object:
         return self._stream.get_extra_info(info)

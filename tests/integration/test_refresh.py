@@ -182,7 +182,7 @@ def test_what_was_mended_is_said_though_the_run_fails(corpus: Path, store: Path)
     table = Table(str(store), Catalog(str(store)).versions("notes")[0].table)
     Path(manifest_path(table.uri, table.open().version + 1)).write_bytes(b"")
     write_jsonl(corpus / "a.jsonl", notes(3))
-    with pytest.raises(SourceError, match="nothing was written") as failed:
+    with pytest.raises(SourceError, match="no row was written") as failed:
         refresh(config(corpus), store)
     (note,) = failed.value.__notes__
     assert note.startswith(f"the newest manifest of {table.name}.lance, ")
@@ -203,11 +203,16 @@ def test_absence_removes_nothing_from_an_append_source(corpus: Path, store: Path
 def test_too_much_quarantine_stops_the_run_and_can_be_looked_at(corpus: Path, store: Path) -> None:
     settings = config(corpus, limits={"max_quarantined": 0.1})
     refresh(settings, store)
-    write_jsonl(corpus / "b.jsonl", [{"id": f"e{i}", "text": ""} for i in range(60)])
-    with pytest.raises(SourceError, match=r"60 of 360 records would go to quarantine \(60 empty\)"):
+    rows = [{"id": "n", "text": "a\0b"}, *({"id": f"e{i}", "text": ""} for i in range(60))]
+    write_jsonl(corpus / "b.jsonl", rows)
+    said = (
+        r"61 of 361 records would go to quarantine \(60 empty, 1 nul_character\), .* "
+        r"For example empty: 'e0' \(.*\); nul_character: 'n' \(.*\); no row was written"
+    )
+    with pytest.raises(SourceError, match=said):
         refresh(settings, store)
     table = open_space("notes", str(store)).entry.table
-    assert len(quarantine.read(str(store), table)) == 60
+    assert len(quarantine.read(str(store), table)) == 61
     assert open_space("notes", str(store)).version == 1
 
 

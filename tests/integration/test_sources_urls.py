@@ -474,7 +474,6 @@ def test_addresses_of_machines_and_networks_of_ones_own_are_not_public(
     [
         ("ftp://127.0.0.1/a", Reason.FORBIDDEN_ADDRESS),
         ("/etc/passwd", Reason.FORBIDDEN_ADDRESS),
-        ("http://me:secret@127.0.0.1/a", Reason.FORBIDDEN_ADDRESS),
         ("http://127.0.0.1:99999/a", Reason.UNREADABLE),
         ("http://nosuch.invalid/a", Reason.UNAVAILABLE),
         ("http://127.0.0.1:1/a", Reason.UNAVAILABLE),
@@ -586,3 +585,15 @@ def test_a_cache_that_takes_nothing_more_is_no_fault_of_the_server(
     with pytest.raises(SourceError, match=r"/a cannot be kept in the cache: .*No space left"):
         read(source)
     assert server.asked == ["/a"]
+
+
+def test_a_password_in_a_url_is_shown_nowhere(tmp_path: Path, server: Server) -> None:
+    secrets = ["http://me:hidden@127.0.0.1/a", "http://hidden@[broken/b"]
+    files = urls(tmp_path, secrets).files()
+    told = [(one.id, one.problem and one.problem.reason) for one in read(urls(tmp_path, secrets))]
+    assert told == [
+        ("http://***@127.0.0.1/a", Reason.FORBIDDEN_ADDRESS),
+        ("http://***@%5bbroken/b", Reason.FORBIDDEN_ADDRESS),
+    ]
+    assert "hidden" not in repr(files)
+    assert server.asked == []

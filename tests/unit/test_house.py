@@ -51,7 +51,7 @@ def test_no_file_names_a_path_of_the_machine_it_was_written_on() -> None:
     folders = ["docs", "examples", "flows", "schemas", "tasks"]
     files = [path for folder in folders for path in (ROOT / folder).rglob("*.*")]
     machine = re.compile(rb"/(work|root|home/\w+)/")
-    sources = [path for path in files if path.is_file() and path.suffix != ".pyc"]
+    sources = [path for path in files if path.is_file() and path.parent.name != "__pycache__"]
     assert [path for path in sources if machine.search(path.read_bytes())] == []
 
 

@@ -1,6 +1,7 @@
 """Which files make a model, what they say, and digests that are kept."""
 
 import hashlib
+import importlib
 import json
 import os
 from pathlib import Path
@@ -11,7 +12,7 @@ from tasks.encoders import model_settings as settings
 from tasks.encoders import weights
 from tasks.encoders.hub import DEFAULT_MODEL, choose_files, find_model
 from tasks.encoders.text_tokens import beginning
-from tasks.errors import EncoderError
+from tasks.errors import EncoderError, UnknownModel
 
 
 def write_model(folder: Path, **files: object) -> Path:
@@ -197,3 +198,22 @@ def test_the_packaged_model_stands_for_its_own_commits_alone() -> None:
     for other in ("8b3219", "0123456"):  # too short to be sure, another one: the hub is asked
         with pytest.raises(EncoderError, match="HF_HUB_OFFLINE is set"):
             find_model(DEFAULT_MODEL, other, with_code=False)
+
+
+@pytest.mark.parametrize(
+    ("module", "attribute", "arguments"),
+    [
+        ("timm", "TimmEncoder", {"model": "vit_base_patch14_dinov33"}),
+        ("timm", "TimmEncoder", {"model": "resnet18", "checkpoint": "no.pt"}),
+        ("open_clip", "OpenClipEncoder", {"model": "ViT-B-33", "pretrained": "openai"}),
+        ("open_clip", "OpenClipEncoder", {"model": "ViT-B-32", "pretrained": "laion2b_s34"}),
+        ("sentence_transformers", "SentenceTransformersEncoder", {"model": "./nothing"}),
+    ],
+)
+def test_a_model_that_is_not_to_be_had_is_a_mistake_in_the_config(
+    module: str, attribute: str, arguments: dict[str, str]
+) -> None:
+    encoder = getattr(importlib.import_module(f"tasks.encoders.{module}"), attribute)(**arguments)
+    with pytest.raises(UnknownModel) as failed:
+        encoder.fingerprint()
+    assert failed.value.exit_code == 2

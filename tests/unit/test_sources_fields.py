@@ -159,7 +159,9 @@ def test_a_missing_column_is_named_with_what_is_there() -> None:
     three.check_columns([("/f1", ["key", "a", "b", "m"]), ("/f2", ["key", "a", "b"])], lambda: [])
     with pytest.raises(ConfigError, match=r"^/f2 has no column 'b'; it has: 'key', 'a'$"):
         three.check_columns([("/f1", ["key", "a", "b", "m"]), ("/f2", ["key", "a"])], lambda: [])
-    with pytest.raises(ConfigError, match=r"^no file has a column 'm'; it has: 'key', 'a', 'b'$"):
+    with pytest.raises(
+        ConfigError, match=r"^no file, such as /f1, has a column 'm'; it has: 'key', 'a', 'b'$"
+    ):
         three.check_columns([("/f1", ["key", "a", "b"])], lambda: [])
     three.check_columns([("/f1", ["key", "a", "b"])], lambda: [("/f2", ["m"])])
     with pytest.raises(ConfigError, match=r"^/f1 has several columns 'a'"):

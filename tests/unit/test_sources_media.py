@@ -72,7 +72,7 @@ def test_files_of_any_depth_and_case_are_called_by_their_path(tmp_path: Path) ->
         ("b.PNG", b"1", None),
     ]
     assert told(ImageSource(path=str(tmp_path), patterns=["*.PNG"])) == [("b.PNG", b"1", None)]
-    with pytest.raises(ConfigError, match=r"has no file like \*\*/\*.flac or \*\*/\*.mp3"):
+    with pytest.raises(ConfigError, match=r"has no file like \*\*/\*.\{flac,mp3,wav\}"):
         AudioSource(path=str(tmp_path)).files()
     (sound,) = read(AudioSource(path=str(write(tmp_path, {"s.Mp3": b"ID3"}))))
     assert sound == Record("s.Mp3", Media("audio", b"ID3"), str(tmp_path / "s.Mp3"))
@@ -93,6 +93,12 @@ def test_parts_of_names_are_metadata(tmp_path: Path) -> None:
     assert source.schema(source.files()) == pa.schema(
         [("kind", pa.string()), ("number", pa.string()), ("time", pa.string())]
     )
+
+
+def test_a_pattern_that_no_name_has_is_a_mistake(tmp_path: Path) -> None:
+    write(tmp_path, {"cat/1.png": b"1", "dog/2.png": b"2"})
+    with pytest.raises(ConfigError, match=r"is in the path of no file: the first is 'cat/1\.png'"):
+        ImageSource(path=str(tmp_path), name_pattern=r"x(?P<kind>\d+)").files()
 
 
 ROWS: list[dict[str, Any]] = [
