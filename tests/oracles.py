@@ -1,0 +1,48 @@
+"""What numbers must be, by loops that anyone can check."""
+
+from collections.abc import Mapping, Sequence
+
+Adjacency = Mapping[int, Mapping[int, float]]
+"""node -> neighbour -> weight"""
+
+
+def adjacency(
+    edges: Sequence[tuple[int, int, float]], n_nodes: int, *, directed: bool, weighted: bool
+) -> dict[int, dict[int, float]]:
+    """The rows of a graph: equal edges are one, with the sum of their weights."""
+    rows: dict[int, dict[int, float]] = {node: {} for node in range(n_nodes)}
+    for source, target, weight in edges:
+        ends = {(source, target)} if directed else {(source, target), (target, source)}
+        for one, other in ends:
+            rows[one][other] = rows[one].get(other, 0.0) + weight if weighted else 1.0
+    return rows
+
+
+def second_order_law(
+    rows: Adjacency, *, p: float, q: float, extend: bool = False
+) -> dict[tuple[int, int], dict[int, float]]:
+    """(t, v) -> x -> the probability that a walk that went from t to v goes on to x."""
+    law = {}
+    for t in rows:
+        for v in rows[t]:
+            weights = {}
+            for x, weight in rows[v].items():
+                if x == t:
+                    factor = 1 / p
+                elif extend:
+                    factor = _extended_factor(rows, t, v, x, q)
+                else:
+                    factor = 1.0 if x in rows[t] else 1 / q
+                weights[x] = weight * factor
+            law[t, v] = {x: weight / sum(weights.values()) for x, weight in weights.items()}
+    return law
+
+
+def _extended_factor(rows: Adjacency, t: int, v: int, x: int, q: float) -> float:
+    """Of Node2Vec+, where an edge is loose that weighs less than the mean of its node's."""
+    mean = {node: sum(rows[node].values()) / len(rows[node]) for node in (v, x) if rows[node]}
+    if x in rows[t] and rows[t][x] >= mean.get(x, 0.0):
+        return 1.0
+    if rows[v][x] < mean[v]:
+        return min(1.0, 1 / q)
+    return 1 / q + (1 - 1 / q) * rows[t].get(x, 0.0) / mean.get(x, 1.0)
