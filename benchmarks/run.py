@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import images, memory, speed
+from benchmarks import images, memory, speed, walks
 
 HERE = Path(__file__).parent.parent
 CORPUS = HERE / "build" / "demo" / "stdlib.parquet"
@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=6_000, help="texts of the speed comparison")
     parser.add_argument("--pictures", type=int, default=2_000, help="pictures to encode")
-    parser.add_argument("--only", choices=["help", "speed", "images", "quality", "memory"])
+    parser.add_argument("--only", choices=["help", "speed", "images", "walks", "quality", "memory"])
     args = parser.parse_args()
     found: dict[str, object] = {}
     if not CORPUS.exists():
@@ -49,6 +49,10 @@ def main() -> None:
         pictures = images.compare(args.pictures)
         images.show(pictures, args.pictures)
         found["images"] = pictures
+    if args.only in (None, "walks"):
+        walked = walks.compare()
+        walks.show(walked)
+        found["walks"] = walked
     if args.only in (None, "quality"):
         _quality()
     if args.only in (None, "memory"):

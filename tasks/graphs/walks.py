@@ -54,7 +54,7 @@ def walk(
             2021, arXiv:2109.08031); for graphs with weights.
 
     Raises:
-        ValueError: p or q is not positive and finite, with some room, `length` is less than 1, a start is no node,
+        ValueError: p or q is not from 1e-30 to 1e30, `length` is less than 1, a start is no node,
             or `extend` is asked of a graph without weights.
     """
     from tasks.graphs import walk_kernels as kernels
