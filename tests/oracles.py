@@ -1,9 +1,14 @@
 """What numbers must be, by loops that anyone can check."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
 
 Adjacency = Mapping[int, Mapping[int, float]]
 """node -> neighbour -> weight"""
+Reals = npt.NDArray[np.float64]
 
 
 def adjacency(
@@ -46,3 +51,29 @@ def _extended_factor(rows: Adjacency, t: int, v: int, x: int, q: float) -> float
     if rows[v][x] < mean[v]:
         return min(1.0, 1 / q)
     return 1 / q + (1 - 1 / q) * rows[t].get(x, 0.0) / mean.get(x, 1.0)
+
+
+def skipgram(
+    table_in: Reals,
+    table_out: Reals,
+    pairs: Iterable[tuple[int, int, list[int], float]],
+    *,
+    at_once: bool = False,
+) -> tuple[Reals, Reals, float]:
+    """Both tables after a step for each pair, and the mean loss.
+
+    A pair is centre, context, negatives and learning rate. Steps follow one another, or, `at_once`,
+    are all taken from the tables as they were.
+    """
+    new_in, new_out = table_in.copy(), table_out.copy()
+    losses = []
+    for centre, context, negatives, rate in pairs:
+        old_in, old_out = (table_in, table_out) if at_once else (new_in.copy(), new_out.copy())
+        loss = 0.0
+        for target, label in [(centre, 1), *((negative, 0) for negative in negatives)]:
+            chance = 1 / (1 + math.exp(-float(old_in[context] @ old_out[target])))
+            loss -= math.log(chance if label else 1 - chance)
+            new_in[context] += rate * (label - chance) * old_out[target]
+            new_out[target] += rate * (label - chance) * old_in[context]
+        losses.append(loss)
+    return new_in, new_out, float(np.mean(losses))
