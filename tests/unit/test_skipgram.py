@@ -200,6 +200,27 @@ def test_negatives_are_drawn_by_their_count_to_the_power_of_three_quarters(
     assert chisquare(drawn[counts > 0], 100_000 * law / law.sum()).pvalue > LEAST_P
 
 
+@BOTH
+def test_each_seed_and_each_epoch_draws_anew(device: str | None) -> None:
+    counts = np.array([0, 0, *[1] * 10_000])
+    drawn = []
+    for seed in (0, 1):
+        trainer = SkipGram(counts, dim=4, **ONE_NEGATIVE, epochs=3, seed=seed, device=device)
+        trainer.fit(blocks(np.array([[0, 1]], np.int32)))
+        drawn += np.flatnonzero(trainer.output[2:].any(axis=1)).tolist()
+    assert len(set(drawn)) == 12
+
+
+def test_each_walk_draws_the_same_whatever_thread_trains_on_it() -> None:
+    counts = np.array([0] * 6 + [1] * 1_000)
+    one, three = (SkipGram(counts, dim=4, **ONE_NEGATIVE, threads=threads) for threads in (1, 3))
+    for trainer in (one, three):
+        trainer.fit(blocks(np.array([[0, 1], [2, 3], [4, 5]], np.int32)))
+    # They share no node, and no negative with this seed: none can overwrite another's step.
+    assert one.output[6:].any(axis=1).sum() == 6
+    assert tables(three) == tables(one)
+
+
 @pytest.mark.parametrize("n_nodes", [1, 2, 1_000])
 def test_the_table_of_draws_holds_the_law(n_nodes: int) -> None:
     from tasks.graphs.skipgram_kernels import alias_table
