@@ -339,7 +339,7 @@ def _answer(rows: Rows, law: Law, walkers: Walkers, asked: npt.NDArray[np.int64]
 
 @compiled
 def _extended(rows: Rows, law: Law, walker: Walker, entry: int, found: int) -> float:
-    """The factor of an entry by Node2Vec+ (Liu, Krishnan and Hirn, 2021, section 2.3).
+    """The factor of an entry by Node2Vec+ (Liu, Hirn and Krishnan, 2021).
 
     `found` is the edge to its node from `before`, -1 if there is none. An edge is loose if it
     weighs less than the mean of its node's row.

@@ -50,7 +50,7 @@ def walk(
         seed: Of the random streams. A walk is a function of the graph, p, q, extend, the seed, its
             start and its number; the length only cuts it.
         number: Tells walks from one start apart; one for all, or one for each.
-        extend: Whether a weak edge from t to x counts in part (Node2Vec+: Liu, Krishnan and Hirn,
+        extend: Whether a weak edge from t to x counts in part (Node2Vec+: Liu, Hirn and Krishnan,
             2021, arXiv:2109.08031); for graphs with weights.
 
     Raises:

@@ -207,6 +207,9 @@ def test_damage_is_found_when_it_is_looked_for(tmp_path: Path) -> None:
     path.write_bytes(written)
     with pytest.raises(ValueError, match=r"indices\.npy is damaged: its digest is not "):
         Graph.open(tmp_path / "graph", check=True)
+    path.unlink()
+    with pytest.raises(ValueError, match=r"indices\.npy is missing: save the graph again"):
+        Graph.open(tmp_path / "graph")
     with pytest.raises(ValueError, match=r"holds no saved graph: graph\.json is missing"):
         Graph.open(tmp_path)
 
