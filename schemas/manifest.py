@@ -10,10 +10,11 @@ class _Part(BaseModel):
 
 
 class RecordBook(_Part):
-    """Records by outcome; `removed` ones were not read, all others add up to `read`.
+    """Records by outcome; `removed` ones lose their rows, all others add up to `read`.
 
     `quarantined` counts every record that is in quarantine, also those of files that were not read
-    again. `isolated` counts graph nodes without a neighbour.
+    again. `isolated` counts nodes of a graph without
+    a neighbour, which have no row.
     """
 
     read: int = 0
@@ -51,6 +52,18 @@ class Seconds(_Part):
     commit: float = 0.0
 
 
+class FitBook(_Part):
+    """The fit whose vectors a version holds.
+
+    `model` is the digest of its files in `models/<table>/`; `residual` is what the rotation onto
+    the version before left, None for a first fit.
+    """
+
+    model: str
+    residual: float | None = None
+    metrics: dict[str, float] = {}
+
+
 class Manifest(_Part):
     """The books of one run; kept in `runs/<table>/<run_id>/manifest.json`.
 
@@ -74,6 +87,7 @@ class Manifest(_Part):
     encoded: int = 0
     tokens: int = 0
     precision: str | None = None
+    fit: FitBook | None = None
     seconds: Seconds = Seconds()
     started_at: AwareDatetime
     host: str

@@ -12,7 +12,8 @@ class TrainedModel(BaseModel):
     """One fit: what it was made of, by what, how good it is, and its files.
 
     `digest` is that of the files, in hex: equal weights have equal ones. `train` is what the user
-    wrote, and `sources` where the records came from.
+    wrote, and `sources` where the records came from. A fit that a run made has its table's name,
+    and a `key` for the corpus and the fit before.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -27,3 +28,4 @@ class TrainedModel(BaseModel):
     metrics: dict[str, float]
     created_at: datetime
     files: tuple[WrittenFile, ...]
+    key: str | None = None

@@ -15,24 +15,31 @@ BAD = (Outcome.QUARANTINED, Outcome.CONFLICT)
 
 def books_of_files(entries: Sequence[FileEntry]) -> RecordBook:
     """The books of files that were not read: what is neither duplicate nor bad is in the table."""
-    read_, duplicate, bad = (
+    read_, duplicate, bad, isolated = (
         sum(getattr(entry, name) for entry in entries)
-        for name in ("records", "duplicates", "quarantined")
+        for name in ("records", "duplicates", "quarantined", "isolated")
     )
     return RecordBook(
-        read=read_, unchanged=read_ - duplicate - bad, duplicate=duplicate, quarantined=bad
+        read=read_,
+        unchanged=read_ - duplicate - bad - isolated,
+        duplicate=duplicate,
+        quarantined=bad,
+        isolated=isolated,
     )
 
 
-def books_of_work(compared: Compared, kept: Sequence[FileEntry], unreadable: int) -> RecordBook:
-    """The books of a plan: what was compared, files that were kept unread, and unreadable ones."""
+def books_of_work(compared: Compared, reading: Reading, kept: Sequence[FileEntry]) -> RecordBook:
+    """The books of a plan: what was read and compared, and files that were kept unread."""
     found = compared.diff
-    unread = books_of_files(kept)
+    unread, unreadable = books_of_files(kept), len(reading.unreadable)
+    isolated = len(_isolated(reading, compared))
     tombstoned = np.isin(found.row_groups, found.record_groups[found.outcomes == Outcome.TOMBSTONE])
     bad = sum(found.count(outcome) for outcome in BAD) + unread.quarantined + unreadable
     return RecordBook(
         read=len(found.outcomes)
         - found.count(Outcome.TOMBSTONE)
+        + isolated
+        + unread.isolated
         + unread.duplicate
         + unread.quarantined
         + unreadable,
@@ -43,7 +50,14 @@ def books_of_work(compared: Compared, kept: Sequence[FileEntry], unreadable: int
         removed=len(np.unique(found.row_groups[found.absent | tombstoned])),
         duplicate=found.count(Outcome.DUPLICATE) + unread.duplicate,
         quarantined=bad,
+        isolated=isolated + unread.isolated,
     )
+
+
+def _isolated(reading: Reading, compared: Compared) -> Indices:
+    """The places of isolated records; none has a row, like tombstones, but they are there."""
+    places = reading.scanned.isolated
+    return places[np.isin(places, compared.origin)] if len(places) else places
 
 
 def file_entries(
@@ -59,7 +73,9 @@ def file_entries(
         places = compared.origin[np.isin(outcomes, wanted) & (compared.origin >= 0)]
         return np.bincount(reading.scanned.files[places], minlength=n)
 
-    tombstones, duplicates, bad = counts(Outcome.TOMBSTONE), counts(Outcome.DUPLICATE), counts(*BAD)
+    isolated = np.bincount(reading.scanned.files[_isolated(reading, compared)], minlength=n)
+    tombstones = counts(Outcome.TOMBSTONE) - isolated
+    duplicates, bad = counts(Outcome.DUPLICATE), counts(*BAD)
     judged = compared.origin[compared.present.judged & (compared.origin >= 0)]
     claims = np.bincount(reading.scanned.files[judged], minlength=n)  # of ids that no row shows
     shared = duplicates + counts(Outcome.CONFLICT) + claims + tombstones + kept
@@ -82,6 +98,7 @@ def file_entries(
                 duplicates=int(duplicates[number]),
                 quarantined=int(bad[number]),
                 entangled=bool(shared[number]),
+                isolated=int(isolated[number]),
             )
         )
     return entries

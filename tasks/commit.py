@@ -14,6 +14,7 @@ from schemas.catalog import VersionEntry
 from schemas.manifest import ChunkBook, Manifest, RecordBook, Seconds
 from schemas.quarantine import QuarantineEntry
 from tasks import ledger
+from tasks.compare import all_replaced
 from tasks.digests import digest_json, digest_text, to_array
 from tasks.encode import Encoded
 from tasks.errors import SourceError, StoreError
@@ -185,6 +186,8 @@ def _final(plan: Plan, work: Work, encoded: Encoded) -> tuple[RecordBook, Diff]:
     judged, transient = compared.present.judged.copy(), compared.present.transient.copy()
     judged[records], transient[records] = True, [entry.transient for entry in late]
     found = diff(compared.base, replace(compared.present, judged=judged, transient=transient))
+    if compared.anew:
+        found = all_replaced(found)
     books = plan.books.model_copy(
         update={
             "new": found.count(Outcome.NEW),
@@ -224,6 +227,7 @@ def _manifest(
         encoded=sum(receipt.encoded for receipt in encoded.receipts),
         tokens=sum(receipt.tokens for receipt in encoded.receipts),
         precision=encoded.precision,
+        fit=encoded.fit,
         seconds=Seconds(start=run.seconds_to_plan, plan=plan.seconds, encode=encoded.seconds),
         started_at=run.started_at,
         host=platform.node(),

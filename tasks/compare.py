@@ -4,7 +4,7 @@ The diff, and which rows of the table stand for files that were not read.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -61,13 +61,15 @@ class Compared:
     """The diff of all present records against the base, which are the rows of the head.
 
     `origin[i]` is the place of record i among the scanned ones, -1 where a row of the table stands
-    for it since its file was not read.
+    for it since its file was not read. With `anew` the vectors of all records are made anew, so all
+    rows are replaced.
     """
 
     base: Base
     present: Present
     origin: Indices
     diff: Diff
+    anew: bool = False
 
     def losing_rows(self) -> Indices:
         """First rows of the records whose file was not read and whose id another file claims."""
@@ -115,7 +117,8 @@ def compare(
     for place, entry in scanned.problems:
         if place < n_read:
             bad[place], transient[place] = True, entry.transient
-    tombstone[scanned.tombstones[scanned.tombstones < n_read]] = True
+    for places in (scanned.tombstones, scanned.isolated):  # of neither there is to be a row
+        tombstone[places[places < n_read]] = True
     ids = _join(scanned.ids[:n_read], base.record_ids[standing])
     contents = _join(scanned.contents[:n_read], base.contents[standing])
     metadata = _join(scanned.metadata[:n_read], base.metadata[standing])
@@ -128,6 +131,21 @@ def compare(
     appends = np.array([source.mode == "append" for source in run.config.source] + [False])
     rows = Base(base.record_ids, base.contents, base.metadata, appends[head.owners])
     return Compared(rows, present, origin, diff(rows, present))
+
+
+def made_anew(compared: Compared) -> Compared:
+    """The same for an encoder that is fitted to all records: if one changes, all vectors do."""
+    found = compared.diff
+    gone = found.removed.copy()
+    gone[found.rows_of(np.flatnonzero(found.outcomes == Outcome.METADATA_CHANGED))] = False
+    if not (gone.any() or (found.outcomes <= Outcome.CHANGED).any()):
+        return compared
+    return replace(compared, diff=all_replaced(found), anew=True)
+
+
+def all_replaced(found: Diff) -> Diff:
+    """The same outcomes, but all rows go."""
+    return replace(found, removed=np.ones_like(found.removed))
 
 
 def _join(read: Digests, standing: Digests) -> Digests:

@@ -29,6 +29,7 @@ from tasks.yaml_lines import Document, parse
 
 ENCODER_PATHS = ("model", "pretrained", "checkpoint")
 SOURCE_PATHS = ("path", "root", "sidecar", "cache")
+SOURCE_TABLES = ("nodes",)  # with a path of their own
 _URI = re.compile(r"[a-z][a-z0-9+.-]*:[/:]", re.IGNORECASE)
 
 
@@ -134,9 +135,13 @@ def _with_absolute_paths(data: Data, folder: Path) -> Data:
         is_there = isinstance(value, str) and (folder / Path(value).expanduser()).exists()
         return path(value) if is_there else value
 
+    def table(value: JsonValue) -> JsonValue:
+        return _changed(value, "path", path)
+
     placed = dict(data)
     if isinstance(sources := data.get("source"), list):
-        placed["source"] = _each_changed(sources, SOURCE_PATHS, path)
+        sources = _each_changed(sources, SOURCE_PATHS, path)
+        placed["source"] = _each_changed(sources, SOURCE_TABLES, table)
     if "encoder" in data:
         (placed["encoder"],) = _each_changed([data["encoder"]], ENCODER_PATHS, model)
     return placed

@@ -1,15 +1,19 @@
-"""What is encoded: a text, or an image or a sound as its file has it."""
+"""What is encoded: a text, an image or a sound as its file has it, a node as its edges say."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 TEXT = "text"
+UNITS = {TEXT: "tokens", "node": "steps of walks"}
 
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """A content that is no text: `data` are the bytes of a file, nothing decoded yet."""
+    """A content that is no text.
+
+    `data` are the bytes of a file, nothing decoded yet, or those of a node's adjacency.
+    """
 
     modality: str
     data: bytes
@@ -19,14 +23,14 @@ Content: TypeAlias = str | Media
 
 
 def modality_of(content: Content) -> str:
-    """The kind of a content: `text`, `image`, `audio`."""
+    """The kind of a content: `text`, `image`, `audio`, `node`."""
     return TEXT if isinstance(content, str) else content.modality
 
 
 def cost_unit(modalities: Sequence[str]) -> str:
     """What the cost of contents is counted in, by an encoder that reads these."""
-    if TEXT in modalities and len(modalities) == 1:
-        return "tokens"
+    if len(modalities) == 1 and modalities[0] in UNITS:
+        return UNITS[modalities[0]]
     return "pixels" if "image" in modalities else "samples"
 
 

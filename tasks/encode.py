@@ -8,17 +8,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 
+import numpy as np
 import pyarrow as pa
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from schemas.manifest import FitBook
 from schemas.quarantine import QuarantineEntry, Reason
 from schemas.receipt import Receipt
 from schemas.table import TableSettings
 from tasks.cut import Cutter
 from tasks.digests import digest_json, to_array
 from tasks.donors import Borrowed, borrow, elsewhere
+from tasks.encoders.base import Precision
 from tasks.errors import ConfigError, EncoderError, StoreError, Transient, WorkerLost
+from tasks.fit import fit
 from tasks.jobs import CanaryJob, Target, WriteJob
 from tasks.plan import Plan, Work
 from tasks.reading import entries_of
@@ -49,6 +53,7 @@ class Encoded:
     base_version: int
     receipts: list[Receipt] = field(default_factory=list)
     poison: list[QuarantineEntry] = field(default_factory=list)
+    fit: FitBook | None = None
     encoder_loads: int = 0
     precision: str | None = None
     seconds: float = 0.0
@@ -70,8 +75,6 @@ def encode(run: Run, plan: Plan) -> Encoded:
     if plan.work is None:
         raise ValueError("nothing to encode: the plan has no changes")
     encoded = _prepare_table(run, plan, plan.work)
-    resumed, found = _borrow(run, plan.work, encoded)
-    shares = found.shares
     target = Target(
         store_uri=root(run.store_uri),
         table=run.table.name,
@@ -80,6 +83,12 @@ def encode(run: Run, plan: Plan) -> Encoded:
         precision=encoded.precision or "",
         schema=run.table.open(encoded.base_version).schema,
     )
+    if run.fitted:
+        encoded.fit = fit(run, plan.work, target)
+        if encoded.fit is not None and plan.work.compared.anew:
+            target = replace(target, fit=encoded.fit.model)
+    resumed, found = _borrow(run, plan.work, encoded)
+    shares = found.shares
     total = plan.work.shares.n_records
     n_jobs = run.pool.n_workers * JOBS_PER_WORKER
     chunked = run.config.chunk is not None
@@ -105,8 +114,12 @@ def encode(run: Run, plan: Plan) -> Encoded:
 def _borrow(run: Run, work: Work, encoded: Encoded) -> tuple[Borrowed, Borrowed]:
     """What receipts hold, and what the store has elsewhere: the last one has what is left.
 
-    What another run has done whole stands as this one's work.
+    What another run has done whole stands as this one's work. Vectors of one fit are none of
+    another's, so where all are made anew nothing is taken.
     """
+    if work.compared.anew:
+        none = borrow(work, work.shares, ())
+        return none, none
     resumed = resume(run.table, work, encoded.base_version, replay=run.options.replay)
     encoded.receipts += resumed.adopted
     run.notes += resumed.warnings
@@ -131,7 +144,7 @@ def _prepare_table(run: Run, plan: Plan, work: Work) -> Encoded:
     if table.exists() and not plan.rows_before and not run.has_versions and _binds(run, work):
         table.discard()  # of a first run that failed: no setting of it may bind this one
     if not table.exists():
-        made = _canaries(run, precision)
+        made = _no_canaries(run) if run.fitted else _canaries(run, precision)
         settings = TableSettings(
             space=run.space,
             fingerprint=run.fingerprint,
@@ -192,6 +205,11 @@ def _evolve_table(run: Run, plan: Plan, work: Work, wanted: str) -> tuple[int, s
     return (
         run.table.evolve(change) if change.added or change.widened else plan.base_version
     ), precision
+
+
+def _no_canaries(run: Run) -> Canaries:
+    """Those of an encoder that has vectors for nothing but its corpus."""
+    return Canaries(np.empty((0, run.encoder.dim), np.float32), Precision.FLOAT32, 0)
 
 
 def _canaries(run: Run, precision: str) -> Canaries:

@@ -8,8 +8,9 @@ import numpy as np
 
 from tasks.content import TEXT
 from tasks.donors import borrow, elsewhere
+from tasks.encoders.fitted import Cost
 from tasks.errors import StoreError
-from tasks.jobs import RateJob
+from tasks.jobs import CostJob, RateJob
 from tasks.limits import objections
 from tasks.plan import Plan, Work
 from tasks.run import Run
@@ -83,6 +84,8 @@ def estimate(run: Run, plan: Plan) -> dict[str, Any]:
     }
     if plan.work is None or not plan.changes:
         return found
+    if run.fitted:
+        return found | _of_fit(run, plan.work)
     work, precision = plan.work, _precision(run)
     donors = [*elsewhere(run, precision, work, work.shares)]
     to_encode = borrow(work, work.shares, donors).shares.encode
@@ -97,6 +100,23 @@ def estimate(run: Run, plan: Plan) -> dict[str, Any]:
             else 0.0,
         }
     return found
+
+
+def _of_fit(run: Run, work: Work) -> dict[str, Any]:
+    """All vectors are made anew, by words of walks on all cores, or none is."""
+    found: dict[str, Any] = {"bytes": write_bytes(run, work)}
+    if not work.compared.anew or not work.shares.n_records:
+        return found
+    for finished in run.pool.map(deque([CostJob(work.scanned.shards[0].shard.files)])):
+        if finished.error is not None:
+            raise finished.error
+        if isinstance(finished.result, Cost):
+            return found | {
+                "to_encode": work.shares.n_records,
+                "tokens": finished.result.words,
+                "seconds_estimate": round(finished.result.words / finished.result.words_per_s, 3),
+            }
+    raise StoreError("no worker measured the fit")
 
 
 def _precision(run: Run) -> str:

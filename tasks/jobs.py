@@ -1,15 +1,17 @@
 """What workers are asked to do: plain data that pickles."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pydantic import JsonValue
 
 from tasks.digests import Digests
 from tasks.encoders.base import Conversion
-from tasks.sources.base import Shard
+from tasks.sources.base import File, Shard
 
 Offsets: TypeAlias = npt.NDArray[np.int64]
 
@@ -60,7 +62,10 @@ class RateJob:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a run writes: the same for all of its jobs."""
+    """Where a run writes: the same for all of its jobs.
+
+    With `fit`, the digest of a model, vectors are not computed but taken from there.
+    """
 
     store_uri: str
     table: str
@@ -68,6 +73,39 @@ class Target:
     session: str
     precision: str
     schema: pa.Schema
+    fit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FitJob:
+    """Fit the encoder to all of these files of the one source; gives a FitBook.
+
+    `changed[i]` says that item i is new, or has another content than in the last version, whose
+    model is `previous`. `key` is the same for the same corpus, encoder and `previous`. `encoder`,
+    `sources` and `corpus_digest` are what the model says of itself.
+    """
+
+    target: Target
+    files: tuple[File, ...]
+    changed: npt.NDArray[np.bool_]
+    previous: str | None
+    key: str
+    encoder: Mapping[str, JsonValue]
+    sources: Mapping[str, JsonValue]
+    corpus_digest: str
+    attempt: int = 0
+
+    def again(self) -> "FitJob":
+        """The same job once more: it goes on where the last one was killed."""
+        return replace(self, attempt=self.attempt + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class CostJob:
+    """Measure what fitting the encoder to these files would take; gives a Cost."""
+
+    files: tuple[File, ...]
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ SCHEMA = pa.schema(
         ("duplicates", pa.int64()),
         ("quarantined", pa.int64()),
         ("entangled", pa.bool_()),
+        ("isolated", pa.int64()),
     ]
 )
 
@@ -43,6 +44,7 @@ class FileEntry:
     duplicates: int
     quarantined: int
     entangled: bool
+    isolated: int = 0  # a ledger of an older version does not say
 
     def unchanged(self, file: File) -> bool:
         """Whether the file is the one that was read then; an empty stamp is never the same."""

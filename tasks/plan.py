@@ -15,7 +15,7 @@ from schemas.manifest import RecordBook
 from schemas.quarantine import QuarantineEntry, Reason
 from tasks import failpoints, ledger
 from tasks.books import books_of_files, books_of_work, file_entries
-from tasks.compare import Compared, Head, compare, head_of
+from tasks.compare import Compared, Head, compare, head_of, made_anew
 from tasks.digests import digest_text
 from tasks.errors import Transient
 from tasks.ledger import FileEntry, Ledger
@@ -117,6 +117,8 @@ def plan(run: Run) -> Plan:
         if not losers:
             break
         unread -= losers  # another file claims an id of theirs: they are part of the change
+    if run.fitted:
+        compared = made_anew(compared)
     work = Work(reading.scanned, head, compared, reading.types)
     columns = pa.schema([]) if dataset is None else dataset.schema
     if run.has_versions:  # else the table binds nobody: encode makes it anew if need be
@@ -134,7 +136,7 @@ def plan(run: Run) -> Plan:
         *reading.unreadable.values(),
     ]
     files = [*kept, *file_entries(listing, reading, compared, head, unread)]
-    books = books_of_work(compared, kept, len(reading.unreadable))
+    books = books_of_work(compared, reading, kept)
     return Plan(version, rows, books, quarantined, files, time.monotonic() - started, work)
 
 

@@ -20,10 +20,11 @@ from tasks.compute.base import Demand, Pool, Progress
 from tasks.content import cost_unit
 from tasks.digests import digest_json
 from tasks.encoders.base import Encoder
+from tasks.encoders.fitted import FittedEncoder
 from tasks.errors import ConfigError, noting
 from tasks.progress import Report, listener
 from tasks.secrets import resolve_secrets
-from tasks.sources.base import Source
+from tasks.sources.base import Fittable, Source
 from tasks.store import heal
 from tasks.store.catalog import Catalog
 from tasks.store.holder import Held
@@ -85,6 +86,11 @@ class Run:
         return trained.build_encoder(
             self.config.encoder.use, self.encoder_arguments, self.store_uri
         )
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the encoder is fitted to all records of the sources together."""
+        return isinstance(self.encoder, FittedEncoder)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -164,6 +170,8 @@ class Run:
                     f"the source gives {source.modality}, and encoder "
                     f"{self.config.encoder.use!r} reads {' and '.join(self.encoder.modalities)}"
                 )
+        if self.fitted:
+            self._check_fittable()
         chunk = self.config.chunk
         limit = None if chunk is None else self.encoder.tokenizer().limit
         if chunk is not None and limit is not None and chunk.tokens > limit:
@@ -173,6 +181,18 @@ class Run:
             )
         if self.new_encoder is not None and not self.options.backfill and not self.options.limit:
             raise ConfigError(self.new_encoder)
+
+    def _check_fittable(self) -> None:
+        if len(self.sources) != 1 or not isinstance(self.sources[0], Fittable):
+            raise ConfigError(
+                f"encoder {self.config.encoder.use!r} is fitted to one source, which must be able "
+                "to give all of its records at once"
+            )
+        if self.options.limit is not None:
+            raise ConfigError(
+                f"--limit {self.options.limit}: encoder {self.config.encoder.use!r} is fitted to "
+                "all records; give it a smaller source"
+            )
 
     @property
     def new_encoder(self) -> str | None:

@@ -57,6 +57,7 @@ class ShardScan:
     sizes: npt.NDArray[np.uint32]
     problems: tuple[Found, ...]
     tombstones: npt.NDArray[np.int64]
+    isolated: npt.NDArray[np.int64]
     runs: tuple[tuple[str, int], ...]
     types: Mapping[str, pa.DataType]
 
@@ -137,12 +138,15 @@ def scan(records: Iterable[Record], salt: bytes, max_bytes: int) -> ShardScan:
     ids, contents, metadata, sizes = bytearray(), bytearray(), bytearray(), []
     problems: list[Found] = []
     tombstones: list[int] = []
+    isolated: list[int] = []
     runs: list[tuple[str, int]] = []
     seen: dict[str, set[object]] = {}
     for offset, record in enumerate(records):
         found = examine(record, salt, max_bytes)
         if record.tombstone and record.id is not None:
             tombstones.append(offset)
+        elif record.isolated and found.problem is None:
+            isolated.append(offset)
         elif found.problem is not None:
             problems.append(Found(offset, record.id, record.source_uri, found.problem))
         else:
@@ -162,6 +166,7 @@ def scan(records: Iterable[Record], salt: bytes, max_bytes: int) -> ShardScan:
         sizes=np.array(sizes, np.uint32),
         problems=tuple(problems),
         tombstones=np.array(tombstones, np.int64),
+        isolated=np.array(isolated, np.int64),
         runs=tuple(runs),
         types={name: arrow_type(name, kinds) for name, kinds in seen.items()},
     )

@@ -38,6 +38,7 @@ class Scanned:
     files: npt.NDArray[np.int32]
     problems: list[tuple[int, QuarantineEntry]]
     tombstones: Indices
+    isolated: Indices
 
     def places(self, records: Indices) -> Iterator[tuple[Planned, Indices, Indices]]:
         """Each shard that holds some of these records, their offsets in it, and the records.
@@ -83,11 +84,15 @@ def gather(
         sizes=np.concatenate([np.empty(0, np.uint32), *(scan.sizes for scan in scans)]),
         files=files,
         problems=problems,
-        tombstones=np.concatenate(
-            [np.empty(0, np.int64)]
-            + [bound + scan.tombstones for bound, scan in zip(bounds.tolist(), scans, strict=False)]
-        ),
+        tombstones=_places(bounds, [scan.tombstones for scan in scans]),
+        isolated=_places(bounds, [scan.isolated for scan in scans]),
     )
+
+
+def _places(bounds: Indices, offsets: Sequence[Indices]) -> Indices:
+    """Offsets in their shards as places among all records."""
+    parts = [bound + own for bound, own in zip(bounds.tolist(), offsets, strict=False)]
+    return np.concatenate([np.empty(0, np.int64), *parts])
 
 
 def _rows(source: int, scan: ShardScan, seen: dict[tuple[int, str], int]) -> list[tuple[int, int]]:

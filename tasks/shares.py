@@ -31,6 +31,9 @@ class Shares:
 def share(compared: Compared, head: Head) -> Shares:
     """Splits the records that must be written."""
     present, outcomes = compared.present, compared.diff.outcomes
+    if compared.anew:
+        none = np.empty(0, np.int64)
+        return Shares(np.flatnonzero(outcomes <= Outcome.UNCHANGED), none, none, none)
     fresh = np.flatnonzero(outcomes <= Outcome.CHANGED)
     known = head.rows.contents
     # An empty table has none: a first run's memory has its peak here, so nothing is copied for it.

@@ -17,6 +17,7 @@ from schemas.table import TableSettings
 from tasks.content import Content, modality_of
 from tasks.encoders.base import Encoder, Vectors
 from tasks.encoders.batching import Batcher, usable
+from tasks.encoders.fitted import FittedEncoder
 from tasks.errors import ConfigError, StoreError
 from tasks.store import layout
 from tasks.store.catalog import Catalog
@@ -98,6 +99,11 @@ class Space:
         are missing.
         """
         modalities = self._encoder.modalities
+        if isinstance(self._encoder, FittedEncoder):
+            raise ConfigError(
+                f"space {self.entry.space!r} knows nothing but its own records, which its encoder "
+                "was fitted to: search by --id"
+            )
         for kind in dict.fromkeys(map(modality_of, contents)):
             if kind not in modalities:
                 raise ConfigError(

@@ -14,6 +14,7 @@ from schemas.manifest import Manifest
 from tasks import plugins
 from tasks.check import Check
 from tasks.encoders.base import Encoder
+from tasks.encoders.fitted import FittedEncoder
 from tasks.errors import VectorlineError
 from tasks.progress import Report, listener
 from tasks.soundness import NAMED, Finding, Rows
@@ -227,7 +228,11 @@ def _metadata_names(catalog: Catalog, space: str) -> list[list[str]] | None:
             if source["use"] not in plugins.names("sources"):
                 return None
             rename = source.get("rename") or {}
-            names.append([rename.get(name, name) for name in source.get("metadata") or ()])
+            own = [
+                *(source.get("metadata") or ()),
+                *((source.get("nodes") or {}).get("metadata", ())),
+            ]
+            names.append([rename.get(name, name) for name in own])
     return names
 
 
@@ -266,7 +271,10 @@ class _Thorough:
         found.look("indexes", partial(_indexes, space, self._rng), entry)
 
     def _canaries(self, space: Space) -> Finding:
-        self._encoders[space.entry.table] = load_encoder(Table(space.store_uri, space.entry.table))
+        encoder = load_encoder(Table(space.store_uri, space.entry.table))
+        self._encoders[space.entry.table] = encoder
+        if isinstance(encoder, FittedEncoder):
+            return Finding(f"{space.entry.table} has none: its encoder is fitted to the corpus")
         return Finding(f"the encoder here gives those of {space.entry.table}")
 
     def _encoded(self, space: Space, rows: Rows) -> Finding:

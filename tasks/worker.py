@@ -5,18 +5,20 @@ stage has a lock, so one job is read and tokenised while the other is encoded or
 """
 
 import contextlib
+import os
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeAlias
 
 import numpy as np
 from pydantic import JsonValue
 
+from schemas.manifest import FitBook
 from schemas.receipt import Receipt
 from tasks import plugins
 from tasks.chunking.base import Chunker
@@ -28,6 +30,8 @@ from tasks.encoders import canaries
 from tasks.encoders.base import Encoder, Precision, Prepared, Vectors
 from tasks.encoders.batching import Batcher
 from tasks.encoders.devices import keep_large_blocks
+from tasks.encoders.fitted import Cost, FittedEncoder
+from tasks.encoders.running import to_unit
 from tasks.errors import (
     EncoderError,
     Interrupted,
@@ -35,10 +39,21 @@ from tasks.errors import (
     VectorlineError,
     WorkerLost,
 )
-from tasks.jobs import CanaryJob, NameJob, Offsets, RateJob, ScanJob, Target, WriteJob
+from tasks.fitting import FittedVectors, fit, fitted_vectors
+from tasks.jobs import (
+    CanaryJob,
+    CostJob,
+    FitJob,
+    NameJob,
+    Offsets,
+    RateJob,
+    ScanJob,
+    Target,
+    WriteJob,
+)
 from tasks.rows import Row, checksum, split_bad, to_arrow
 from tasks.scan import Examined, at_offsets, examine, scan
-from tasks.sources.base import Record, Shard, Source
+from tasks.sources.base import Fittable, Record, Shard, Source
 from tasks.store import canaries as stored_canaries
 from tasks.store import fragments, receipts
 from tasks.store.table import Table
@@ -103,11 +118,12 @@ class Worker:
         self._encoder: Encoder = build_encoder(*spec.encoder, spec.store_uri)
         self._loaded: Precision | None = None
         self._batcher: Batcher | None = None
+        self._fitted: tuple[str, FittedVectors] | None = None
         self._reading, self._encoding, self._writing = (threading.Lock() for _ in range(3))
         self._open: tuple[int, Shard, Iterator[Record], int] | None = None
         self._stopping = threading.Event()
         self._done = Progress()
-        self._loads = 0
+        self._loads = self._words = 0
         if spec.early is not None:
             threading.Thread(target=self._load_early, args=(spec.early,), daemon=True).start()
 
@@ -143,6 +159,8 @@ class Worker:
             return self._make_canaries(job.wanted)
         if isinstance(job, RateJob):
             return self._measure(job)
+        if isinstance(job, FitJob | CostJob):
+            return self._fit(job)
         if isinstance(job, WriteJob):
             return self._write_rows(job)
         raise TypeError(f"a worker cannot do {type(job).__name__}")
@@ -318,8 +336,30 @@ class Worker:
         self._done += Progress(steps=1, contents=contents, tokens=tokens)
         self._check_stop()
 
+    def _fit(self, job: FitJob | CostJob) -> FitBook | Cost:
+        (source,) = self._spec.sources
+        if not isinstance(self._encoder, FittedEncoder) or not isinstance(source, Fittable):
+            raise TypeError(f"{self._encoder!r} is not fitted, or not to {source!r}")
+        with self._encoding:  # the other workers wait: all cores are free
+            threads = len(os.sched_getaffinity(0))
+            corpus = partial(source.corpus, job.files)
+            if isinstance(job, CostJob):
+                return self._encoder.cost(corpus().data, threads=threads)
+            return fit(self._encoder, corpus, job, threads, self._on_fit)
+
+    def _on_fit(self, words: int, total: int, loss: float) -> None:
+        del total, loss
+        self._done += Progress(steps=1, tokens=words - self._words)
+        self._words = words
+        self._check_stop()
+
     def _vectors(self, rows: Sequence[Row], job: WriteJob) -> tuple[Vectors, _Seen]:
         """Vectors, row i for row i, copied where a donor has the text; and what was encoded."""
+        if job.target.fit is not None:
+            if self._fitted is None or self._fitted[0] != job.target.fit:
+                self._fitted = job.target.fit, fitted_vectors(job.target)
+            found = self._fitted[1]([row.record_id for row in rows])
+            return to_unit(found) if self._encoder.normalized else found, _Seen(len(rows))
         vectors, known = known_vectors(rows, job.donors, job.target, self._encoder)
         fresh = [row for row, has_one in zip(rows, known, strict=True) if not has_one]
         if not fresh:

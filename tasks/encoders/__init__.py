@@ -6,4 +6,6 @@ BUILT_IN = {
     "open-clip": "tasks.encoders.open_clip:OpenClipEncoder",
     "timm": "tasks.encoders.timm:TimmEncoder",
     "clap": "tasks.encoders.clap:ClapEncoder",
+    "node2vec": "tasks.encoders.node2vec:Node2VecEncoder",
+    "deepwalk": "tasks.encoders.node2vec:DeepWalkEncoder",
 }

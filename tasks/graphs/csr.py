@@ -103,6 +103,15 @@ class Graph:
 
         return (self.indices.size + count_loops(self.indptr, self.indices)) // 2
 
+    @cached_property
+    def joined(self) -> npt.NDArray[np.bool_]:
+        """Which nodes an edge joins with another one, shape (n_nodes,)."""
+        found = np.zeros(self.n_nodes, np.bool_)
+        owner = np.repeat(np.arange(self.n_nodes, dtype=self.indices.dtype), np.diff(self.indptr))
+        for ends in (owner, self.indices):
+            found[ends[owner != self.indices]] = True
+        return found
+
     def degree(self, node: int) -> int:
         """How many neighbours a node has, itself among them if it has a self loop."""
         return int(self.indptr[node + 1] - self.indptr[node])

@@ -89,11 +89,12 @@ def corpus(
     q: float = 1.0,
     seed: int,
     extend: bool = False,
+    starts: Indices | None = None,
     map_ranges: MapRanges = map,
 ) -> Iterator[Walks]:
-    """Walks from every node, block after block, in an order that `seed` shuffles.
+    """Walks from many nodes, block after block, in an order that `seed` shuffles.
 
-    All nodes have had a walk before one has its second. A block has some four million nodes of
+    All have had a walk before one has its second. A block has some four million nodes of
     walks; how many of them are held at once is up to `map_ranges`. The blocks do not depend on it.
 
     Args:
@@ -104,6 +105,7 @@ def corpus(
         q: As for `walk`.
         seed: Of the walks and of their order.
         extend: As for `walk`.
+        starts: The nodes to walk from; all of them if nothing else is given.
         map_ranges: Does the blocks, here one after the other if nothing else is given.
 
     Raises:
@@ -112,9 +114,9 @@ def corpus(
     _check(graph, length, p, q, extend)
     if walks_per_node < 1:
         raise ValueError(f"walks_per_node is {walks_per_node}, but must be 1 or more")
-    block = _Block(graph, length, p, q, seed, extend)
+    block = _Block(graph, length, p, q, seed, extend, starts)
     step = max(1, _BLOCK_NODES // length)
-    n_walks = graph.n_nodes * walks_per_node
+    n_walks = walks_per_node * (graph.n_nodes if starts is None else len(starts))
     ranges = (range(first, min(first + step, n_walks)) for first in range(0, n_walks, step))
     return iter(map_ranges(block, ranges))
 
@@ -129,12 +131,15 @@ class _Block:
     q: float
     seed: int
     extend: bool
+    starts: Indices | None
 
     def __call__(self, places: range) -> Walks:
-        number, place = np.divmod(np.arange(places.start, places.stop), self.graph.n_nodes)
+        n = self.graph.n_nodes if self.starts is None else len(self.starts)
+        number, place = np.divmod(np.arange(places.start, places.stop), n)
+        order = shuffled(place, number, n=n, seed=self.seed)
         return walk(
             self.graph,
-            shuffled(place, number, n=self.graph.n_nodes, seed=self.seed),
+            order if self.starts is None else self.starts[order],
             length=self.length,
             p=self.p,
             q=self.q,

@@ -9,5 +9,6 @@ BUILT_IN = {
     "audio": "tasks.sources.folders:AudioSource",
     "webdataset": "tasks.sources.webdataset:WebdatasetSource",
     "urls": "tasks.sources.urls:UrlSource",
+    "edges": "tasks.sources.edges:EdgeSource",
     "lance": "tasks.sources.lance:LanceSource",
 }

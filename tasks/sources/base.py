@@ -7,7 +7,7 @@ Instances are pickled to workers, so what they open they open in `read`.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import pyarrow as pa
 
@@ -67,7 +67,8 @@ class Record:
 
     `id` is None where the source has none (the planner names such a record `<uri>#row=N`, and it
     can only go to quarantine). `content` is the rendered text, or the bytes of a file.
-    `tombstone` marks a record that an append-mode source removes.
+    `tombstone` marks a record that an append-mode source removes. An `isolated` one is a node
+    without a neighbour: it is there, and has no row.
     """
 
     id: str | None
@@ -76,6 +77,7 @@ class Record:
     metadata: Mapping[str, Value] = field(default_factory=dict)
     problem: Problem | None = None
     tombstone: bool = False
+    isolated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,18 @@ class Described(File):
     """
 
     records: tuple[Record, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """All of a source at once: `ids` are those of its records, in their order.
+
+    `data` is what encoders of its modality are fitted to: of nodes a `tasks.graphs.csr.Graph` whose
+    node i is record i.
+    """
+
+    ids: pa.Array
+    data: object
 
 
 class Source(Protocol):
@@ -129,3 +143,11 @@ class Source(Protocol):
 
     def owns(self, source_uri: str) -> bool:
         """Whether a record with this uri came from this source, also if its file is gone by now."""
+
+
+@runtime_checkable
+class Fittable(Protocol):
+    """What a source has besides, if encoders can be fitted to it."""
+
+    def corpus(self, files: Sequence[File]) -> Corpus:
+        """All of these files; raises SourceChanged if they are not as they were listed."""

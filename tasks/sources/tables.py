@@ -66,6 +66,10 @@ class Table:
             raise ConfigError(f"types = {types}: only those of CSV can be given")
         self._source = plugins.build("sources", kind, arguments)
 
+    def files(self) -> list[File]:
+        """What is there now."""
+        return self._source.files()
+
     def read(self) -> tuple[list[File], Iterator[Record]]:
         """The files, and the records of all rows, in their order."""
         files = self._source.files()

@@ -53,6 +53,7 @@ def _remove(table: Table) -> int:
     folders = [
         table.uri,
         layout.table_runs_folder(table.store_uri, table.name),
+        layout.models_folder(table.store_uri, table.name),
         *snapshots.uris(table.store_uri, table.name),
     ]
     return sum(files.of(folder).remove_folder(folder) for folder in folders)

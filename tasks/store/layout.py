@@ -8,7 +8,7 @@ _leases/<table>.lease/<token>.json        on an object store
 runs/<table>/receipts/<run>.<session>.<job>.<attempt>.json
 runs/<table>/files/<run, or a random name>.json
 runs/<table>/<run>/manifest.json
-models/<name>/<digest>/                   weights that were fitted here
+models/<name or table>/<digest>/          weights that were fitted here
 """
 
 from pathlib import Path

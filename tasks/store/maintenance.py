@@ -19,10 +19,11 @@ import numpy.typing as npt
 from lance import LanceDataset
 
 from schemas.catalog import VersionEntry
+from schemas.manifest import Manifest
 from schemas.receipt import Receipt
 from tasks import failpoints
 from tasks.errors import StoreError
-from tasks.store import checksums, files, layout, receipts
+from tasks.store import checksums, files, layout, manifests, models, receipts
 from tasks.store.catalog import Catalog
 from tasks.store.commit import RUN_TAG, tag_path, tag_run
 from tasks.store.damage import find_damage
@@ -109,9 +110,19 @@ def clean(table: Table, catalog: Catalog, *, now: datetime) -> int:
         raise store_error(error, f"cleaning up table {table.name!r}") from error
     checksums.tidy(table.store_uri, table.name, table.uri)
     receipts.drop(table.store_uri, _worthless(table))
+    _clean_fits(table, [one for one in own.values() if one.version not in retired], now)
     runs = layout.table_runs_folder(table.store_uri, table.name)
     files.of(runs).sweep(runs, now - GRACE)
     return int(done.bytes_removed)
+
+
+def _clean_fits(table: Table, live: Sequence[VersionEntry], now: datetime) -> None:
+    """Lets go of the fits of versions that were let go, and of runs that came to no version."""
+    if not models.fits(table.store_uri, table.name):
+        return
+    made = [manifests.read(table.store_uri, table.name, one.run_id, Manifest) for one in live]
+    held = {one.fit.model for one in made if one is not None and one.fit is not None}
+    models.keep_only(table.store_uri, table.name, held, now - GRACE)
 
 
 def newest(table: Table, catalog: Catalog) -> VersionEntry:

@@ -3,7 +3,8 @@
 models/<name>/<digest>/model.json is written last: without it the others are nothing yet.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -60,6 +61,16 @@ def find(store_uri: str, named: str) -> TrainedModel:
             "`vectorline train` makes one"
         )
     return found[-1]
+
+
+def keep_only(store_uri: str, name: str, digests: Collection[str], before: datetime) -> None:
+    """Removes the other fits of a name that were made before that."""
+    for model in fits(store_uri, name):
+        if model.digest not in digests and model.created_at < before:
+            place = layout.model_folder(store_uri, name, model.digest)
+            there = files.of(place)
+            there.remove([f"{place}/{ABOUT}"])  # first: what is left is nothing then
+            there.remove_folder(place)
 
 
 def fetch(store_uri: str, model: TrainedModel) -> Path:

@@ -18,6 +18,8 @@ from tasks.errors import ConfigError
 
 TEXTS = [*canaries.TEXTS, "a", "one two three " * 100, "x"]
 READ_NO_TEXT = ("timm",)
+FITTED = ("node2vec", "deepwalk")
+"""Those of which a vector is nothing alone: see test_fitted_contract.py."""
 PAD_ALL_TEXTS = ("open-clip",)
 """Those whose texts all cost the same."""
 
@@ -37,7 +39,7 @@ def make(name: str, arguments: Mapping[str, dict[str, Any]]) -> Encoder:
     return encoder
 
 
-@pytest.fixture(scope="module", params=BUILT_IN)
+@pytest.fixture(scope="module", params=[name for name in BUILT_IN if name not in FITTED])
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

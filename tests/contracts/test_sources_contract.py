@@ -200,7 +200,15 @@ CORPORA = {
 }
 
 
-@pytest.fixture(params=sorted(BUILT_IN))
+GRAPHS = ("edges",)
+"""Those whose records are no rows of files: see test_edges.py."""
+
+
+def test_every_source_has_a_corpus_here_or_is_one_of_graphs() -> None:
+    assert {*CORPORA, *GRAPHS} == set(BUILT_IN)
+
+
+@pytest.fixture(params=sorted(CORPORA))
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -1,0 +1,169 @@
+"""Encoders that are fitted to a corpus: each vector depends on all of the records."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.encoders.base import Precision, Prepared, Tokenizer, Vectors
+from tasks.errors import ConfigError, EncoderError
+
+Mask: TypeAlias = npt.NDArray[np.bool_]
+
+OnFit: TypeAlias = Callable[[int, int, float], None]
+"""Gets how many words are done, of how many, and their mean loss; may raise to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a fit begins: at the tables of the last one, in the order that items have now.
+
+    `known[i]` says whether item i has a row in them, `changed[i]` whether it is new or its content
+    is another one than then. Rows of items that are not known are zero.
+    """
+
+    vectors: Vectors
+    contexts: Vectors
+    known: Mask
+    changed: Mask
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What a fit gives: the vectors, the output layer that they were fitted with, and figures.
+
+    Both tables have shape (n, dim), row i for item i of the corpus. Items without a vector have
+    rows of zeros.
+    """
+
+    vectors: Vectors
+    contexts: Vectors
+    metrics: dict[str, float]
+
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a fit costs: so many words to learn from, of which so many are done in a second."""
+
+    words: int
+    words_per_s: float
+
+
+class FittedEncoder(ABC, Generic[C]):
+    """What is an encoder but for its way to vectors, which `fit` makes of a whole corpus.
+
+    Its fingerprint is of method, arguments and lineage; the weights are the version. Refits are
+    rotated onto the version before; one whose residual is above `max_residual` is refused.
+    """
+
+    modalities: tuple[str, ...]
+    normalized: bool = False
+    batch_cost: int = 1
+    max_residual: float
+
+    def __init__(self, dim: int, lineage: int, max_residual: float) -> None:
+        """Checks what all of them take."""
+        if dim < 1:
+            raise ConfigError(f"encoder.dim is {dim}, but must be 1 or more")
+        if max_residual <= 0:
+            raise ConfigError(f"encoder.max_residual is {max_residual}, but must be above 0")
+        self.dim = dim
+        self.lineage = lineage
+        self.max_residual = max_residual
+
+    @abstractmethod
+    def fingerprint(self) -> dict[str, object]:
+        """Method, arguments and lineage."""
+
+    @abstractmethod
+    def fit(
+        self,
+        corpus: C,
+        folder: Path,
+        *,
+        start: Start | None = None,
+        threads: int = 1,
+        on_fit: OnFit = lambda done, total, loss: None,
+    ) -> Fit:
+        """Vectors of all items.
+
+        `folder` holds the checkpoints of this very fit: one that was killed goes on from there.
+        """
+
+    @abstractmethod
+    def cost(self, corpus: C, *, threads: int = 1) -> Cost:
+        """What `fit` would cost, measured on a part of the corpus."""
+
+    def precision(self, wanted: str, device: str | None = None) -> Precision:
+        """Always float32."""
+        del wanted, device
+        return Precision.FLOAT32
+
+    def load(
+        self, precision: Precision, device: str | None = None, threads: int | None = None
+    ) -> None:
+        """Does nothing: there is nothing to load."""
+        del precision, device, threads
+
+    def tokenizer(self) -> Tokenizer:
+        """There is none: ConfigError."""
+        raise ConfigError(f"{self!r} reads no text by the piece: leave `chunk` out")
+
+    def prepare(self, contents: Sequence[Any]) -> list[Prepared]:
+        """ConfigError: what is not in the corpus has no vector."""
+        if not contents:
+            return []
+        raise ConfigError(
+            f"{self!r} is fitted to a whole corpus and knows nothing else: search by --id"
+        )
+
+    def prepare_query(self, contents: Sequence[Any]) -> list[Prepared]:
+        """The same as `prepare`."""
+        return self.prepare(contents)
+
+    def encode(self, items: Sequence[Prepared]) -> Vectors:
+        """Of nothing, nothing."""
+        del items
+        return np.empty((0, self.dim), np.float32)
+
+
+def anchored(fit: Fit, start: Start) -> tuple[Fit, float]:
+    """The fit rotated onto the last one, and what is left between them.
+
+    The rotation is that of the orthogonal Procrustes problem (Schoenemann 1966, A generalized
+    solution of the orthogonal Procrustes problem) on the items of both. The residual is the
+    Frobenius norm of the difference, as a share of that of the last vectors: 0 for equal tables,
+    about 1.4 for unrelated ones of one scale. Products of vectors and contexts stay as they are.
+    """
+    both = start.known & fit.vectors.any(axis=1)
+    if not both.any():
+        return fit, 0.0
+    now, then = fit.vectors[both].astype(np.float64), start.vectors[both].astype(np.float64)
+    left, _, right = np.linalg.svd(now.T @ then)
+    rotation = left @ right
+    residual = float(np.linalg.norm(now @ rotation - then) / np.linalg.norm(then))
+    vectors, contexts = (
+        np.ascontiguousarray(table @ rotation.astype(np.float32))
+        for table in (fit.vectors, fit.contexts)
+    )
+    return Fit(vectors, contexts, fit.metrics), residual
+
+
+def checked(fit: Fit, n_items: int, dim: int) -> Fit:
+    """The fit; EncoderError unless it has finite tables for so many items."""
+    for name, table in (("vectors", fit.vectors), ("contexts", fit.contexts)):
+        if table.shape != (n_items, dim) or table.dtype != np.float32:
+            raise EncoderError(
+                f"the fit gave {name} of shape {table.shape} and type {table.dtype}; "
+                f"({n_items}, {dim}) and float32 were expected"
+            )
+        if not np.isfinite(table).all():
+            raise EncoderError(f"the fit diverged: its {name} are not finite; try a smaller alpha")
+    return fit

@@ -1,0 +1,98 @@
+"""A fit, in the worker that makes it: from a source's corpus to a model that the store keeps."""
+
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+
+from schemas.manifest import FitBook
+from schemas.model import TrainedModel
+from tasks.encoders.base import Vectors
+from tasks.encoders.fitted import FittedEncoder, OnFit, anchored, checked
+from tasks.encoders.remembered import cache_folder
+from tasks.errors import EncoderError
+from tasks.jobs import FitJob, Target
+from tasks.sources.base import Corpus
+from tasks.store import fits, models
+
+RESIDUAL = "residual"
+
+FittedVectors: TypeAlias = Callable[[list[str]], Vectors]
+
+
+def fit(
+    encoder: FittedEncoder[Any],
+    read: Callable[[], Corpus],
+    job: FitJob,
+    threads: int,
+    on_fit: OnFit,
+) -> FitBook:
+    """Fits the encoder, anchors it to the last version and keeps the tables in the store.
+
+    What a killed run has fitted to the same corpus stands. Raises EncoderError for a fit that
+    diverged, and for one that is too far from the last version to be called the same space.
+    """
+    target = job.target
+    for model in models.fits(target.store_uri, target.table):
+        if model.key == job.key:
+            return _book(model)
+    corpus = read()
+    folder = cache_folder() / "fits" / target.table / job.key
+    folder.mkdir(parents=True, exist_ok=True)
+    start = None
+    if job.previous is not None:
+        last = models.find(target.store_uri, f"{target.table}@{job.previous}")
+        place = models.fetch(target.store_uri, last)
+        start = fits.FitFile(place).start(corpus.ids, job.changed[: len(corpus.ids)])
+    made = encoder.fit(corpus.data, folder / "state", start=start, threads=threads, on_fit=on_fit)
+    made, metrics = checked(made, len(corpus.ids), encoder.dim), dict(made.metrics)
+    if start is not None:
+        made, residual = anchored(made, start)
+        metrics[RESIDUAL] = residual
+        if residual > encoder.max_residual:
+            raise EncoderError(
+                f"the new fit differs from the last version by a residual of {residual:.2f}, and "
+                f"encoder.max_residual is {encoder.max_residual}: its vectors cannot be compared "
+                f"with those. Begin a new lineage with encoder.lineage: {encoder.lineage + 1} and "
+                "`vectorline backfill`, or allow more"
+            )
+    kept = _new_folder(folder / "model")
+    fits.write(kept, corpus.ids, made)
+    model = models.put(
+        target.store_uri,
+        kept,
+        {
+            "name": target.table,
+            "train": job.encoder,
+            "sources": [job.sources],
+            "corpus_digest": job.corpus_digest,
+            "records": len(corpus.ids),
+            "metrics": metrics,
+            "created_at": datetime.now(UTC).isoformat(),
+            "key": job.key,
+        },
+    )
+    shutil.rmtree(folder)
+    return _book(model)
+
+
+def fitted_vectors(target: Target) -> FittedVectors:
+    """What gives the vectors of ids, by the fit of a run."""
+    model = models.find(target.store_uri, f"{target.table}@{target.fit}")
+    place = models.fetch(target.store_uri, model)
+    file = fits.FitFile(place)
+    return lambda ids: file.vectors(pa.array(ids, pa.large_string()))
+
+
+def _book(model: TrainedModel) -> FitBook:
+    metrics = dict(model.metrics)
+    return FitBook(model=model.digest, residual=metrics.pop(RESIDUAL, None), metrics=metrics)
+
+
+def _new_folder(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder

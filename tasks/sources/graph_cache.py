@@ -1,0 +1,245 @@
+"""A graph on this machine's disk, as its workers map it: rows, ids and what is known of nodes.
+
+Below the user's cache folder, by a digest of what was configured and of the files as they were
+listed. Made once for each machine; it can be deleted at any time.
+"""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.quarantine import Reason
+from tasks.digests import DIGEST_BYTES, digest_text
+from tasks.encoders.remembered import cache_folder
+from tasks.errors import ConfigError, SourceError
+from tasks.graphs.csr import Graph
+from tasks.mistakes import did_you_mean
+from tasks.scan import arrow_type
+from tasks.sources.base import Problem, Record, Value
+from tasks.sources.edge_files import Edges, Ends
+
+BATCH_NODES = 4_096
+GRAPH, NODES, PROBLEMS = "graph", "nodes.arrow", "problems.json"
+
+Node: TypeAlias = tuple[str, Mapping[str, Value], bytes, bool]
+"""Id, metadata, adjacency, and whether it is isolated."""
+
+
+@dataclass(frozen=True)
+class NodeRows:
+    """The rows of a table of nodes, and the types of its metadata where they are declared."""
+
+    records: Iterable[Record]
+    schema: pa.Schema | None
+
+
+def fresh_folder(key: str, state: str) -> Path:
+    """Where the graph of a source stands, by its digest and the state of its files."""
+    return cache_folder() / "graphs" / key / state
+
+
+def build(
+    folder: Path,
+    files: Iterable[Edges],
+    rows: NodeRows | None,
+    directed: bool | None,
+    metadata: Sequence[str],
+) -> None:
+    """Makes the graph of all edges and nodes, whole or not at all; older ones of it go."""
+    parts = list(files)
+    said = {one.directed for one in parts if one.directed is not None}
+    if directed is None:
+        if len(said) > 1:
+            raise ConfigError("some files are directed and some are not: say directed")
+        directed = said.pop() if said else False
+    problems: list[Record] = []
+    known = _node_table(rows, problems) if rows else _own_nodes(parts, metadata)
+    ids = _all_ids(parts, known)
+    source, target = (_places(ids, [getattr(one, name) for one in parts]) for name in _ENDS)
+    weights = None
+    if parts and parts[0].weights is not None:
+        weights = np.concatenate([one.weights for one in parts if one.weights is not None])
+    del parts
+    graph = Graph.from_edges(source, target, weights, n_nodes=len(ids), directed=directed)
+    draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    draft.mkdir(parents=True)
+    try:
+        graph.save(draft / GRAPH)
+        _write(draft / NODES, _aligned(ids, known))
+        told = [[one.id, one.source_uri, *_told(one.problem)] for one in problems]
+        (draft / PROBLEMS).write_text(json.dumps(told), encoding="utf-8")
+        draft.rename(folder)
+    except OSError as error:
+        if folder.exists():  # another process was faster
+            return
+        place = folder.parent
+        raise SourceError(f"no graph can be kept in {place}: {error}; is the disk full?") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    for old in folder.parent.iterdir():
+        if old.name != folder.name and not old.name.startswith("."):
+            shutil.rmtree(old, ignore_errors=True)  # who has it open, has its pages
+
+
+_ENDS = ("source", "target")
+
+
+def _told(problem: Problem | None) -> tuple[str, str]:
+    return ("", "") if problem is None else (problem.reason, problem.detail)
+
+
+class GraphFiles:
+    """A graph that was built."""
+
+    def __init__(self, folder: Path) -> None:
+        """Opens its files when they are asked for."""
+        self._folder = folder
+
+    @cached_property
+    def _graph(self) -> Graph:
+        return Graph.open(self._folder / GRAPH)
+
+    @cached_property
+    def _table(self) -> pa.Table:
+        with pa.memory_map(str(self._folder / NODES)) as file:
+            return pa.ipc.open_file(file).read_all()
+
+    @property
+    def n_nodes(self) -> int:
+        """How many there are, isolated ones too."""
+        return self._graph.n_nodes
+
+    def rows(self) -> Graph:
+        """The graph itself."""
+        return self._graph
+
+    def ids(self) -> pa.Array:
+        """The nodes' ids, in the order of the nodes."""
+        return self._table["id"].combine_chunks()
+
+    def schema(self) -> pa.Schema:
+        """Types of the metadata."""
+        return pa.schema([field for field in self._table.schema if field.name != "id"])
+
+    def problems(self) -> list[Record]:
+        """The rows of the table of nodes that cannot be used."""
+        told = json.loads((self._folder / PROBLEMS).read_text(encoding="utf-8"))
+        return [
+            Record(id_, "", uri, problem=Problem(Reason(reason), detail))
+            for id_, uri, reason, detail in told
+        ]
+
+    def nodes(self, start: int, end: int) -> Iterator[Node]:
+        """Nodes from `start` to before `end`.
+
+        The adjacency is the digest of the node's id and, sorted by id, of those of its neighbours,
+        each with its weight: equal bytes mean an equal neighbourhood, whatever numbers nodes have.
+        """
+        graph, digests = self._graph, self._digests
+        joined = graph.joined
+        for first in range(start, end, BATCH_NODES):
+            batch = self._table.slice(first, min(BATCH_NODES, end - first)).to_pylist()
+            for node, row in enumerate(batch, first):
+                neighbours = graph.neighbours(node)
+                adjacency = digests[node].tobytes() + digests[neighbours].tobytes()
+                if graph.weights is not None:
+                    own = slice(graph.indptr[node], graph.indptr[node + 1])
+                    adjacency += graph.weights[own].tobytes()
+                yield row.pop("id"), row, adjacency, not joined[node]
+
+    @cached_property
+    def _digests(self) -> npt.NDArray[np.void]:
+        data = b"".join(digest_text(id_) for id_ in self.ids().to_pylist())
+        return np.frombuffer(data, np.dtype((np.void, DIGEST_BYTES)))
+
+
+def _all_ids(parts: Sequence[Edges], known: pa.Table | None) -> pa.Array:
+    """Each id once, in the order of their bytes: that of two ids never depends on others."""
+    arrays = [getattr(one, name).ids for one in parts for name in _ENDS]
+    arrays += [] if known is None else known["id"].chunks
+    names = pc.unique(pa.chunked_array(arrays, pa.string())).drop_null()
+    return names.take(pc.array_sort_indices(names))
+
+
+def _places(ids: pa.Array, ends: Sequence[Ends]) -> npt.NDArray[np.int64]:
+    """The number of the node at this end of each edge."""
+    found = [np.empty(0, np.int32)]
+    for one in ends:
+        place = pc.fill_null(pc.index_in(one.ids, value_set=ids), -1).to_numpy()
+        found.append(place[one.codes])
+    return np.concatenate(found)
+
+
+def _own_nodes(parts: Sequence[Edges], metadata: Sequence[str]) -> pa.Table | None:
+    """What the files of the edges know of nodes; the first file that names a node says it."""
+    tables = [one.nodes for one in parts if one.nodes is not None]
+    if not tables:
+        if metadata:
+            raise ConfigError(
+                f"metadata = {list(metadata)}: these files know nothing of nodes but their ids; "
+                "give a table with `nodes`"
+            )
+        return None
+    whole = pa.concat_tables(tables, promote_options="permissive")
+    for name in metadata:
+        if name not in whole.column_names:
+            raise ConfigError(
+                f"metadata column {name!r} is none of {', '.join(whole.column_names[1:])}"
+                f"{did_you_mean(name, whole.column_names)}"
+            )
+    return whole.select(["id", *metadata])
+
+
+def _node_table(rows: NodeRows, problems: list[Record]) -> pa.Table:
+    """The rows of a table of nodes by id, each once; bad ones go to `problems`."""
+    seen: dict[str, Record] = {}
+    parts: list[pa.Table] = []
+    kinds: dict[str, set[object]] = {}
+    for row in rows.records:
+        first = None if row.problem or row.id is None else seen.setdefault(row.id, row)
+        if first is None:
+            problems.append(row)
+        elif first is not row and first.metadata != row.metadata:
+            detail = "the table of nodes has several rows for it, which differ"
+            problems.append(
+                Record(row.id, "", row.source_uri, problem=Problem(Reason.ID_CONFLICT, detail))
+            )
+    if rows.schema is not None:
+        types = list(rows.schema)
+    else:
+        for row in seen.values():
+            for name, value in row.metadata.items():
+                kinds.setdefault(name, set()).add(type(value))
+        types = [pa.field(name, arrow_type(name, found)) for name, found in kinds.items()]
+    schema = pa.schema([pa.field("id", pa.string()), *types])
+    known = ({"id": id_, **row.metadata} for id_, row in seen.items())
+    while batch := list(islice(known, BATCH_NODES)):
+        parts.append(pa.Table.from_pylist(batch, schema))
+    return pa.concat_tables([*parts, schema.empty_table()])
+
+
+def _aligned(ids: pa.Array, known: pa.Table | None) -> pa.Table:
+    """What is known of each node, null where nothing is."""
+    if known is None:
+        return pa.table({"id": ids})
+    place = pc.index_in(ids, value_set=known["id"].combine_chunks())
+    return known.drop_columns("id").take(place).add_column(0, "id", ids)
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    with path.open("rb") as written:
+        os.fsync(written.fileno())

@@ -1,0 +1,377 @@
+"""The source of graphs: every layout, and what each odd edge, node and id means."""
+
+import gzip
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import networkx
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from schemas.quarantine import Reason
+from tasks.content import Media
+from tasks.digests import digest_text
+from tasks.errors import ConfigError, SourceChanged, SourceError
+from tasks.graphs.csr import Graph
+from tasks.sources.base import Record
+from tasks.sources.edges import EdgeSource
+
+EARLIER = 1_600_000_000
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("VECTORLINE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    os.utime(path, (EARLIER, EARLIER))
+    return str(path)
+
+
+def read(source: EdgeSource) -> list[Record]:
+    return [one for shard in source.shards(source.files()) for one in source.read(shard)]
+
+
+def neighbours(source: EdgeSource) -> dict[str, dict[str, float | None]]:
+    """Of each node, its neighbours and the weights of the edges."""
+    corpus = source.corpus(source.files())
+    ids, graph = corpus.ids.to_pylist(), corpus.data
+    assert isinstance(graph, Graph)
+    found: dict[str, dict[str, float | None]] = {}
+    for node, name in enumerate(ids):
+        weights = [None] * graph.degree(node)
+        if graph.weights is not None:
+            weights = graph.weights[graph.indptr[node] : graph.indptr[node + 1]].tolist()
+        own = [ids[one] for one in graph.neighbours(node).tolist()]
+        found[name] = dict(zip(own, weights, strict=True))
+    return found
+
+
+EDGES = [("a", "b"), ("b", "c"), ("b", "a"), ("d", "d")]
+UNDIRECTED = {
+    "a": {"b": None},
+    "b": {"a": None, "c": None},
+    "c": {"b": None},
+    "d": {"d": None},
+}
+
+
+def lines(separator: str, header: str = "") -> str:
+    return header + "".join(f"{one}{separator}{other}\n" for one, other in EDGES)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "arguments"),
+    [
+        ("e.csv", lines(",", "one,other\n"), {"source": "one", "target": "other"}),
+        ("e.csv", lines(",", "\ufeffone,other\n"), {"source": "one", "target": "other"}),
+        ("e.csv", lines(","), {"header": False}),
+        ("e.tsv", lines("\t", "one\tother\n"), {"source": "one", "target": "other"}),
+        ("e.txt", lines("\t", "# Directed graph\n# FromNodeId\tToNodeId\n"), {}),
+        ("e.txt", lines(" ", "% of another collection\n"), {}),
+        ("e.edgelist", lines(";"), {}),
+        ("e.csv", lines("|", "one|b\n"), {"source": "one", "target": "b", "delimiter": "|"}),
+        ("e.csv", 'n,"b, c",other\n1,b,a\n2,c,b\n3,d,d\n', {"source": "b, c", "target": "other"}),
+    ],
+)  # fmt: skip
+def test_each_layout_of_text_gives_the_same_graph(
+    tmp_path: Path, name: str, text: str, arguments: dict[str, Any]
+) -> None:
+    assert neighbours(EdgeSource(path=write(tmp_path / name, text), **arguments)) == UNDIRECTED
+    packed = tmp_path / f"{name}.gz"
+    packed.write_bytes(gzip.compress(text.encode()))
+    assert neighbours(EdgeSource(path=str(packed), **arguments)) == UNDIRECTED
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())]
+)
+def test_columns_of_parquet_are_edges(tmp_path: Path, kind: pa.DataType) -> None:
+    table = pa.table({"one": [a for a, _ in EDGES], "other": [b for _, b in EDGES]})
+    table = table.cast(pa.schema([("one", kind), ("other", kind)]))
+    pq.write_table(table, tmp_path / "e.parquet", row_group_size=2)
+    source = EdgeSource(path=str(tmp_path), source="one", target="other")
+    assert neighbours(source) == UNDIRECTED
+
+
+def test_integers_are_ids_as_they_are_written(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": [7, -1, 10**15], "b": [8, 7, 7]}), tmp_path / "e.parquet")
+    source = EdgeSource(path=str(tmp_path / "e.parquet"), source="a", target="b")
+    assert set(neighbours(source)) == {"7", "-1", "8", str(10**15)}
+    text = EdgeSource(path=write(tmp_path / "e.txt", "007\t7\n"))
+    assert neighbours(text) == {"007": {"7": None}, "7": {"007": None}}
+
+
+def test_a_directed_edge_stands_in_the_row_of_its_source(tmp_path: Path) -> None:
+    path = write(tmp_path / "e.txt", lines(" "))
+    assert neighbours(EdgeSource(path=path, directed=True)) == {
+        "a": {"b": None},
+        "b": {"a": None, "c": None},
+        "c": {},
+        "d": {"d": None},
+    }
+
+
+def test_weights_of_equal_edges_add_up(tmp_path: Path) -> None:
+    path = write(tmp_path / "e.csv", "a,b,w\nx,y,1\ny,x,.5\ny,z,2\nz,z,3\n")
+    both = EdgeSource(path=path, source="a", target="b", weight="w")
+    assert neighbours(both) == {
+        "x": {"y": 1.5},
+        "y": {"x": 1.5, "z": 2.0},
+        "z": {"y": 2.0, "z": 3.0},
+    }
+    single = EdgeSource(path=path, source="a", target="b", weight="w", directed=True)
+    assert neighbours(single)["y"] == {"x": 0.5, "z": 2.0}
+
+
+def test_files_together_are_one_graph(tmp_path: Path) -> None:
+    write(tmp_path / "a.txt", "a b\n")
+    write(tmp_path / "b.txt", "b c\nd d\n")
+    source = EdgeSource(path=str(tmp_path / "*.txt"))
+    assert neighbours(source) == UNDIRECTED
+    (file,) = source.files()
+    assert (file.uri, file.size_bytes) == (str(tmp_path / "*.txt"), 12)
+    assert source.owns(file.uri)
+    assert not source.owns(str(tmp_path / "a.txt"))
+
+
+@pytest.mark.parametrize("ending", ["graphml", "gexf"])
+@pytest.mark.parametrize("directed", [False, True])
+def test_graphs_of_networkx_say_what_they_are(tmp_path: Path, ending: str, directed: bool) -> None:
+    made = networkx.karate_club_graph()
+    made = networkx.DiGraph(made) if directed else made
+    path = tmp_path / f"k.{ending}"
+    getattr(networkx, f"write_{ending}")(made, path)
+    source = EdgeSource(path=str(path), weight="weight", metadata=["club"])
+    want = {
+        str(node): {str(other): float(known["weight"]) for other, known in made[node].items()}
+        for node in made
+    }
+    assert neighbours(source) == want
+    found = {record.id: record.metadata for record in read(source)}
+    assert found == {str(node): {"club": known["club"]} for node, known in made.nodes(data=True)}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # PyG 2.8 with torch 2.14
+def test_data_of_pytorch_geometric_is_a_graph(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from torch_geometric.data import Data, HeteroData
+
+    both_ways = torch.tensor([[0, 1, 1, 2, 3], [1, 0, 2, 1, 3]])
+    weight = torch.tensor([0.5, 0.5, 2.0, 2.0, 1.0])
+    label = torch.tensor([0, 1, 1, 0, 2])
+    data = Data(edge_index=both_ways, edge_weight=weight, y=label, num_nodes=5)
+    torch.save(data, tmp_path / "d.pt")
+    source = EdgeSource(path=str(tmp_path / "d.pt"), weight="edge_weight", metadata=["y"])
+    assert neighbours(source) == {
+        "0": {"1": 0.5},
+        "1": {"0": 0.5, "2": 2.0},
+        "2": {"1": 2.0},
+        "3": {"3": 1.0},
+        "4": {},
+    }
+    assert [(one.metadata["y"], one.isolated) for one in read(source)] == [
+        (0, False), (1, False), (1, False), (0, True), (2, True)
+    ]  # fmt: skip
+    hetero = HeteroData()
+    hetero["paper"].num_nodes = 2
+    hetero["author"].num_nodes = 2
+    hetero["author", "writes", "paper"].edge_index = torch.tensor([[0, 1], [1, 1]])
+    torch.save(hetero, tmp_path / "h.pt")
+    kinds = EdgeSource(path=str(tmp_path / "h.pt"), metadata=["kind"])
+    assert neighbours(kinds) == {
+        "author/0": {"paper/1": None},
+        "author/1": {"paper/1": None},
+        "paper/0": {},
+        "paper/1": {"author/0": None, "author/1": None},
+    }
+    assert [one.metadata["kind"] for one in read(kinds)] == ["author"] * 2 + ["paper"] * 2
+
+
+class Trap:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_file_of_pytorch_geometric_cannot_run_code(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    torch.save({"edge_index": Trap(tmp_path / "caught")}, tmp_path / "d.pt")
+    with pytest.raises(SourceError, match=r"d\.pt cannot be read: UnpicklingError"):
+        read(EdgeSource(path=str(tmp_path / "d.pt")))
+    assert not (tmp_path / "caught").exists()
+
+
+def test_the_layout_of_ogb_is_text_with_a_table_of_nodes(tmp_path: Path) -> None:
+    (tmp_path / "edge.csv.gz").write_bytes(gzip.compress(b"0,1\n1,2\n"))
+    labels = "node,label\n" + "".join(f"{n},{n % 2}\n" for n in range(4))
+    (tmp_path / "labels.csv.gz").write_bytes(gzip.compress(labels.encode()))
+    source = EdgeSource(
+        path=str(tmp_path / "edge.csv.gz"),
+        header=False,
+        nodes={
+            "path": str(tmp_path / "labels.csv.gz"),
+            "id": "node",
+            "metadata": ["label"],
+            "types": {"label": "int"},
+        },
+    )
+    assert [(one.id, one.metadata["label"], one.isolated) for one in read(source)] == [
+        ("0", 0, False), ("1", 1, False), ("2", 0, False), ("3", 1, True)
+    ]  # fmt: skip
+
+
+def test_a_table_of_nodes_adds_metadata_and_nodes_without_an_edge(tmp_path: Path) -> None:
+    path = write(tmp_path / "e.txt", "a b\nb c\n")
+    rows = [{"id": "a", "year": 1}, {"id": "b", "year": None}, {"id": "alone", "year": 4}]
+    rows += [{"id": "a", "year": 1}, {"id": "b", "year": 9}, {"id": None, "year": 0}]
+    nodes = write(tmp_path / "n.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    source = EdgeSource(path=path, nodes={"path": nodes, "id": "id", "metadata": ["year"]})
+    found = read(source)
+    good = [(one.id, dict(one.metadata), one.isolated) for one in found if one.problem is None]
+    assert good == [
+        ("a", {"year": 1}, False),
+        ("alone", {"year": 4}, True),
+        ("b", {"year": None}, False),
+        ("c", {"year": None}, False),
+    ]
+    bad = [(one.id, one.problem.reason) for one in found if one.problem is not None]
+    assert bad == [("b", Reason.ID_CONFLICT), (None, Reason.NULL_ID)]
+    assert source.schema(source.files()) == pa.schema([("year", pa.int64())])
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("", []),
+        ("# nothing but a comment\n", []),
+        ("a a\n", [("a", True)]),
+        ("a b\na a\n", [("a", False), ("b", False)]),
+    ],
+)
+def test_small_graphs_are_graphs(tmp_path: Path, text: str, want: list[tuple[str, bool]]) -> None:
+    path = write(tmp_path / "e.txt", text)
+    assert [(one.id, one.isolated) for one in read(EdgeSource(path=path))] == want
+
+
+def test_an_adjacency_is_equal_where_the_neighbourhood_is(tmp_path: Path) -> None:
+    def contents(text: str) -> dict[str | None, bytes]:
+        source = EdgeSource(path=write(tmp_path / f"{digest_text(text).hex()}.txt", text))
+        found = {}
+        for record in read(source):
+            assert isinstance(record.content, Media)
+            found[record.id] = record.content.data
+        return found
+
+    one = contents("b c\nc d\nx y\n")
+    other = contents("y x\nd c\nc b\na y\n")
+    assert [name for name in one if one[name] != other[name]] == ["y"]
+    assert one["b"] == digest_text("b") + digest_text("c")
+    assert one["c"] == digest_text("c") + digest_text("b") + digest_text("d")
+    assert len(set(other.values())) == len(other)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b,w\nx,y,1\nx,,2\n", "edge 2 has no target"),
+        ("a,b,w\n,y,1\n", "edge 1 has no source"),
+        ("a,b,w\nx,y,1\nx,z,-2\nx,u,0\n", r"edge 2 has the weight -2\.0; .* 2 are not"),
+        ("a,b,w\nx,y,0\n", r"edge 1 has the weight 0\.0"),
+        ("a,b,w\nx,y,nan\n", "edge 1 has the weight nan"),
+        ("a,b,w\nx,y,inf\n", "edge 1 has the weight inf"),
+        ("a,b,w\nx,y,\n", "edge 1 has the weight nan"),
+        ("a,b,w\nx,y,many\n", "invalid value 'many'"),
+        ("a,b,w\nx,y\n", "Expected 3 columns, got 2"),
+    ],
+)
+def test_an_edge_that_cannot_be_used_stops_the_reading_with_its_place(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    path = write(tmp_path / "e.csv", text)
+    with pytest.raises(SourceError, match=rf"e\.csv.*{said}"):
+        read(EdgeSource(path=path, source="a", target="b", weight="w"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({}, "has the columns from, to, w: say which of them is `source`"),
+        ({"source": "fron", "target": "to"}, "source = 'fron': .*'from'"),
+        ({"source": "from", "target": "to", "weight": "x"}, "weight = 'x': .* no such column"),
+        ({"source": "from", "target": "w"}, "from is string and w is int64: both ends"),
+        ({"source": "from", "target": "to", "metadata": ["y"]}, "know nothing of nodes"),
+    ],
+)
+def test_columns_that_cannot_be_meant_are_told(
+    tmp_path: Path, arguments: dict[str, Any], said: str
+) -> None:
+    table = pa.table({"from": ["a"], "to": ["b"], "w": [1]})
+    pq.write_table(table, tmp_path / "e.parquet")
+    with pytest.raises(ConfigError, match=said):
+        read(EdgeSource(path=str(tmp_path / "e.parquet"), **arguments))
+
+
+def test_ids_are_strings_or_integers(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": [1.5], "b": [2.5]}), tmp_path / "e.parquet")
+    with pytest.raises(ConfigError, match="column 'a' is double; ids are strings or integers"):
+        read(EdgeSource(path=str(tmp_path / "e.parquet"), source="a", target="b"))
+    pq.write_table(pa.table({"a": [1, None], "b": [2, 3]}), tmp_path / "e.parquet")
+    with pytest.raises(SourceError, match="edge 2 has no source"):
+        read(EdgeSource(path=str(tmp_path / "e.parquet"), source="a", target="b"))
+
+
+@pytest.mark.parametrize("name", ["x" * 10_000_000, "a\nb", " a ", "ü'\"\\", "#1"])
+def test_ids_may_be_any_text(tmp_path: Path, name: str) -> None:
+    pq.write_table(pa.table({"a": [name], "b": ["other"]}), tmp_path / "e.parquet")
+    source = EdgeSource(path=str(tmp_path / "e.parquet"), source="a", target="b")
+    assert neighbours(source) == {name: {"other": None}, "other": {name: None}}
+
+
+@pytest.mark.parametrize("ending", ["parquet", "graphml", "gexf", "pt", "csv.gz"])
+def test_a_file_that_is_none_cannot_be_read(tmp_path: Path, ending: str) -> None:
+    path = write(tmp_path / f"e.{ending}", "no such thing")
+    with pytest.raises(SourceError, match=rf"e\.{ending} cannot be read"):
+        read(EdgeSource(path=path, header=False))
+
+
+def test_the_graph_is_made_once_and_anew_when_a_file_changes(tmp_path: Path, cache: Path) -> None:
+    path = write(tmp_path / "e.txt", "a b\n")
+    source = EdgeSource(path=path)
+    before = source.files()
+    assert before[0].stamp
+    assert len(read(source)) == 2
+    kept = [one for one in cache.rglob("nodes.arrow")]
+    write(tmp_path / "e.txt", "a b\nb c\n")
+    after = source.files()
+    assert after[0].stamp != before[0].stamp
+    assert len(read(source)) == 3
+    (now,) = cache.rglob("nodes.arrow")
+    assert [now] != kept
+    again = EdgeSource(path=path)
+    with pytest.raises(SourceChanged, match="changed since it was listed"):
+        again.shards(before)
+
+
+def test_a_cache_that_takes_nothing_is_told(
+    tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VECTORLINE_CACHE", str(small_disk))
+    rng = np.random.default_rng(0)
+    ends: Sequence[Sequence[int]] = rng.integers(0, 10**9, (300_000, 2)).tolist()
+    path = write(tmp_path / "e.txt", "".join(f"{a} {b}\n" for a, b in ends))
+    with pytest.raises(SourceError, match=r"no graph can be kept in .*is the disk full\?"):
+        read(EdgeSource(path=path))
+    assert [one for one in small_disk.rglob("*") if one.is_file()] == []

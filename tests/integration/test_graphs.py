@@ -1,0 +1,370 @@
+"""Spaces of nodes: fitted, versioned, anchored; in one process, without Prefect's engine."""
+
+import csv
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import networkx
+import numpy as np
+import pytest
+
+from schemas.config import IndexConfig, Retention
+from schemas.manifest import FitBook, Manifest
+from tasks.config import from_dict
+from tasks.drop import drop
+from tasks.encoders import node2vec
+from tasks.encoders.canaries import cosines
+from tasks.encoders.fitted import Fit, Start, anchored
+from tasks.errors import ConfigError, EncoderError, Interrupted
+from tasks.estimate import estimate
+from tasks.maintain import maintain
+from tasks.plan import plan
+from tasks.run import Options, Run, open_run
+from tasks.search import Query, search, term
+from tasks.space import Space, open_space
+from tasks.store import layout, manifests, models
+from tasks.verify import verify
+from tests.clock import Clock
+from tests.pipeline import books, refresh
+
+Edges = Iterable[tuple[object, object]]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("VECTORLINE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def put(tmp_path: Path) -> Callable[..., None]:
+    """Writes the edges, and the table of nodes."""
+
+    def write(edges: Edges, **nodes: str) -> None:
+        with (tmp_path / "edges.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([("a", "b"), *edges])
+        with (tmp_path / "nodes.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([("node", "label"), *nodes.items()])
+
+    return write
+
+
+def settings(folder: Path, **encoder: object) -> dict[str, Any]:
+    small = {"dim": 8, "walk_length": 20, "walks_per_node": 5, "window": 3, "threads": 1}
+    return {
+        "space": "graph",
+        "source": {
+            "use": "edges",
+            "path": str(folder / "edges.csv"),
+            "source": "a",
+            "target": "b",
+            "nodes": {"path": str(folder / "nodes.csv"), "id": "node", "metadata": ["label"]},
+        },
+        "encoder": {"use": "node2vec", **small, **encoder},
+        "compute": {"use": "serial"},
+    }
+
+
+def space(folder: Path, version: str = "latest") -> Space:
+    return open_space("graph", str(folder / "v"), version)
+
+
+def fit_of(one: Space) -> FitBook:
+    made = manifests.read(one.store_uri, one.entry.table, one.entry.run_id, Manifest)
+    assert made is not None
+    assert made.fit is not None
+    return made.fit
+
+
+def by_id(one: Space) -> dict[str, list[float]]:
+    ids, vectors = one.vectors()
+    return dict(zip(ids, vectors.tolist(), strict=True))
+
+
+KARATE = [(str(a), str(b)) for a, b in networkx.karate_club_graph().edges]
+
+
+def test_a_graph_is_a_space_whose_versions_are_fits(
+    tmp_path: Path, put: Callable[..., None]
+) -> None:
+    config, store = settings(tmp_path), tmp_path / "v"
+    put(KARATE, **{"0": "Mr. Hi", "33": "Officer", "alone": "nobody"})
+    first = refresh(config, store)
+    assert books(first) == {"read": 35, "new": 34, "isolated": 1}
+    assert (first["version"], first["rows"], first["promoted"]) == (1, 34, True)
+    assert first["encoded"] == 34
+    found = space(tmp_path)
+    assert (fit_of(found).residual, fit_of(found).metrics["words"]) == (None, 34 * 5 * 20)
+    assert found.row("0") is not None
+    assert {row["id"]: row["label"] for row in found.sample(99)} == {
+        str(node): {0: "Mr. Hi", 33: "Officer"}.get(node) for node in range(34)
+    }
+
+    assert refresh(config, store)["version"] == 1
+
+    put([*KARATE[1:], ("0", "new"), ("loop", "loop")], alone="nobody")
+    second = refresh(config, store)
+    assert books(second) == {
+        "read": 37,
+        "new": 1,  # `new`
+        "changed": 2,  # 0 and 1
+        "metadata_changed": 1,  # 33
+        "unchanged": 31,
+        "isolated": 2,
+    }
+    assert second["chunks"] == {"written": 35, "removed": 34, "truncated": 0}
+    now = space(tmp_path)
+    assert set(by_id(now)) == {*map(str, range(34)), "new"}
+    assert fit_of(now).residual is not None
+    assert fit_of(now).model != fit_of(found).model
+    assert by_id(space(tmp_path, "1")) == by_id(found)
+
+    put(KARATE[40:])
+    third = refresh(config, store, allow_removals=True)
+    assert third["records"]["removed"] == 35 - third["rows"]
+    assert [check.detail for check in verify(str(store), "graph", None) if not check.ok] == []
+
+
+def test_metadata_change_without_a_fit(tmp_path: Path, put: Callable[..., None]) -> None:
+    config, store = settings(tmp_path), tmp_path / "v"
+    put(KARATE, **{"0": "one"})
+    refresh(config, store)
+    before = space(tmp_path)
+    put(KARATE, **{"0": "other"})
+    made = refresh(config, store)
+    assert books(made) == {"read": 34, "metadata_changed": 1, "unchanged": 33}
+    assert (made["encoded"], made["chunks"]["written"]) == (0, 1)
+    assert by_id(space(tmp_path)) == by_id(before)
+    assert fit_of(space(tmp_path)) == fit_of(before)
+    put([*KARATE, ("0", "new")], **{"0": "other"})
+    refresh(config, store)
+    assert fit_of(space(tmp_path)).residual is not None
+
+
+def test_vectors_have_unit_norm_where_it_is_wanted(
+    tmp_path: Path, put: Callable[..., None]
+) -> None:
+    put(KARATE)
+    refresh(settings(tmp_path), tmp_path / "v")
+    refresh(settings(tmp_path, normalize=True), tmp_path / "v", backfill=True)
+    plain, unit = by_id(space(tmp_path, "1")), by_id(space(tmp_path))
+    one, other = (np.array([table[node] for node in plain]) for table in (plain, unit))
+    assert np.linalg.norm(other, axis=1) == pytest.approx(1, abs=1e-6)
+    assert other == pytest.approx(one / np.linalg.norm(one, axis=1, keepdims=True), abs=1e-6)
+
+
+def test_nodes_are_found_by_the_ids_of_others(tmp_path: Path, put: Callable[..., None]) -> None:
+    two = [(f"{side}{a}", f"{side}{b}") for side in "xy" for a in range(8) for b in range(a)]
+    put(two)
+    refresh(settings(tmp_path, walks_per_node=50), tmp_path / "v")
+    found = space(tmp_path)
+    hits = search(found, Query([term("id:x0")], k=8))
+    assert {hit.id for hit in hits} == {f"x{n}" for n in range(8)}
+    with pytest.raises(ConfigError, match=r"knows nothing but its own records.*search by --id"):
+        search(found, Query([term("words")]))
+
+
+def test_a_fit_is_estimated_by_its_walks(tmp_path: Path, put: Callable[..., None]) -> None:
+    put([*KARATE, ("loop", "loop")])
+    made = Run(from_dict(settings(tmp_path), "a test"), str(tmp_path / "v"), Options(backfill=True))
+    with open_run(made, write=False) as run:
+        found = estimate(run, plan.fn(run))
+    assert (found["to_encode"], found["tokens"], found["unit"]) == (34, 3_400, "steps of walks")
+    assert found["seconds_estimate"] > 0
+    assert not (tmp_path / "v").exists()
+
+
+@pytest.mark.parametrize(
+    ("edges", "rows"),
+    [([], 0), ([("a", "a")], 0), ([("a", "b")], 2), ([("a", "b"), ("a", "a")], 2)],
+)
+def test_the_smallest_graphs_have_a_meaning(
+    tmp_path: Path, put: Callable[..., None], edges: Edges, rows: int
+) -> None:
+    put(edges)
+    made = refresh(settings(tmp_path, dim=64), tmp_path / "v")
+    assert made["rows"] == rows
+    assert made["version"] == (1 if rows else None)
+    assert made["records"]["isolated"] == (1 if edges and not rows else 0)
+
+
+def test_a_graph_that_loses_all_of_its_edges_has_no_rows(
+    tmp_path: Path, put: Callable[..., None]
+) -> None:
+    config, store = settings(tmp_path), tmp_path / "v"
+    put([("a", "b")])
+    refresh(config, store)
+    put([("a", "a"), ("b", "b")])
+    made = refresh(config, store)
+    assert (made["version"], made["rows"]) == (2, 0)
+    assert books(made) == {"read": 2, "removed": 2, "isolated": 2}
+    put([("a", "b")])
+    assert refresh(config, store)["rows"] == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "said"),
+    [
+        ({"chunk": {"tokens": 4}}, {}, "leave `chunk` out"),
+        ({"encoder": {"use": "hashing"}}, {}, "the source gives node, and encoder 'hashing'"),
+        ({}, {"limit": 5}, "--limit 5: encoder 'node2vec' is fitted to all records"),
+        ({"encoder": {"use": "node2vec", "p": 0.0}}, {}, "encoder.p is 0.0, but must be"),
+        ({"encoder": {"use": "deepwalk", "q": 2}}, {}, "encoder.q"),
+        ({"encoder": {"use": "node2vec", "dim": 0}}, {}, "encoder.dim is 0"),
+        ({"encoder": {"use": "node2vec", "extend": True}}, {}, "extend is for weighted graphs"),
+    ],
+)  # fmt: skip
+def test_what_a_fitted_space_cannot_be_is_told(
+    tmp_path: Path,
+    put: Callable[..., None],
+    changes: dict[str, Any],
+    options: dict[str, Any],
+    said: str,
+) -> None:
+    put(KARATE)
+    with pytest.raises((ConfigError, EncoderError), match=said):
+        refresh({**settings(tmp_path), **changes}, tmp_path / "v", **options)
+
+
+def test_several_sources_are_no_graph(tmp_path: Path, put: Callable[..., None]) -> None:
+    put(KARATE)
+    config = settings(tmp_path)
+    (tmp_path / "other.txt").write_text("a b\n")
+    config["source"] = [config["source"], {"use": "edges", "path": str(tmp_path / "other.txt")}]
+    with pytest.raises(ConfigError, match="is fitted to one source"):
+        refresh(config, tmp_path / "v")
+
+
+def test_a_refit_too_far_from_the_last_version_is_refused_and_a_lineage_begins_anew(
+    tmp_path: Path, put: Callable[..., None]
+) -> None:
+    put(KARATE)
+    refresh(settings(tmp_path), tmp_path / "v")
+    put([(b, a) for a, b in zip(range(34), range(1, 34), strict=False)])
+    strict = settings(tmp_path, max_residual=0.01)
+    with pytest.raises(EncoderError, match=r"residual of \d\.\d\d.*encoder\.lineage: 1 and"):
+        refresh(strict, tmp_path / "v", allow_removals=True)
+    assert space(tmp_path).version == 1
+    anew = settings(tmp_path, lineage=1, max_residual=0.01)
+    with pytest.raises(ConfigError, match="vectorline backfill"):
+        refresh(anew, tmp_path / "v")
+    made = refresh(anew, tmp_path / "v", backfill=True)
+    assert made["table"] != space(tmp_path, "1").entry.table
+    assert fit_of(space(tmp_path)).residual is None
+
+
+def test_a_fit_that_was_cut_off_goes_on_to_the_same_vectors(
+    tmp_path: Path, put: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(tmp_path, epochs=4)
+    put(KARATE)
+    refresh(config, tmp_path / "undisturbed")
+    monkeypatch.setattr(node2vec, "CHECKPOINT_S", 0.0)
+    keep = node2vec._Checkpoint.keep
+    kept = 0
+
+    def stop_after_two(checkpoint: Any) -> None:
+        nonlocal kept
+        keep(checkpoint)
+        kept += 1
+        if kept == 2:
+            raise Interrupted("in the middle of a fit")
+
+    monkeypatch.setattr(node2vec._Checkpoint, "keep", stop_after_two)
+    with pytest.raises(Interrupted):
+        refresh(config, tmp_path / "v")
+    refresh(config, tmp_path / "v")
+    assert kept == 4
+    undisturbed = open_space("graph", str(tmp_path / "undisturbed"))
+    assert by_id(space(tmp_path)) == by_id(undisturbed)
+
+
+def test_what_was_fitted_before_a_crash_is_not_fitted_again(
+    tmp_path: Path, put: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks import worker
+
+    put(KARATE)
+
+    def full(*_: object) -> None:
+        raise OSError("no rows today")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "to_arrow", full)
+        with pytest.raises(Exception, match="no rows today"):
+            refresh(settings(tmp_path), tmp_path / "v")
+    monkeypatch.setattr(node2vec.Node2VecEncoder, "fit", None)
+    assert refresh(settings(tmp_path), tmp_path / "v")["rows"] == 34
+
+
+def test_fits_go_with_their_versions(
+    tmp_path: Path, put: Callable[..., None], clock: Clock
+) -> None:
+    config, store = settings(tmp_path), str(tmp_path / "v")
+    for number in range(4):
+        put(KARATE[number:])
+        refresh(config, store)
+        clock.days += 10
+    table = space(tmp_path).entry.table
+    assert len(models.fits(store, table)) == 4
+    kept = Retention(versions=1, days=1)
+    maintain.fn(store, table, kept, IndexConfig(), 0.0)
+    clock.days += 1  # more than the grace of readers
+    maintain.fn(store, table, kept, IndexConfig(), 0.0)
+    left = {model.digest for model in models.fits(store, table)}
+    assert fit_of(space(tmp_path)).model in left
+    assert len(left) < 4
+    put(KARATE)
+    assert refresh(config, store)["rows"] == 34
+    drop(store, "graph", [table], "a test", 0.0)
+    assert not Path(layout.models_folder(store, table)).exists()
+
+
+def test_a_rotation_is_found_and_what_is_left_is_the_residual() -> None:
+    rng = np.random.default_rng(0)
+    then = rng.normal(size=(50, 6)).astype(np.float32)
+    turn = np.linalg.qr(rng.normal(size=(6, 6)))[0].astype(np.float32)
+    known = np.ones(50, np.bool_)
+    fit, residual = anchored(Fit(then @ turn, then @ turn, {}), Start(then, then, known, ~known))
+    assert residual < 1e-6
+    assert np.abs(fit.vectors - then).max() < 1e-5
+    assert np.abs(fit.contexts - then).max() < 1e-5
+    noise = rng.normal(size=(50, 6)).astype(np.float32)
+    turned, residual = anchored(
+        Fit(then @ turn + noise, noise, {}), Start(then, then, known, ~known)
+    )
+    want = float(np.linalg.norm(turned.vectors - then) / np.linalg.norm(then))
+    assert residual == pytest.approx(want, abs=1e-6)
+    assert turned.vectors @ turned.contexts.T == pytest.approx(
+        (then @ turn + noise) @ noise.T, abs=1e-4
+    )
+
+
+def test_unchanged_neighbourhoods_stay_where_they_were(
+    tmp_path: Path, put: Callable[..., None]
+) -> None:
+    blocks = networkx.planted_partition_graph(10, 40, 0.3, 0.01, seed=0)
+    before = [(str(a), str(b)) for a, b in blocks.edges]
+    rng = np.random.default_rng(0)
+    n = len(before) // 100
+    fresh = [(str(a), str(b)) for a, b in rng.integers(0, 400, (n, 2)).tolist()]
+    after = before[n:] + fresh
+    config = settings(tmp_path, dim=32, walks_per_node=20, walk_length=40, window=5)
+    put(before)
+    refresh(config, tmp_path / "v")
+    put(after)
+    made = refresh(config, tmp_path / "v")
+    old, new = (networkx.Graph(edges) for edges in (before, after))
+    same = [node for node in old if node in new and set(old[node]) == set(new[node])]
+    assert made["records"]["unchanged"] == len(same)
+    one, other = by_id(space(tmp_path, "1")), by_id(space(tmp_path))
+    refresh(config, tmp_path / "cold")
+    cold = by_id(open_space("graph", str(tmp_path / "cold")))
+    then, now, anew = (
+        np.array([table[node] for node in same], np.float32) for table in (one, other, cold)
+    )
+    kept = float(np.median(cosines(then, now)))
+    unanchored = float(np.median(cosines(then, anew)))
+    print(f"median cosine of {len(same)} unchanged nodes: {kept:.3f}, cold {unanchored:.3f}")
+    assert kept > 0.95
