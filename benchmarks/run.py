@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import images, memory, speed, walks
+from benchmarks import images, memory, skipgram, speed, walks
 
 HERE = Path(__file__).parent.parent
 CORPUS = HERE / "build" / "demo" / "stdlib.parquet"
@@ -34,7 +34,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=6_000, help="texts of the speed comparison")
     parser.add_argument("--pictures", type=int, default=2_000, help="pictures to encode")
-    parser.add_argument("--only", choices=["help", "speed", "images", "walks", "quality", "memory"])
+    parser.add_argument(
+        "--only",
+        choices=["help", "speed", "images", "walks", "skipgram", "quality", "memory"],
+    )
     args = parser.parse_args()
     found: dict[str, object] = {}
     if not CORPUS.exists():
@@ -57,6 +60,10 @@ def main() -> None:
         _quality()
     if args.only in (None, "memory"):
         found["memory"] = _memory()
+    if args.only in (None, "skipgram"):
+        trained = skipgram.compare()
+        skipgram.show(trained)
+        found["skipgram"] = trained
     out = HERE / "build" / "bench.json"
     out.write_text(json.dumps(found, indent=1))
     print(f"all figures: {out.relative_to(HERE)}")
