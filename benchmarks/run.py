@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from benchmarks import images, memory, skipgram, speed, walks
@@ -36,7 +37,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=2_000, help="pictures to encode")
     parser.add_argument(
         "--only",
-        choices=["help", "speed", "images", "walks", "skipgram", "quality", "memory"],
+        choices=["help", "speed", "walks", "skipgram", "images", "quality", "memory"],
     )
     args = parser.parse_args()
     found: dict[str, object] = {}
@@ -48,22 +49,19 @@ def main() -> None:
         print(f"vectorline --help: {found['help_s']:.3f} s", flush=True)
     if args.only in (None, "speed"):
         found["speed"] = _speed(args.records)
-    if args.only in (None, "images"):
-        pictures = images.compare(args.pictures)
-        images.show(pictures, args.pictures)
-        found["images"] = pictures
-    if args.only in (None, "walks"):
-        walked = walks.compare()
-        walks.show(walked)
-        found["walks"] = walked
+    for name, compare, show in (
+        ("walks", walks.compare, walks.show),
+        ("skipgram", skipgram.compare, skipgram.show),
+        ("images", partial(images.compare, args.pictures), partial(images.show, n=args.pictures)),
+    ):
+        if args.only in (None, name):
+            made = compare()
+            show(made)
+            found[name] = made
     if args.only in (None, "quality"):
         _quality()
     if args.only in (None, "memory"):
         found["memory"] = _memory()
-    if args.only in (None, "skipgram"):
-        trained = skipgram.compare()
-        skipgram.show(trained)
-        found["skipgram"] = trained
     out = HERE / "build" / "bench.json"
     out.write_text(json.dumps(found, indent=1))
     print(f"all figures: {out.relative_to(HERE)}")
