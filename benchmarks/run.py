@@ -9,8 +9,10 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks import images, memory, skipgram, speed, walks
 
@@ -49,15 +51,15 @@ def main() -> None:
         print(f"vectorline --help: {found['help_s']:.3f} s", flush=True)
     if args.only in (None, "speed"):
         found["speed"] = _speed(args.records)
-    for name, compare, show in (
-        ("walks", walks.compare, walks.show),
-        ("skipgram", skipgram.compare, skipgram.show),
-        ("images", partial(images.compare, args.pictures), partial(images.show, n=args.pictures)),
-    ):
+    compared: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {
+        "walks": (walks.compare, walks.show),
+        "skipgram": (skipgram.compare, skipgram.show),
+        "images": (partial(images.compare, args.pictures), partial(images.show, n=args.pictures)),
+    }
+    for name, (compare, show) in compared.items():
         if args.only in (None, name):
-            made = compare()
-            show(made)
-            found[name] = made
+            found[name] = compare()
+            show(found[name])
     if args.only in (None, "quality"):
         _quality()
     if args.only in (None, "memory"):
