@@ -14,7 +14,7 @@ help: ## List the targets
 setup: .venv/.ready ## Install all that the other targets need into .venv
 	@echo "setup: .venv is ready"
 
-demo: setup ## Encode the standard library's docstrings, run again, answer three searches
+demo: setup ## Encode docstrings, images and a graph that every machine has, and search them
 	@sh examples/demo.sh
 
 test: setup ## Run the tests, without the long ones

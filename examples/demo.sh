@@ -1,5 +1,6 @@
 #!/bin/sh
-# The main job on a real corpus: look at the plan, encode, run again, search; then on images.
+# The main job on a real corpus: look at the plan, encode, run again, search; then on
+# images, and on a graph.
 # `make demo` calls it.
 set -eu
 cd "$(dirname "$0")/.."
@@ -32,5 +33,10 @@ step vectorline classify scenes --labels examples/shapes.txt --template "a {}" \
     --where "family = 'single'" --truth shape
 step python -m examples.contact_sheet scenes build/demo/scenes build/demo/answers.png \
     "a large orange circle" "four purple crescents" "a striped heart" "a blue hourglass above a black ring"
+
+step python examples/stdlib_imports.py build/demo/imports
+step vectorline run examples/imports.yaml
+step vectorline search imports --id json.decoder -k 6
+step vectorline search imports --id asyncio.events -k 6
 
 printf '\nGo on: .venv/bin/vectorline search stdlib "TEXT" --store %s\n' "$VECTORLINE_STORE"

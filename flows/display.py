@@ -103,18 +103,8 @@ def _run(args: argparse.Namespace, result: dict[str, Any]) -> None:
     else:
         print(f"space {result['space']}: nothing to do, version {result['version']} is up to date")
     print(f"records    {_books(result['records'])}")
-    chunks = result["chunks"]
     if made:
-        print(f"rows       {chunks['written']:,} written, {chunks['removed']:,} removed")
-        if chunks["truncated"]:
-            print(
-                f"truncated  {chunks['truncated']:,} contents are longer than the encoder reads; "
-                "see `chunk:`"
-            )
-        print(
-            f"encoded    {result['encoded']:,} distinct contents, "
-            f"{result['tokens']:,} {result['unit']}, {result['precision']}"
-        )
+        _show_work(result)
     seconds = result["seconds"]
     parts = ", ".join(
         f"{name} {seconds[name]:.1f}" for name in ("start", "plan", "encode", "commit")
@@ -126,6 +116,25 @@ def _run(args: argparse.Namespace, result: dict[str, Any]) -> None:
         print(f"quarantine `vectorline quarantine {result['space']}` says why")
     for note in result["notes"]:
         print(f"note       {note}")
+
+
+def _show_work(result: dict[str, Any]) -> None:
+    """What was written, encoded and fitted for a new version."""
+    chunks, fit = result["chunks"], result["fit"]
+    print(f"rows       {chunks['written']:,} written, {chunks['removed']:,} removed")
+    if chunks["truncated"]:
+        print(
+            f"truncated  {chunks['truncated']:,} contents are longer than the encoder reads; "
+            "see `chunk:`"
+        )
+    print(
+        f"encoded    {result['encoded']:,} distinct contents, "
+        f"{result['tokens']:,} {result['unit']}, {result['precision']}"
+    )
+    if fit is not None:
+        away = fit["residual"]
+        since = "" if away is None else f", residual to the version before {away:.3f}"
+        print(f"fit        loss {fit['metrics'].get('loss', 0):.3f}{since}")
 
 
 def _search(args: argparse.Namespace, result: list[dict[str, Any]]) -> None:

@@ -33,6 +33,8 @@ class Meter:
 
 def describe(report: Report, meter: Meter) -> str:
     """One line: what is done, how fast, how long it will take."""
+    if report.stage == "fit" and report.workers.expected:
+        return _describe_fit(report, meter)
     if report.stage != "encode" or not report.total:
         count = f" {report.done}/{report.total} shards" if report.total else ""
         return f"{report.stage}{count}"
@@ -42,6 +44,16 @@ def describe(report: Report, meter: Meter) -> str:
     return (
         f"encode {contents}/{report.total} records, "
         f"{rows:,.0f} rows/s, {tokens:,.0f} {report.unit}/s{left}"
+    )
+
+
+def _describe_fit(report: Report, meter: Meter) -> str:
+    now = report.workers
+    _, rate = meter.rates(0, now.tokens)
+    left = f", {_clock((now.expected - now.tokens) / rate)} left" if rate > 0 else ""
+    return (
+        f"fit {now.tokens:,} of {now.expected:,} {report.unit}, "
+        f"{rate:,.0f}/s, loss {now.loss:.3f}{left}"
     )
 
 

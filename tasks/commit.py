@@ -70,6 +70,7 @@ class Committed:
             "encoded": manifest.encoded,
             "tokens": manifest.tokens,
             "unit": self.unit,
+            "fit": None if manifest.fit is None else manifest.fit.model_dump(),
             "precision": manifest.precision,
             "notes": list(notes),
         }
@@ -225,7 +226,7 @@ def _manifest(
         rows_after=plan.rows_before + written - n_removed,
         encoder_loads=encoded.encoder_loads,
         encoded=sum(receipt.encoded for receipt in encoded.receipts),
-        tokens=sum(receipt.tokens for receipt in encoded.receipts),
+        tokens=sum(receipt.tokens for receipt in encoded.receipts) + encoded.words,
         precision=encoded.precision,
         fit=encoded.fit,
         seconds=Seconds(start=run.seconds_to_plan, plan=plan.seconds, encode=encoded.seconds),

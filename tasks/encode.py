@@ -46,7 +46,8 @@ JOBS_PER_WORKER = 4  # so that all workers end at about the same time
 class Encoded:
     """What was written, and what went to quarantine on the way.
 
-    `poison` are records that killed each worker that they were given to, alone.
+    `poison` are records that killed each worker that they were given to, alone. `fit` is what the
+    table's vectors are of, where they are fitted, and `words` what this run has fitted them to.
     """
 
     run_id: str
@@ -54,6 +55,7 @@ class Encoded:
     receipts: list[Receipt] = field(default_factory=list)
     poison: list[QuarantineEntry] = field(default_factory=list)
     fit: FitBook | None = None
+    words: int = 0
     encoder_loads: int = 0
     precision: str | None = None
     seconds: float = 0.0
@@ -87,6 +89,7 @@ def encode(run: Run, plan: Plan) -> Encoded:
         encoded.fit = fit(run, plan.work, target)
         if encoded.fit is not None and plan.work.compared.anew:
             target = replace(target, fit=encoded.fit.model)
+            encoded.words = int(encoded.fit.metrics.get("words", 0))
     resumed, found = _borrow(run, plan.work, encoded)
     shares = found.shares
     total = plan.work.shares.n_records

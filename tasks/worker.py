@@ -123,7 +123,8 @@ class Worker:
         self._open: tuple[int, Shard, Iterator[Record], int] | None = None
         self._stopping = threading.Event()
         self._done = Progress()
-        self._loads = self._words = 0
+        self._fitting = Progress()
+        self._loads = 0
         if spec.early is not None:
             threading.Thread(target=self._load_early, args=(spec.early,), daemon=True).start()
 
@@ -348,9 +349,13 @@ class Worker:
             return fit(self._encoder, corpus, job, threads, self._on_fit)
 
     def _on_fit(self, words: int, total: int, loss: float) -> None:
-        del total, loss
-        self._done += Progress(steps=1, tokens=words - self._words)
-        self._words = words
+        last, self._fitting = self._fitting, Progress(tokens=words, expected=total, loss=loss)
+        self._done += Progress(
+            steps=1,
+            tokens=words - last.tokens,
+            expected=total - last.expected,
+            loss=loss - last.loss,
+        )
         self._check_stop()
 
     def _vectors(self, rows: Sequence[Row], job: WriteJob) -> tuple[Vectors, _Seen]:

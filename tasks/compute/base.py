@@ -19,12 +19,18 @@ J = TypeVar("J", bound=Job)
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a worker has done since it was built: `steps` grows with whatever moves."""
+    """What a worker has done since it was built: `steps` grows with whatever moves.
+
+    Of a fit, `expected` are the words of walks or of texts that it takes, `tokens` those that are
+    done, and `loss` is the mean over a pair of late.
+    """
 
     steps: int = 0
     records: int = 0
     contents: int = 0
     tokens: int = 0
+    expected: int = 0
+    loss: float = 0.0
 
     def __add__(self, other: "Progress") -> "Progress":
         return Progress(
@@ -32,6 +38,8 @@ class Progress:
             self.records + other.records,
             self.contents + other.contents,
             self.tokens + other.tokens,
+            self.expected + other.expected,
+            self.loss + other.loss,
         )
 
 

@@ -112,4 +112,5 @@ def test_a_record_that_kills_its_workers_is_found_and_goes_to_quarantine(tmp_pat
 
 
 def test_progress_adds_up() -> None:
-    assert Progress(1, 2, 3, 4) + Progress(1, 1, 1, 1) == Progress(2, 3, 4, 5)
+    total = Progress(1, 2, 3, 4, 5, 0.5) + Progress(1, 1, 1, 1, 1, -0.25)
+    assert total == Progress(2, 3, 4, 5, 6, 0.25)
