@@ -10,6 +10,8 @@ import pyarrow as pa
 
 from schemas.manifest import FitBook
 from schemas.model import TrainedModel
+from tasks import failpoints
+from tasks.digests import digest_json
 from tasks.encoders.base import Vectors
 from tasks.encoders.fitted import FittedEncoder, OnFit, anchored, checked
 from tasks.encoders.remembered import cache_folder
@@ -36,12 +38,13 @@ def fit(
     diverged, and for one that is too far from the last version to be called the same space.
     """
     target = job.target
+    own = digest_json([target.store_uri, target.table]).hex()
+    folder = _only(cache_folder() / "fits" / own, job.key)
     for model in models.fits(target.store_uri, target.table):
         if model.key == job.key:
+            shutil.rmtree(folder)
             return _book(model)
     corpus = read()
-    folder = cache_folder() / "fits" / target.table / job.key
-    folder.mkdir(parents=True, exist_ok=True)
     start = None
     if job.previous is not None:
         last = models.find(target.store_uri, f"{target.table}@{job.previous}")
@@ -75,6 +78,7 @@ def fit(
             "key": job.key,
         },
     )
+    failpoints.reach("fit")
     shutil.rmtree(folder)
     return _book(model)
 
@@ -90,6 +94,16 @@ def fitted_vectors(target: Target) -> FittedVectors:
 def _book(model: TrainedModel) -> FitBook:
     metrics = dict(model.metrics)
     return FitBook(model=model.digest, residual=metrics.pop(RESIDUAL, None), metrics=metrics)
+
+
+def _only(folder: Path, name: str) -> Path:
+    """A folder below this one; what else is there is of fits that nobody goes on with."""
+    kept = folder / name
+    kept.mkdir(parents=True, exist_ok=True)
+    for other in folder.iterdir():
+        if other != kept:
+            shutil.rmtree(other, ignore_errors=True)
+    return kept
 
 
 def _new_folder(folder: Path) -> Path:

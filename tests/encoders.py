@@ -6,12 +6,14 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from tasks.content import Media, Unusable
+from tasks.encoders import node2vec
 from tasks.encoders.base import Conversion, Precision, Prepared, Vectors
+from tasks.encoders.fitted import Fit
 from tasks.encoders.hashing import HashingEncoder
 
 
@@ -220,3 +222,17 @@ class ByteEncoder(HashingEncoder):
         if data.startswith(b"bad"):
             return Prepared(1, False, None, Unusable("undecodable", data.decode()))
         return super().prepare([data.hex()])[0]
+
+
+class CarefulWalkEncoder(node2vec.DeepWalkEncoder):
+    """Keeps a checkpoint after each block, and a line of each process that began to fit."""
+
+    def __init__(self, log: str, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._log = Path(log)
+
+    def fit(self, *arguments: Any, **options: Any) -> Fit:
+        node2vec.CHECKPOINT_S = 0.0
+        with self._log.open("a") as lines:
+            lines.write(f"{os.getpid()}\n")
+        return super().fit(*arguments, **options)

@@ -10,6 +10,7 @@ from typing import TypedDict
 
 import numpy as np
 
+from tasks import failpoints
 from tasks.encoders.fitted import Cost, Fit, FittedEncoder, Mask, OnFit, Start
 from tasks.encoders.running import require
 from tasks.errors import ConfigError
@@ -313,3 +314,4 @@ class _Checkpoint:
         save_file(arrays, draft, {"numbers": json.dumps(numbers)})
         draft.replace(self._path)
         self._kept_at = time.monotonic()
+        failpoints.reach("checkpoint")
