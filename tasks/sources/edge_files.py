@@ -6,7 +6,6 @@ record of which something could be said later, so it stops the reading, with its
 
 import io
 import json
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from csv import reader as read_csv
@@ -20,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.errors import ConfigError, SourceError
+from tasks.graphs.pyg import quiet_import
 from tasks.mistakes import did_you_mean
 from tasks.sources.access import decompressed
 
@@ -277,11 +277,10 @@ def _load_data(stream: IO[bytes]) -> Any:  # noqa: ANN401  (Data or HeteroData)
     """The object of a .pt file; only tensors and PyG's own containers of them are let in."""
     import torch
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyG 2.8 uses what torch 2.14 calls deprecated
-        from torch_geometric.data import Data, HeteroData, storage
-        from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
+    data = quiet_import()
+    from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
 
+    storage, Data, HeteroData = data.storage, data.Data, data.HeteroData
     containers = (storage.GlobalStorage, storage.NodeStorage, storage.EdgeStorage)
     with torch.serialization.safe_globals(
         [Data, HeteroData, storage.BaseStorage, *containers, DataEdgeAttr, DataTensorAttr]
