@@ -13,7 +13,7 @@ from schemas.model import TrainedModel
 from tasks import failpoints
 from tasks.digests import digest_json
 from tasks.encoders.base import Vectors
-from tasks.encoders.fitted import FittedEncoder, OnFit, anchored, checked
+from tasks.encoders.fitted import FittedEncoder, OnFit, anchor, checked
 from tasks.encoders.remembered import cache_folder
 from tasks.errors import EncoderError
 from tasks.jobs import FitJob, Target
@@ -53,8 +53,8 @@ def fit(
     made = encoder.fit(corpus.data, folder / "state", start=start, threads=threads, on_fit=on_fit)
     made, metrics = checked(made, len(corpus.ids), encoder.dim), dict(made.metrics)
     if start is not None:
-        made, residual = anchored(made, start)
-        metrics[RESIDUAL] = residual
+        metrics[RESIDUAL] = residual = anchor(made, start)
+        del start
         if residual > encoder.max_residual:
             raise EncoderError(
                 f"the new fit differs from the last version by a residual of {residual:.2f}, and "

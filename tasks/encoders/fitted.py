@@ -1,7 +1,8 @@
 """Encoders that are fitted to a corpus: each vector depends on all of the records."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -13,6 +14,10 @@ from tasks.encoders.base import Precision, Prepared, Tokenizer, Vectors
 from tasks.errors import ConfigError, EncoderError
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
+Reals: TypeAlias = npt.NDArray[np.float64]
+
+BLOCK_ROWS = 65_536
+"""Rows that are held in float64 at once: tables may take most of the memory."""
 
 OnFit: TypeAlias = Callable[[int, int, float], None]
 """Gets how many words are done, of how many, and their mean loss; may raise to stop."""
@@ -134,8 +139,8 @@ class FittedEncoder(ABC, Generic[C]):
         return np.empty((0, self.dim), np.float32)
 
 
-def anchored(fit: Fit, start: Start) -> tuple[Fit, float]:
-    """The fit rotated onto the last one, and what is left between them.
+def anchor(fit: Fit, start: Start) -> float:
+    """Rotates the fit's tables, in place, onto the last one; gives what is left between them.
 
     The rotation is that of the orthogonal Procrustes problem (Schoenemann 1966, A generalized
     solution of the orthogonal Procrustes problem) on the items of both. The residual is the
@@ -144,16 +149,23 @@ def anchored(fit: Fit, start: Start) -> tuple[Fit, float]:
     """
     both = start.known & fit.vectors.any(axis=1)
     if not both.any():
-        return fit, 0.0
-    now, then = fit.vectors[both].astype(np.float64), start.vectors[both].astype(np.float64)
-    left, _, right = np.linalg.svd(now.T @ then)
+        return 0.0
+    common = np.flatnonzero(both)
+    parts = [common[first : first + BLOCK_ROWS] for first in range(0, len(common), BLOCK_ROWS)]
+
+    def pairs() -> Iterator[tuple[Reals, Reals]]:
+        for part in parts:
+            yield fit.vectors[part].astype(np.float64), start.vectors[part].astype(np.float64)
+
+    left, _, right = np.linalg.svd(sum(now.T @ then for now, then in pairs()))
     rotation = left @ right
-    residual = float(np.linalg.norm(now @ rotation - then) / np.linalg.norm(then))
-    vectors, contexts = (
-        np.ascontiguousarray(table @ rotation.astype(np.float32))
-        for table in (fit.vectors, fit.contexts)
-    )
-    return Fit(vectors, contexts, fit.metrics), residual
+    apart = sum(float(((now @ rotation - then) ** 2).sum()) for now, then in pairs())
+    whole = sum(float((then**2).sum()) for _, then in pairs())
+    for table in (fit.vectors, fit.contexts):
+        for first in range(0, len(table), BLOCK_ROWS):
+            rows = slice(first, first + BLOCK_ROWS)
+            table[rows] = table[rows] @ rotation.astype(np.float32)
+    return math.sqrt(apart / whole)
 
 
 def checked(fit: Fit, n_items: int, dim: int) -> Fit:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from tasks.graphs.arrays import Indices, Walks
 from tasks.graphs.csr import Graph
 from tasks.graphs.skipgram import Counts, SkipGram, Trained, count_nodes
 from tasks.graphs.skipgram import Start as Tables
+from tasks.graphs.threads import over_threads
 from tasks.graphs.walks import MapRanges, corpus, walk
 
 CHECKPOINT_S = 30.0
@@ -160,16 +161,22 @@ class Node2VecEncoder(FittedEncoder[Graph]):
         start: Start | None = None,
         threads: int = 1,
         on_fit: OnFit = lambda done, total, loss: None,
-        map_ranges: MapRanges = map,
+        map_ranges: MapRanges | None = None,
     ) -> Fit:
-        """Vectors of all nodes that walks reach: row i for node i, zeros for an isolated one."""
+        """Vectors of all nodes that walks reach: row i for node i, zeros for an isolated one.
+
+        `map_ranges` makes the blocks of walks; by default threads do.
+        """
         if self._walking["extend"] and corpus.weights is None:
             raise ConfigError("encoder.extend is for weighted graphs: the source has no `weight`")
         starts = np.flatnonzero(corpus.joined)
         if start is not None and self._incremental:
             starts = starts[_near(corpus, start.changed)[starts]]
-        walks = partial(self._epoch, corpus, starts, map_ranges)
-        trainer = self._trainer(count_nodes(walks(0), corpus.n_nodes), threads, start)
+        threads = self._threads or threads
+        walks = partial(self._epoch, corpus, starts, map_ranges or over_threads(threads))
+        total = len(starts) * self._per_node * self._walking["length"] * self._learning["epochs"]
+        counted = _told(walks(0), partial(on_fit, 0, total, 0.0))
+        trainer = self._trainer(count_nodes(counted, corpus.n_nodes), threads, start)
         checkpoint, last = _Checkpoint(trainer, folder), 0.0
 
         def on_block(now: Trained) -> None:
@@ -195,7 +202,8 @@ class Node2VecEncoder(FittedEncoder[Graph]):
             started = time.monotonic()
             sample = walk(corpus, starts, **self._walking, seed=self._seed)
             counts = count_nodes([sample], corpus.n_nodes)
-            self._trainer(counts, threads, None).fit(partial(_once, sample))
+            trainer = self._trainer(counts, self._threads or threads, None)
+            trainer.fit(partial(_once, sample))
             seconds, words = time.monotonic() - started, int(counts.sum())
         return Cost(total, words / max(seconds, 1e-9))
 
@@ -223,7 +231,7 @@ class Node2VecEncoder(FittedEncoder[Graph]):
         return SkipGram(
             counts,
             **learning,
-            threads=self._threads or threads,
+            threads=threads,
             device=self._device,
             start=tables,
         )
@@ -270,6 +278,13 @@ class DeepWalkEncoder(Node2VecEncoder):
             threads=threads,
             device=device,
         )
+
+
+def _told(blocks: Iterable[Walks], on_block: Callable[[], None]) -> Iterator[Walks]:
+    """The blocks; says so before each of them."""
+    for block in blocks:
+        on_block()
+        yield block
 
 
 def _once(block: Walks, epoch: int) -> list[Walks]:

@@ -35,8 +35,8 @@ class Files(Protocol):
     def blocks(self, location: str) -> Iterator[bytes]:
         """What a file holds, piece by piece; for files that are large, and are there."""
 
-    def write(self, location: str, data: str | bytes) -> None:
-        """Makes or replaces a file, durably, whole or not at all."""
+    def write(self, location: str, data: str | bytes | Path) -> None:
+        """Makes or replaces a file, durably, whole or not at all; a path is of what to copy."""
 
     def size_bytes(self, location: str) -> int | None:
         """How long a file is; None if there is none."""
@@ -87,14 +87,17 @@ class LocalFiles:
             while block := file.read(BLOCK_BYTES):
                 yield block
 
-    def write(self, location: str, data: str | bytes) -> None:
+    def write(self, location: str, data: str | bytes | Path) -> None:
         """By a draft beside it, which takes its name."""
         path = Path(location)
         draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         with _told(f"writing {location}"):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                draft.write_bytes(data.encode() if isinstance(data, str) else data)
+                if isinstance(data, Path):
+                    shutil.copyfile(data, draft)
+                else:
+                    draft.write_bytes(data.encode() if isinstance(data, str) else data)
                 _sync([draft])
                 draft.replace(path)
             except OSError:

@@ -29,8 +29,8 @@ def write(folder: Path, ids: pa.Array, fit: Fit) -> None:
     data = np.frombuffer(b"".join(one.as_buffer() for one in names), np.uint8)
     save_file(
         {
-            "vectors": fit.vectors[fitted],
-            "contexts": fit.contexts[fitted],
+            "vectors": fit.vectors if fitted.all() else fit.vectors[fitted],
+            "contexts": fit.contexts if fitted.all() else fit.contexts[fitted],
             "ids": data,
             "ends": np.cumsum(sizes, dtype=np.int64),
         },

@@ -31,7 +31,7 @@ def put(store_uri: str, folder: Path, about: Mapping[str, object]) -> TrainedMod
     place = layout.model_folder(store_uri, model.name, digest)
     there = files.of(place)
     for one in written:
-        there.write(f"{place}/{one.path}", (folder / one.path).read_bytes())
+        there.write(f"{place}/{one.path}", folder / one.path)
     there.write(f"{place}/{ABOUT}", model.model_dump_json(indent=1))
     return model
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.errors import ConfigError, StoreError
@@ -63,7 +64,7 @@ class ObjectFiles:
             for block in self.client.get(self._key(location)).stream():
                 yield bytes(block)
 
-    def write(self, location: str, data: str | bytes) -> None:
+    def write(self, location: str, data: str | bytes | Path) -> None:
         """In one request, or in parts that appear together."""
         with self._told("writing", location):
             self.client.put(self._key(location), data.encode() if isinstance(data, str) else data)

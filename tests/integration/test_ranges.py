@@ -1,5 +1,6 @@
-"""Walks over the workers of a pool."""
+"""Walks over the workers of a pool, and over threads."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from tasks.compute.ranges import MapRanges, over_pool
 from tasks.graphs import walks as walks_module
 from tasks.graphs.csr import Graph
+from tasks.graphs.threads import over_threads
 from tasks.graphs.walks import corpus
 
 
@@ -59,6 +61,24 @@ def test_no_more_ranges_are_given_out_than_are_taken(graph: Graph) -> None:
         assert next(results) == 1
         assert len(given) < 10
         assert list(results) == [1] * 99
+
+
+def test_threads_give_results_in_order_and_hold_few() -> None:
+    given: list[int] = []
+
+    def ranges() -> Iterator[range]:
+        for start in range(50):
+            given.append(start)
+            yield range(start, start + 2)
+
+    def slow(places: range) -> list[int]:
+        time.sleep(0.01 if places.start % 3 else 0.03)
+        return [*places]
+
+    results = over_threads(3)(slow, ranges())
+    assert next(results) == [0, 1]
+    assert len(given) <= 5
+    assert [*results] == [[n, n + 1] for n in range(1, 50)]
 
 
 def test_what_a_range_raises_is_raised() -> None:
