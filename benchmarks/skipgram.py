@@ -7,7 +7,6 @@ made of, and the packages of the standard library's modules in the graph of thei
 """
 
 import argparse
-import ast
 import json
 import os
 import statistics
@@ -24,6 +23,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from examples.stdlib_imports import imports, modules
 
 HERE = Path(__file__).parent.parent
 PEER = HERE / "build" / "peers" / "gensim"
@@ -74,45 +75,16 @@ def power_law(n_nodes: int, n_edges: int) -> Edges:
 
 
 def standard_library() -> tuple[Edges, Indices]:
-    """The modules of Python, without its tests, and what they import; labelled by package."""
-    root = Path(sysconfig.get_path("stdlib"))
-    files = {}
-    for path in sorted(root.rglob("*.py")):
-        parts = path.relative_to(root).with_suffix("").parts
-        if not {"site-packages", "dist-packages", "test", "tests"} & set(parts):
-            files[".".join(parts).removesuffix(".__init__")] = path
+    """The modules of Python that are written in it and import each other; labelled by package."""
+    files = modules(Path(sysconfig.get_path("stdlib")))
     number = {module: n for n, module in enumerate(files)}
-    edges = {
-        (number[module], number[found])
-        for module, path in files.items()
-        for name in _imports(module, path)
-        if (found := _module(name, number)) and found != module
-    }
+    pairs = [(a, b) for a, b in sorted(imports(files)) if b in number]
     packages = [module.partition(".")[0] for module in files]
     size = Counter(packages)
     large = sorted(package for package in size if size[package] >= LEAST_IN_PACKAGE)
     labels = [large.index(package) if package in large else -1 for package in packages]
-    first, second = np.array(sorted(edges)).T
+    first, second = np.array([(number[a], number[b]) for a, b in pairs]).T
     return (first, second), np.array(labels)
-
-
-def _imports(module: str, path: Path) -> Iterator[str]:
-    """Names that a module imports, absolute, down to what it takes out of modules."""
-    package = module.split(".")[: None if path.stem == "__init__" else -1]
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else []
-            source = [*above, *([node.module] if node.module else [])]
-            yield from (".".join([*source, alias.name]) for alias in node.names)
-
-
-def _module(name: str, known: dict[str, int]) -> str:
-    """The module that an imported name is or stands in; "" if it is none of these."""
-    while name and name not in known:
-        name = name.rpartition(".")[0]
-    return name
 
 
 def make_walks(

@@ -126,6 +126,40 @@ def test_a_graph_is_a_space_whose_versions_are_fits(
     assert [check.detail for check in verify(str(store), "graph", None) if not check.ok] == []
 
 
+@pytest.mark.stores
+def test_a_space_of_nodes_may_be_on_an_object_store(
+    tmp_path: Path, put: Callable[..., None], bucket: str
+) -> None:
+    config = settings(tmp_path)
+    put(KARATE)
+    first = refresh(config, bucket)
+    put(KARATE[1:])
+    second = refresh(config, bucket)
+    assert (first["rows"], second["version"], second["rows"]) == (34, 2, 34)
+    assert books(second) == {"read": 34, "changed": 2, "unchanged": 32}
+    found = open_space("graph", bucket)
+    assert fit_of(found).residual is not None
+    assert [one.detail for one in verify(bucket, "graph", None) if not one.ok] == []
+    assert search(found, Query([term("id:0")], k=1))[0].id == "0"
+    drop(bucket, "graph", [found.entry.table], "a test", 0.0)
+    assert models.fits(bucket, found.entry.table) == []
+
+
+def test_a_refit_may_walk_around_changes_alone(tmp_path: Path, put: Callable[..., None]) -> None:
+    far = [(f"x{n}", f"x{n + 1}") for n in range(200)]
+    config = settings(tmp_path, incremental=True)
+    put([*KARATE, *far])
+    whole = refresh(config, tmp_path / "v")
+    put([*KARATE, *far, ("0", "new")])
+    part = refresh(config, tmp_path / "v")
+    assert part["tokens"] < whole["tokens"] / 4
+    assert part["tokens"] == (2 + len([e for e in KARATE if "0" in e])) * 5 * 20
+    one, other = by_id(space(tmp_path, "1")), by_id(space(tmp_path))
+    assert set(other) == {*one, "new"}
+    kept = cosines(*(np.array([t[f"x{n}"] for n in range(50, 150)]) for t in (one, other)))
+    assert kept.min() > 0.95
+
+
 def test_metadata_change_without_a_fit(tmp_path: Path, put: Callable[..., None]) -> None:
     config, store = settings(tmp_path), tmp_path / "v"
     put(KARATE, **{"0": "one"})
