@@ -132,9 +132,13 @@ def _show_work(result: dict[str, Any]) -> None:
         f"{result['tokens']:,} {result['unit']}, {result['precision']}"
     )
     if fit is not None:
-        away = fit["residual"]
-        since = "" if away is None else f", residual to the version before {away:.3f}"
-        print(f"fit        loss {fit['metrics'].get('loss', 0):.3f}{since}")
+        print(f"fit        {_fit(fit)}")
+
+
+def _fit(fit: dict[str, Any]) -> str:
+    away = fit["residual"]
+    since = "" if away is None else f", residual to the version before {away:.3f}"
+    return f"loss {fit['metrics'].get('loss', 0):.3f}{since}"
 
 
 def _search(args: argparse.Namespace, result: list[dict[str, Any]]) -> None:
@@ -222,6 +226,8 @@ def _show(args: argparse.Namespace, result: dict[str, Any]) -> None:
     print(f"{'index':<14}{_index(result['index'])}")
     if result["manifest"]:
         print(f"{'records':<14}{_books(result['manifest']['records'])}")
+        if fit := result["manifest"]["fit"]:
+            print(f"{'fit':<14}{_fit(fit)}")
     for row in result["sample"]:
         text = " ".join(str(row.get("text") or "").split())[:TEXT_CHARACTERS]
         metadata = {name: row[name] for name in row if name not in RESERVED and row[name]}
