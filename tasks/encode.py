@@ -118,9 +118,9 @@ def _borrow(run: Run, work: Work, encoded: Encoded) -> tuple[Borrowed, Borrowed]
     """What receipts hold, and what the store has elsewhere: the last one has what is left.
 
     What another run has done whole stands as this one's work. Vectors of one fit are none of
-    another's, so where all are made anew nothing is taken.
+    another's, so where they are fitted nothing is taken.
     """
-    if work.compared.anew:
+    if run.fitted:
         none = borrow(work, work.shares, ())
         return none, none
     resumed = resume(run.table, work, encoded.base_version, replay=run.options.replay)

@@ -51,14 +51,15 @@ def _job(run: Run, work: Work, target: Target, last: FitBook | None) -> FitJob:
     changed = np.ones(len(work.scanned.ids), np.bool_)
     unchanged = np.isin(work.compared.diff.outcomes, (Outcome.METADATA_CHANGED, Outcome.UNCHANGED))
     changed[work.compared.origin[unchanged]] = False
+    encoder = {"use": run.config.encoder.use, **run.encoder_arguments}
     previous, digest = last.model if last else None, work.compared.diff.data_digest
     return FitJob(
         target=target,
         files=work.scanned.shards[0].shard.files,
         changed=changed,
         previous=previous,
-        key=digest_json([run.table.name, digest, previous]).hex(),
-        encoder={"use": run.config.encoder.use, **run.encoder_arguments},
+        key=digest_json([run.table.name, digest, previous, encoder]).hex(),
+        encoder=encoder,
         sources=run.config.source[0].model_dump(mode="json"),
         corpus_digest=digest,
     )

@@ -48,9 +48,11 @@ def _too_much_removed(run: Run, plan: Plan) -> Iterator[str]:
         return
     head, found = plan.work.head, plan.work.compared.diff
     firsts, limit = head.rows.chunks == 0, run.config.limits.max_removed
+    isolated = np.isin(plan.work.compared.origin, plan.work.scanned.isolated)
+    lost_rows = found.absent | np.isin(found.row_groups, found.record_groups[isolated])
     for source in np.unique(head.owners).tolist():
         mine = firsts & (head.owners == source)
-        lost, had = int(np.count_nonzero(found.absent & mine)), int(np.count_nonzero(mine))
+        lost, had = int(np.count_nonzero(lost_rows & mine)), int(np.count_nonzero(mine))
         if lost > limit * had:
             gone = "a source that is not in the config any more"
             yield (

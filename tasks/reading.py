@@ -16,7 +16,7 @@ from tasks.ledger import Ledger
 from tasks.run import Run
 from tasks.scan import ShardScan
 from tasks.scanned import Planned, Scanned, gather
-from tasks.sources.base import File
+from tasks.sources.base import File, Fittable
 from tasks.store.rows import merge_metadata
 
 TRIES = 3
@@ -67,6 +67,9 @@ class Reading:
 
 def list_files(run: Run) -> Listing:
     """Lists every source; raises ConfigError or SourceError where one cannot be listed."""
+    for source in run.sources:
+        if run.options.rehash and isinstance(source, Fittable):
+            source.forget()
     listing = Listing(
         [Listed(n, file) for n, source in enumerate(run.sources) for file in source.files()]
     )
@@ -101,7 +104,8 @@ def read(run: Run, listing: Listing, wanted: Sequence[int]) -> Reading:
     ]
     scanned = gather([shards[n] for n in good], [scans[n] for n in good], listing.numbers)
     found = [(shards[n].source, scans[n]) for n in good]
-    types = _types(run, listing, wanted, found)
+    whole = [n for n in wanted if n not in unreadable]
+    types = _types(run, listing, whole, found)
     empty = {name for _, scan in found for name in scan.types} - set(types.names)
     return Reading(scanned, types, sorted(empty), unreadable)
 

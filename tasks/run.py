@@ -13,7 +13,7 @@ from functools import cached_property, partial
 
 from pydantic import JsonValue
 
-from schemas.config import Config
+from schemas.config import Config, Mode
 from tasks import config as configs
 from tasks import plugins, trained
 from tasks.compute.base import Demand, Pool, Progress
@@ -183,6 +183,11 @@ class Run:
             raise ConfigError(self.new_encoder)
 
     def _check_fittable(self) -> None:
+        if any(one.mode == Mode.APPEND for one in self.config.source):
+            raise ConfigError(
+                f"source.mode = 'append': encoder {self.config.encoder.use!r} is fitted to what is "
+                "there, and what is gone has no vector; leave `mode` out"
+            )
         if len(self.sources) != 1 or not isinstance(self.sources[0], Fittable):
             raise ConfigError(
                 f"encoder {self.config.encoder.use!r} is fitted to one source, which must be able "

@@ -4,6 +4,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tasks.errors import ConfigError
 from tasks.graphs.csr import Graph
@@ -22,20 +23,30 @@ def from_data(data: "Data", *, weight: str | None = None, directed: bool | None 
     """
     if data.edge_index is None:
         raise ConfigError("the data has no edge_index")
-    both_ways = bool(data.is_undirected())
-    directed = not both_ways if directed is None else directed
     ends = data.edge_index.cpu().numpy()
+    n_nodes = int(data.num_nodes or 0)
+    directed = not data.is_undirected() if directed is None else directed
     weights = None
     if weight is not None:
         if data.get(weight) is None:
-            raise ConfigError(f"weight = {weight!r}: the data has {', '.join(data.keys())}")
+            raise ConfigError(f"weight = {weight!r}: the data has {', '.join(sorted(data.keys()))}")
         weights = data[weight].detach().cpu().numpy().reshape(-1)
-    if both_ways and not directed:
-        once = ends[0] <= ends[1]  # else the sum of both ways would be the weight
-        ends, weights = ends[:, once], None if weights is None else weights[once]
-    return Graph.from_edges(
-        ends[0], ends[1], weights, n_nodes=int(data.num_nodes or 0), directed=directed
-    )
+    if weights is not None and not directed:
+        once = not_mirrored(ends, weights)
+        ends, weights = ends[:, once], weights[once]
+    return Graph.from_edges(ends[0], ends[1], weights, n_nodes=n_nodes, directed=directed)
+
+
+def not_mirrored(ends: npt.NDArray[np.int64], weights: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which edges to take of a graph that has each both ways, with one weight: else twice that.
+
+    All, if it has not: then weights of equal edges add up.
+    """
+    sides = [np.lexsort((weights, *pair)) for pair in (ends[::-1], ends)]
+    there, back = ends[:, sides[0]], ends[::-1, sides[1]]
+    if (there == back).all() and (weights[sides[0]] == weights[sides[1]]).all():
+        return np.asarray(ends[0] <= ends[1])
+    return np.ones(len(weights), np.bool_)
 
 
 def to_data(graph: Graph) -> "Data":

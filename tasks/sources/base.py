@@ -151,3 +151,6 @@ class Fittable(Protocol):
 
     def corpus(self, files: Sequence[File]) -> Corpus:
         """All of these files; raises SourceChanged if they are not as they were listed."""
+
+    def forget(self) -> None:
+        """Lets go of what was kept of the files, though they look as they did."""

@@ -4,9 +4,10 @@ Ids become strings: integers as they are written in decimal. An edge that cannot
 record of which something could be said later, so it stops the reading, with its place.
 """
 
+import codecs
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from csv import reader as read_csv
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from typing_extensions import Buffer
 
 from tasks.errors import ConfigError, SourceError
-from tasks.graphs.pyg import quiet_import
+from tasks.graphs.pyg import not_mirrored, quiet_import
 from tasks.mistakes import did_you_mean
 from tasks.sources.access import decompressed
 
@@ -65,13 +67,14 @@ class Edges:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which columns hold the ends and the weight, and how a text file is written."""
+    """Which columns hold the ends and the weight, how a text is written, what the user says."""
 
     source: Column | None = None
     target: Column | None = None
     weight: Column | None = None
     header: bool | None = None
     delimiter: str | None = None
+    directed: bool | None = None
 
 
 def read_edges(stream: IO[bytes], uri: str, layout: Layout) -> Edges:
@@ -89,8 +92,10 @@ def read_edges(stream: IO[bytes], uri: str, layout: Layout) -> Edges:
             found = _networkx(plain, uri, layout, ending)
         elif ending in TORCH:
             found = _torch(plain, uri, layout)
-        else:
+        elif ending in TEXT:
             found = _text(plain, uri, layout, ending)
+        else:
+            raise ConfigError(f"{uri}: edges are read from files like {', '.join(ENDINGS)}")
     _check(found, uri)
     return found
 
@@ -100,15 +105,20 @@ def _check(edges: Edges, uri: str) -> None:
         empty = pc.fill_null(pc.equal(ends.ids, ""), fill_value=True).to_numpy(zero_copy_only=False)
         if empty.any() and (bad := empty[ends.codes]).any():
             raise SourceError(f"{uri}: edge {int(np.argmax(bad)) + 1} has no {name}")
-    if edges.weights is not None:
-        bad = ~((edges.weights > 0) & (edges.weights < np.finfo(np.float32).max))
-        if bad.any():
-            place = int(np.argmax(bad))
-            raise SourceError(
-                f"{uri}: edge {place + 1} has the weight {edges.weights[place]}; weights are "
-                f"positive numbers, and {int(bad.sum()):,} are not: an edge that does not count is "
-                "left out, and what is negative has no walk"
-            )
+    if edges.weights is None:
+        return
+    with np.errstate(over="ignore", under="ignore"):
+        kept = edges.weights.astype(np.float32)
+    bad = ~((kept > 0) & (kept < np.inf))
+    if bad.any():
+        place = int(np.argmax(bad))
+        pair = [str(end.ids[int(end.codes[place])])[:60] for end in (edges.source, edges.target)]
+        value = edges.weights[place]
+        has = "no weight" if np.isnan(value) else f"the weight {value}"
+        raise SourceError(
+            f"{uri}: edge {place + 1}, from {pair[0]!r} to {pair[1]!r}, has {has}. Weights are "
+            f"positive numbers (float32); take out what has none, {int(bad.sum()):,} in all"
+        )
 
 
 def _parquet(stream: IO[bytes], uri: str, layout: Layout) -> Edges:
@@ -124,18 +134,16 @@ def _parquet(stream: IO[bytes], uri: str, layout: Layout) -> Edges:
 def _text(stream: IO[bytes], uri: str, layout: Layout, ending: str) -> Edges:
     from pyarrow import csv
 
-    lines = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)  # type: ignore[type-var]
-    while lines.peek(1)[:1] in COMMENTS:
-        lines.readline()
-    first = lines.peek(4096).split(b"\n", 1)[0].decode("utf-8", "replace").rstrip("\r")
+    lines, first = _first_line(stream)
     if not first:
         nothing = Ends(np.empty(0, np.int32), pa.array([], pa.string()))
         return Edges(nothing, nothing, None if layout.weight is None else np.empty(0))
     delimiter = layout.delimiter or DELIMITERS.get(ending) or _separator(first, uri)
     header = layout.header if layout.header is not None else ending in DELIMITERS
-    fields = next(read_csv([first.removeprefix("\ufeff")], delimiter=delimiter))
+    fields = next(read_csv([first], delimiter=delimiter))
     names = fields if header else [str(number) for number in range(len(fields))]
-    reading = csv.ReadOptions(column_names=names, skip_rows=int(header))
+    # One thread: it alone knows the number of a row that cannot be read.
+    reading = csv.ReadOptions(column_names=names, skip_rows=int(header), use_threads=False)
     parsing = csv.ParseOptions(delimiter=delimiter)
     chosen = _chosen(layout, names, uri, header=header)
     text = pa.dictionary(pa.int32(), pa.string())
@@ -143,8 +151,51 @@ def _text(stream: IO[bytes], uri: str, layout: Layout, ending: str) -> Edges:
     if chosen[2] is not None:
         types[chosen[2]] = pa.float64()
     converting = csv.ConvertOptions(column_types=types, include_columns=list(types))
-    table = csv.read_csv(lines, reading, parsing, converting)
-    return _of_table(table, chosen, uri)
+    found = _of_table(csv.read_csv(lines, reading, parsing, converting), chosen, uri)
+    if not header:
+        _check_comments(found, uri)
+    return found
+
+
+def _first_line(stream: IO[bytes]) -> tuple[IO[bytes], str]:
+    """The stream from its first line on that is no comment and not blank, and that line.
+
+    The line is empty where there is none.
+    """
+    lines = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)  # type: ignore[type-var]
+    start = lines.readline().removeprefix(codecs.BOM_UTF8)
+    while start and (not start.strip() or start[:1] in COMMENTS):
+        start = lines.readline()
+    return io.BufferedReader(_Joined(start, lines)), start.decode("utf-8", "replace").rstrip("\r\n")
+
+
+class _Joined(io.RawIOBase):
+    """A line that was read already, and the rest."""
+
+    def __init__(self, start: bytes, rest: IO[bytes]) -> None:
+        self._start, self._rest = start, rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        view = memoryview(buffer)
+        data = self._start[: len(view)] or self._rest.read(len(view))
+        self._start = self._start[len(data) :]
+        view[: len(data)] = data
+        return len(data)
+
+
+def _check_comments(edges: Edges, uri: str) -> None:
+    """A line of a file without a header that begins as a comment is no edge."""
+    marks = [mark.decode() for mark in COMMENTS]
+    odd = pc.is_in(pc.utf8_slice_codeunits(edges.source.ids, 0, 1), pa.array(marks))
+    bad = odd.to_numpy(zero_copy_only=False)[edges.source.codes]
+    if bad.any():
+        raise SourceError(
+            f"{uri}: edge {int(np.argmax(bad)) + 1} begins like a comment ({' or '.join(marks)}); "
+            "comments stand before the first edge: take it out, or give the file a header"
+        )
 
 
 def _separator(line: str, uri: str) -> str:
@@ -169,12 +220,21 @@ def _chosen(
                 f"{uri} has the columns {', '.join(names)}: say which of them is `{name}`"
             )
         if column is not None and str(column) not in names:
+            near = did_you_mean(str(column), names) or "."
             raise ConfigError(
-                f"{name} = {column!r}: {uri} has no such column"
-                f"{did_you_mean(str(column), names)} It has {', '.join(names)}"
+                f"{name} = {column!r}: {uri} has no such column{near} It has {', '.join(names)}"
+                f"{_apart(names)}"
             )
         found[name] = None if column is None else str(column)
+    if found["source"] == found["target"]:
+        raise ConfigError(f"source and target are both {found['source']!r}: an edge has two ends")
     return found["source"] or "", found["target"] or "", found["weight"]
+
+
+def _apart(names: Sequence[str]) -> str:
+    """A hint where one name looks like several."""
+    odd = len(names) == 1 and any(mark in names[0] for mark in SEPARATORS)
+    return "; is its `delimiter` another one?" if odd else ""
 
 
 def _of_table(table: pa.Table, chosen: tuple[str, str, str | None], uri: str) -> Edges:
@@ -233,13 +293,15 @@ def _networkx(stream: IO[bytes], uri: str, layout: Layout, ending: str) -> Edges
         graph = readers[ending](stream)
         names = [str(name) for name in graph]
         place = {name: number for number, name in enumerate(graph)}
-        rows = list(graph.edges(data=None if layout.weight is None else str(layout.weight)))
+        whole = list(graph.edges(data=True))
+        rows = [(a, b, own.get(str(layout.weight))) for a, b, own in whole]
         plain = [{"id": str(name), **_plain(known)} for name, known in graph.nodes(data=True)]
         nodes = pa.Table.from_pylist(plain, pa.schema(_kinds(plain)))
     ids = pa.array(names, pa.string())
     ends = np.array([[place[one[0]], place[one[1]]] for one in rows], np.int64).reshape(-1, 2)
     weights = None
     if layout.weight is not None:
+        _check_attribute(layout.weight, rows, {key for *_, own in whole for key in own}, uri)
         weights = np.array([np.nan if one[2] is None else one[2] for one in rows], np.float64)
     return Edges(
         _numbered(ends[:, 0], ids),
@@ -248,6 +310,17 @@ def _networkx(stream: IO[bytes], uri: str, layout: Layout, ending: str) -> Edges
         directed=graph.is_directed(),
         nodes=nodes,
     )
+
+
+def _check_attribute(
+    weight: Column | None, rows: Sequence[tuple[Any, ...]], known: Collection[str], uri: str
+) -> None:
+    if rows and all(one[2] is None for one in rows):
+        near = did_you_mean(str(weight), known) or "."
+        raise ConfigError(
+            f"weight = {weight!r}: no edge of {uri} has it{near} "
+            f"They have {', '.join(sorted(map(str, known))) or 'nothing'}"
+        )
 
 
 def _plain(known: Mapping[str, Any]) -> dict[str, object]:
@@ -270,7 +343,7 @@ def _kinds(rows: Sequence[Mapping[str, object]]) -> list[tuple[str, pa.DataType]
 
 def _torch(stream: IO[bytes], uri: str, layout: Layout) -> Edges:
     with _foreign(uri):
-        return _of_data(_load_data(stream), uri, layout)
+        return _of_data(_load_data(stream), uri, layout)  # what torch.save wrote
 
 
 def _load_data(stream: IO[bytes]) -> Any:  # noqa: ANN401  (Data or HeteroData)
@@ -296,31 +369,31 @@ def _of_data(data: Any, uri: str, layout: Layout) -> Edges:  # noqa: ANN401
         n = int(data.num_nodes)
         labels = {"y": data.y.tolist()} if getattr(data.get("y"), "shape", None) == (n,) else {}
         nodes = pa.table({"id": list(map(str, range(n))), **labels})
-        parts = [(data, 0, 0)]
+        parts = [(data, (0, n), (0, n))]
     else:
-        starts: dict[str, int] = {}
+        ranges: dict[str, tuple[int, int]] = {}
         names: list[str] = []
         kinds: list[str] = []
         for kind in data.node_types:
-            starts[kind] = len(names)
             n = int(data[kind].num_nodes)
+            ranges[kind] = len(names), n
             names += [f"{kind}/{number}" for number in range(n)]
             kinds += [kind] * n
         nodes = pa.table({"id": pa.array(names, pa.string()), "kind": kinds})
-        parts = [(data[one], starts[one[0]], starts[one[2]]) for one in data.edge_types]
+        parts = [(data[one], ranges[one[0]], ranges[one[2]]) for one in data.edge_types]
     sources, targets, weights = [], [], []
-    for part, first, second in parts:
+    for part, (first, n_first), (second, n_second) in parts:
         ends = part.edge_index.numpy()
+        for name, own, n in zip(("source", "target"), ends, (n_first, n_second), strict=True):
+            if own.size and not 0 <= own.min() <= own.max() < n:
+                raise SourceError(f"{uri}: edge_index names a {name} that is not in 0 to {n - 1}")
+        weight = _weights(part, layout, uri)
+        if weight is not None and len(parts) == 1 and not layout.directed:
+            once = not_mirrored(ends, weight)
+            ends, weight = ends[:, once], weight[once]
         sources.append(ends[0] + first)
         targets.append(ends[1] + second)
-        if layout.weight is not None:
-            weight = part[str(layout.weight)].double().numpy().reshape(-1)
-            if len(parts) == 1 and data.is_undirected():  # has both ways of each edge
-                once = sources[-1] <= targets[-1]
-                sources[-1], targets[-1], weight = (
-                    one[once] for one in (sources[-1], targets[-1], weight)
-                )
-            weights.append(weight)
+        weights.append(weight if weight is not None else np.empty(0))
     joined = [np.concatenate([*one, np.empty(0, np.int64)]) for one in (sources, targets)]
     ids = nodes["id"].combine_chunks()
     return Edges(
@@ -329,6 +402,19 @@ def _of_data(data: Any, uri: str, layout: Layout) -> Edges:  # noqa: ANN401
         np.concatenate([*weights, np.empty(0)]) if layout.weight is not None else None,
         nodes=nodes,
     )
+
+
+def _weights(part: Any, layout: Layout, uri: str) -> npt.NDArray[np.float64] | None:  # noqa: ANN401
+    if layout.weight is None:
+        return None
+    name, known = str(layout.weight), [*map(str, part.keys())]
+    if name not in known or part[name].numel() != part.edge_index.shape[1]:
+        raise ConfigError(
+            f"weight = {name!r}: {uri} has no such number for each edge"
+            f"{did_you_mean(name, set(known) - {name}) or '.'} It has {', '.join(known)}"
+        )
+    found: npt.NDArray[np.float64] = part[name].double().numpy().reshape(-1)
+    return found
 
 
 @contextmanager

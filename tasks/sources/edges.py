@@ -1,5 +1,6 @@
 """Graphs by their edges: a record is a node, its content the sorted adjacency."""
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -15,9 +16,10 @@ from tasks.errors import ConfigError, SourceChanged
 from tasks.sources import edge_files
 from tasks.sources.access import MAX_RECORD_BYTES
 from tasks.sources.base import Corpus, File, Record, Shard
+from tasks.sources.cached_folder import is_whole
 from tasks.sources.edge_files import Column, Edges, Layout, read_edges
 from tasks.sources.files import FileSet
-from tasks.sources.graph_cache import GraphFiles, NodeRows, build, fresh_folder
+from tasks.sources.graph_cache import GraphFiles, NodeRows, Said, build, fresh_folder
 from tasks.sources.tables import Table
 
 SHARD_NODES = 65_536
@@ -74,7 +76,7 @@ class EdgeSource:
             patterns=[f"**/*{ending}" for ending in edge_files.ENDINGS],
             storage_options=storage_options,
         )
-        self._layout = Layout(source, target, weight, header, delimiter)
+        self._layout = Layout(source, target, weight, header, delimiter, directed)
         self._directed = directed
         self._metadata = tuple(metadata)
         self._nodes = None
@@ -130,7 +132,8 @@ class EdgeSource:
         (file,) = shard.files
         graph = self._graph(file)
         if shard.start == shard.end:
-            yield from graph.problems()
+            for id_, problem in graph.problems():
+                yield Record(id_, "", file.uri, problem=problem)
             return
         for id_, metadata, adjacency, isolated in graph.nodes(shard.start, shard.end):
             yield Record(id_, Media(NODE, adjacency), file.uri, metadata, isolated=isolated)
@@ -149,13 +152,19 @@ class EdgeSource:
     def _graph(self, file: File) -> GraphFiles:
         return _opened(fresh_folder(self._key, file.state), self, file)
 
+    def forget(self) -> None:
+        """Lets all of it be read again, whatever the times and sizes of the files are."""
+        shutil.rmtree(fresh_folder(self._key, ""), ignore_errors=True)
+        _opened.cache_clear()
+
     def make(self, folder: Path, file: File) -> None:
         """Reads everything and writes the graph; SourceChanged if it is not as it was listed."""
         if _state(self._listed()) != file.state:
             raise SourceChanged(f"{file.uri} changed since it was listed; run again")
         tables = {one.uri for one in self._nodes.files()} if self._nodes else set()
         found = [one for one in self._files.listed() if one.uri not in tables]
-        build(folder, self._edges(found), self._node_rows(), self._directed, self._metadata)
+        said = Said(self._directed, self._metadata)
+        build(folder, self._edges(found), self._node_rows(), said, file.uri)
 
     def _edges(self, files: Sequence[File]) -> Iterator[Edges]:
         for file in files:
@@ -172,7 +181,7 @@ class EdgeSource:
 @lru_cache(maxsize=2)
 def _opened(folder: Path, source: EdgeSource, file: File) -> GraphFiles:
     """A graph of this machine, made where it is not there yet."""
-    if not folder.exists():
+    if not is_whole(folder):
         source.make(folder, file)
     return GraphFiles(folder)
 

@@ -5,9 +5,6 @@ listed. Made once for each machine; it can be deleted at any time.
 """
 
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,15 +18,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.quarantine import Reason
-from tasks.digests import DIGEST_BYTES, digest_text
+from tasks.digests import DIGEST_BYTES, digest, digest_text
 from tasks.encoders.remembered import cache_folder
 from tasks.errors import ConfigError, SourceError
 from tasks.graphs.csr import Graph
 from tasks.mistakes import did_you_mean
 from tasks.scan import arrow_type
 from tasks.sources.base import Problem, Record, Value
+from tasks.sources.cached_folder import written_whole
 from tasks.sources.edge_files import Edges, Ends
 
+FORMAT = 1
 BATCH_NODES = 4_096
 GRAPH, NODES, PROBLEMS = "graph", "nodes.arrow", "problems.json"
 
@@ -45,59 +44,64 @@ class NodeRows:
     schema: pa.Schema | None
 
 
+@dataclass(frozen=True)
+class Said:
+    """What the user says of the graph: whether it is directed, and which attributes to take."""
+
+    directed: bool | None
+    metadata: Sequence[str]
+
+
 def fresh_folder(key: str, state: str) -> Path:
     """Where the graph of a source stands, by its digest and the state of its files."""
-    return cache_folder() / "graphs" / key / state
+    return cache_folder() / "graphs" / f"{FORMAT}-{key}" / state
 
 
 def build(
-    folder: Path,
-    files: Iterable[Edges],
-    rows: NodeRows | None,
-    directed: bool | None,
-    metadata: Sequence[str],
+    folder: Path, files: Iterable[Edges], rows: NodeRows | None, said: Said, uri: str
 ) -> None:
-    """Makes the graph of all edges and nodes, whole or not at all; older ones of it go."""
+    """Makes the graph of all edges and nodes, whole or not at all; older ones of it go.
+
+    Raises ConfigError and SourceError for what is no graph.
+    """
     parts = list(files)
-    said = {one.directed for one in parts if one.directed is not None}
-    if directed is None:
-        if len(said) > 1:
-            raise ConfigError("some files are directed and some are not: say directed")
-        directed = said.pop() if said else False
+    directed = _directed(parts, said)
     problems: list[Record] = []
-    known = _node_table(rows, problems) if rows else _own_nodes(parts, metadata)
+    known = _node_table(rows, problems) if rows else _own_nodes(parts, said.metadata)
     ids = _all_ids(parts, known)
     source, target = (_places(ids, [getattr(one, name) for one in parts]) for name in _ENDS)
     weights = None
     if parts and parts[0].weights is not None:
         weights = np.concatenate([one.weights for one in parts if one.weights is not None])
     del parts
-    graph = Graph.from_edges(source, target, weights, n_nodes=len(ids), directed=directed)
-    draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-    draft.mkdir(parents=True)
     try:
+        graph = Graph.from_edges(source, target, weights, n_nodes=len(ids), directed=directed)
+    except ValueError as error:
+        raise SourceError(f"{uri}: {error}") from error
+    with written_whole(folder, "graph") as draft:
         graph.save(draft / GRAPH)
         _write(draft / NODES, _aligned(ids, known))
-        told = [[one.id, one.source_uri, *_told(one.problem)] for one in problems]
+        told = [[one.id, *_told(one)] for one in problems]
         (draft / PROBLEMS).write_text(json.dumps(told), encoding="utf-8")
-        draft.rename(folder)
-    except OSError as error:
-        if folder.exists():  # another process was faster
-            return
-        place = folder.parent
-        raise SourceError(f"no graph can be kept in {place}: {error}; is the disk full?") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    for old in folder.parent.iterdir():
-        if old.name != folder.name and not old.name.startswith("."):
-            shutil.rmtree(old, ignore_errors=True)  # who has it open, has its pages
+
+
+def _directed(parts: Sequence[Edges], said: Said) -> bool:
+    """What the user says, else what the files say, else not."""
+    if said.directed is not None:
+        return said.directed
+    told = {one.directed for one in parts if one.directed is not None}
+    if len(told) > 1:
+        raise ConfigError("some files are directed and some are not: say `directed`")
+    return told.pop() if told else False
 
 
 _ENDS = ("source", "target")
 
 
-def _told(problem: Problem | None) -> tuple[str, str]:
-    return ("", "") if problem is None else (problem.reason, problem.detail)
+def _told(row: Record) -> tuple[str, str]:
+    """Why a row of a table of nodes cannot be used: the record is one of the graph, not of it."""
+    problem = row.problem or Problem(Reason.WRONG_TYPE, "no node")
+    return problem.reason, f"{row.source_uri}: {problem.detail}"
 
 
 class GraphFiles:
@@ -133,19 +137,16 @@ class GraphFiles:
         """Types of the metadata."""
         return pa.schema([field for field in self._table.schema if field.name != "id"])
 
-    def problems(self) -> list[Record]:
-        """The rows of the table of nodes that cannot be used."""
+    def problems(self) -> list[tuple[str | None, Problem]]:
+        """The ids of rows of the table of nodes that cannot be used, and why."""
         told = json.loads((self._folder / PROBLEMS).read_text(encoding="utf-8"))
-        return [
-            Record(id_, "", uri, problem=Problem(Reason(reason), detail))
-            for id_, uri, reason, detail in told
-        ]
+        return [(id_, Problem(Reason(reason), detail)) for id_, reason, detail in told]
 
     def nodes(self, start: int, end: int) -> Iterator[Node]:
         """Nodes from `start` to before `end`.
 
-        The adjacency is the digest of the node's id and, sorted by id, of those of its neighbours,
-        each with its weight: equal bytes mean an equal neighbourhood, whatever numbers nodes have.
+        The adjacency is a digest of those of the node's id and, sorted by id, of its neighbours,
+        and of the weights: it is equal where the neighbourhood is, whatever numbers nodes have.
         """
         graph, digests = self._graph, self._digests
         joined = graph.joined
@@ -157,7 +158,7 @@ class GraphFiles:
                 if graph.weights is not None:
                     own = slice(graph.indptr[node], graph.indptr[node + 1])
                     adjacency += graph.weights[own].tobytes()
-                yield row.pop("id"), row, adjacency, not joined[node]
+                yield row.pop("id"), row, digest(adjacency), not joined[node]
 
     @cached_property
     def _digests(self) -> npt.NDArray[np.void]:
@@ -232,7 +233,7 @@ def _node_table(rows: NodeRows, problems: list[Record]) -> pa.Table:
 
 def _aligned(ids: pa.Array, known: pa.Table | None) -> pa.Table:
     """What is known of each node, null where nothing is."""
-    if known is None:
+    if known is None or known.num_columns == 1:
         return pa.table({"id": ids})
     place = pc.index_in(ids, value_set=known["id"].combine_chunks())
     return known.drop_columns("id").take(place).add_column(0, "id", ids)
@@ -241,5 +242,3 @@ def _aligned(ids: pa.Array, known: pa.Table | None) -> pa.Table:
 def _write(path: Path, table: pa.Table) -> None:
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
-    with path.open("rb") as written:
-        os.fsync(written.fileno())

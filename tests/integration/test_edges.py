@@ -15,11 +15,12 @@ import pytest
 
 from schemas.quarantine import Reason
 from tasks.content import Media
-from tasks.digests import digest_text
+from tasks.digests import digest, digest_text
 from tasks.errors import ConfigError, SourceChanged, SourceError
 from tasks.graphs.csr import Graph
+from tasks.graphs.pyg import quiet_import
 from tasks.sources.base import Record
-from tasks.sources.edges import EdgeSource
+from tasks.sources.edges import EdgeSource, NodeTable
 
 EARLIER = 1_600_000_000
 
@@ -76,7 +77,8 @@ def lines(separator: str, header: str = "") -> str:
         ("e.csv", lines(","), {"header": False}),
         ("e.tsv", lines("\t", "one\tother\n"), {"source": "one", "target": "other"}),
         ("e.txt", lines("\t", "# Directed graph\n# FromNodeId\tToNodeId\n"), {}),
-        ("e.txt", lines(" ", "% of another collection\n"), {}),
+        ("e.txt", lines(" ", "% of another collection\n\n"), {}),
+        ("e.txt", lines(" ", "#" * 3_000_000 + "\n \n\n#\n"), {}),
         ("e.edgelist", lines(";"), {}),
         ("e.csv", lines("|", "one|b\n"), {"source": "one", "target": "b", "delimiter": "|"}),
         ("e.csv", 'n,"b, c",other\n1,b,a\n2,c,b\n3,d,d\n', {"source": "b, c", "target": "other"}),
@@ -247,8 +249,9 @@ def test_a_table_of_nodes_adds_metadata_and_nodes_without_an_edge(tmp_path: Path
         ("b", {"year": None}, False),
         ("c", {"year": None}, False),
     ]
-    bad = [(one.id, one.problem.reason) for one in found if one.problem is not None]
-    assert bad == [("b", Reason.ID_CONFLICT), (None, Reason.NULL_ID)]
+    bad = [(one.id, one.problem.reason, one.source_uri) for one in found if one.problem]
+    assert bad == [("b", Reason.ID_CONFLICT, path), (None, Reason.NULL_ID, path)]
+    assert all(nodes in one.problem.detail for one in found if one.problem)
     assert source.schema(source.files()) == pa.schema([("year", pa.int64())])
 
 
@@ -278,8 +281,8 @@ def test_an_adjacency_is_equal_where_the_neighbourhood_is(tmp_path: Path) -> Non
     one = contents("b c\nc d\nx y\n")
     other = contents("y x\nd c\nc b\na y\n")
     assert [name for name in one if one[name] != other[name]] == ["y"]
-    assert one["b"] == digest_text("b") + digest_text("c")
-    assert one["c"] == digest_text("c") + digest_text("b") + digest_text("d")
+    assert one["b"] == digest(digest_text("b") + digest_text("c"))
+    assert one["c"] == digest(digest_text("c") + digest_text("b") + digest_text("d"))
     assert len(set(other.values())) == len(other)
 
 
@@ -288,13 +291,18 @@ def test_an_adjacency_is_equal_where_the_neighbourhood_is(tmp_path: Path) -> Non
     [
         ("a,b,w\nx,y,1\nx,,2\n", "edge 2 has no target"),
         ("a,b,w\n,y,1\n", "edge 1 has no source"),
-        ("a,b,w\nx,y,1\nx,z,-2\nx,u,0\n", r"edge 2 has the weight -2\.0; .* 2 are not"),
-        ("a,b,w\nx,y,0\n", r"edge 1 has the weight 0\.0"),
-        ("a,b,w\nx,y,nan\n", "edge 1 has the weight nan"),
-        ("a,b,w\nx,y,inf\n", "edge 1 has the weight inf"),
-        ("a,b,w\nx,y,\n", "edge 1 has the weight nan"),
-        ("a,b,w\nx,y,many\n", "invalid value 'many'"),
-        ("a,b,w\nx,y\n", "Expected 3 columns, got 2"),
+        (
+            "a,b,w\nx,y,1\nx,z,-2\nx,u,0\n",
+            r"edge 2, from 'x' to 'z', has the weight -2\.0\. .* 2 in all",
+        ),
+        ("a,b,w\nx,y,0\n", r"edge 1, .* has the weight 0\.0"),
+        ("a,b,w\nx,y,nan\n", "edge 1, .* has no weight"),
+        ("a,b,w\nx,y,inf\n", "edge 1, .* has the weight inf"),
+        ("a,b,w\nx,y,\n", "edge 1, .* has no weight"),
+        ("a,b,w\nx,y,many\n", "Row #2: .*invalid value 'many'"),
+        ("a,b,w\nx,y,1e-46\n", "edge 1, .* has the weight 1e-46"),
+        ("a,b,w\nx,y,3e38\nx,y,3e38\n", "add up to infinity"),
+        ("a,b,w\nx,y,1\nx,y\n", "Row #3: Expected 3 columns, got 2"),
     ],
 )
 def test_an_edge_that_cannot_be_used_stops_the_reading_with_its_place(
@@ -311,6 +319,7 @@ def test_an_edge_that_cannot_be_used_stops_the_reading_with_its_place(
         ({}, "has the columns from, to, w: say which of them is `source`"),
         ({"source": "fron", "target": "to"}, "source = 'fron': .*'from'"),
         ({"source": "from", "target": "to", "weight": "x"}, "weight = 'x': .* no such column"),
+        ({"source": "from", "target": "from"}, "source and target are both 'from'"),
         ({"source": "from", "target": "w"}, "from is string and w is int64: both ends"),
         ({"source": "from", "target": "to", "metadata": ["y"]}, "know nothing of nodes"),
     ],
@@ -322,6 +331,69 @@ def test_columns_that_cannot_be_meant_are_told(
     pq.write_table(table, tmp_path / "e.parquet")
     with pytest.raises(ConfigError, match=said):
         read(EdgeSource(path=str(tmp_path / "e.parquet"), **arguments))
+
+
+def test_a_comment_between_edges_is_no_edge(tmp_path: Path) -> None:
+    path = write(tmp_path / "e.txt", "1 2\n# late\n2 3\n")
+    with pytest.raises(SourceError, match="edge 2 begins like a comment"):
+        read(EdgeSource(path=path))
+
+
+def test_an_attribute_that_no_edge_has_is_no_weight(tmp_path: Path) -> None:
+    networkx.write_graphml(networkx.karate_club_graph(), tmp_path / "k.graphml")
+    with pytest.raises(ConfigError, match=r"no edge of .* has it, did you mean 'weight'"):
+        read(EdgeSource(path=str(tmp_path / "k.graphml"), weight="wieght"))
+
+
+def test_files_of_other_kinds_are_no_edges(tmp_path: Path) -> None:
+    path = write(tmp_path / "e.json", "1 2\n")
+    with pytest.raises(ConfigError, match=r"edges are read from files like \.parquet, "):
+        read(EdgeSource(path=path))
+
+
+@pytest.mark.parametrize("ending", ["graphml", "gexf", "pt", "txt"])
+def test_nodes_need_no_metadata(tmp_path: Path, ending: str) -> None:
+    path, nodes = str(tmp_path / f"e.{ending}"), None
+    if ending == "pt":
+        torch = pytest.importorskip("torch")
+        data = quiet_import().Data(edge_index=torch.tensor([[0], [1]]), num_nodes=3)
+        torch.save(data, path)
+    elif ending == "txt":
+        write(tmp_path / "e.txt", "0 1\n")
+        table = write(tmp_path / "n.csv", "id\n0\n2\n")
+        nodes = NodeTable(path=table, id="id")
+    else:
+        made = networkx.Graph([("0", "1")])
+        made.add_node("2")
+        getattr(networkx, f"write_{ending}")(made, path)
+    found = read(EdgeSource(path=path, nodes=nodes))
+    assert [(one.id, dict(one.metadata), one.isolated) for one in found] == [
+        ("0", {}, False), ("1", {}, False), ("2", {}, True)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("directed", "weights", "want"),
+    [
+        (True, [1, 5, 2, 2], {"0": {"1": 1.0}, "1": {"0": 5.0, "2": 2.0}, "2": {"1": 2.0}}),
+        (False, [1, 5, 2, 2], {"0": {"1": 6.0}, "1": {"0": 6.0, "2": 4.0}, "2": {"1": 4.0}}),
+        (False, [5, 5, 2, 2], {"0": {"1": 5.0}, "1": {"0": 5.0, "2": 2.0}, "2": {"1": 2.0}}),
+    ],
+)
+def test_edges_that_stand_there_both_ways_with_one_weight_are_one(
+    tmp_path: Path, directed: bool, weights: list[float], want: dict[str, dict[str, float]]
+) -> None:
+    torch = pytest.importorskip("torch")
+    ends = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+    data = quiet_import().Data(edge_index=ends, w=torch.tensor(weights, dtype=torch.float32))
+    data.num_nodes = 3
+    torch.save(data, tmp_path / "d.pt")
+    source = EdgeSource(path=str(tmp_path / "d.pt"), weight="w", directed=directed)
+    assert neighbours(source) == want
+    data.edge_index[0, 0] = -1
+    torch.save(data, tmp_path / "d.pt")
+    with pytest.raises(SourceError, match="names a source that is not in 0 to 2"):
+        read(EdgeSource(path=str(tmp_path / "d.pt"), directed=directed))
 
 
 def test_ids_are_strings_or_integers(tmp_path: Path) -> None:
@@ -363,6 +435,42 @@ def test_the_graph_is_made_once_and_anew_when_a_file_changes(tmp_path: Path, cac
     again = EdgeSource(path=path)
     with pytest.raises(SourceChanged, match="changed since it was listed"):
         again.shards(before)
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "other bytes"])
+@pytest.mark.parametrize("name", ["nodes.arrow", "problems.json", "indices.npy", "whole.json"])
+def test_a_graph_that_was_damaged_in_the_cache_is_made_anew(
+    tmp_path: Path, cache: Path, name: str, damage: str
+) -> None:
+    path = write(tmp_path / "e.txt", "a b\nb c\n")
+    before = read(EdgeSource(path=path))
+    (kept,) = cache.rglob(name)
+    data = kept.read_bytes()
+    if damage == "gone":
+        kept.unlink()
+    else:
+        kept.write_bytes(data[:-1] if damage == "cut" else data[:-1] + bytes([data[-1] ^ 1]))
+    assert read(EdgeSource(path=path)) == before
+    assert len([*cache.rglob(name)]) == 1
+
+
+def test_a_cache_that_is_no_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VECTORLINE_CACHE", write(tmp_path / "file", ""))
+    with pytest.raises(SourceError, match=r"no graph can be kept in .*VECTORLINE_CACHE names"):
+        read(EdgeSource(path=write(tmp_path / "e.txt", "a b\n")))
+
+
+def test_drafts_of_builds_that_were_killed_go(tmp_path: Path, cache: Path) -> None:
+    source = EdgeSource(path=write(tmp_path / "e.txt", "a b\n"))
+    read(source)
+    (kept,) = cache.glob("graphs/*/*")
+    old, young = (kept.with_name(f".{name}") for name in ("old", "young"))
+    for draft in (old, young):
+        draft.mkdir()
+    os.utime(old, (EARLIER, EARLIER))
+    write(tmp_path / "e.txt", "a b\nb c\n")
+    read(EdgeSource(path=str(tmp_path / "e.txt")))
+    assert (old.exists(), young.exists(), kept.exists()) == (False, True, False)
 
 
 def test_a_cache_that_takes_nothing_is_told(

@@ -1,6 +1,7 @@
 """Spaces of nodes: fitted, versioned, anchored; in one process, without Prefect's engine."""
 
 import csv
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,14 @@ from tasks.drop import drop
 from tasks.encoders import fitted, node2vec
 from tasks.encoders.canaries import cosines
 from tasks.encoders.fitted import Fit, Start, anchor
-from tasks.errors import ConfigError, EncoderError, Interrupted
+from tasks.errors import ConfigError, EncoderError, Interrupted, SourceError
 from tasks.estimate import estimate
 from tasks.maintain import maintain
 from tasks.plan import plan
 from tasks.run import Options, Run, open_run
 from tasks.search import Query, search, term
 from tasks.space import Space, open_space
-from tasks.store import layout, manifests, models
+from tasks.store import layout, manifests, models, quarantine
 from tasks.verify import verify
 from tests.clock import Clock
 from tests.pipeline import books, refresh
@@ -230,7 +231,7 @@ def test_a_graph_that_loses_all_of_its_edges_has_no_rows(
     put([("a", "b")])
     refresh(config, store)
     put([("a", "a"), ("b", "b")])
-    made = refresh(config, store)
+    made = refresh(config, store, allow_removals=True)
     assert (made["version"], made["rows"]) == (2, 0)
     assert books(made) == {"read": 2, "removed": 2, "isolated": 2}
     put([("a", "b")])
@@ -259,6 +260,95 @@ def test_what_a_fitted_space_cannot_be_is_told(
     put(KARATE)
     with pytest.raises((ConfigError, EncoderError), match=said):
         refresh({**settings(tmp_path), **changes}, tmp_path / "v", **options)
+
+
+def test_rows_of_the_table_of_nodes_that_are_bad_go_to_quarantine(
+    tmp_path: Path, put: Callable[..., None]
+) -> None:
+    config = settings(tmp_path)
+    config["source"]["nodes"]["types"] = {"label": "int"}
+    config["limits"] = {"max_quarantined": 0.5}
+    put(KARATE, **{"0": "1", "1": "many", "alone": "3"})
+    made = refresh(config, tmp_path / "v")
+    assert books(made) == {"read": 36, "new": 34, "isolated": 1, "quarantined": 1}
+    (entry,) = quarantine.read(str(tmp_path / "v"), made["table"])
+    assert (entry.id, entry.reason) == ("1", "wrong_type")
+    assert entry.source_uri == config["source"]["path"]
+    assert config["source"]["nodes"]["path"] in entry.detail
+    assert refresh(config, tmp_path / "v")["records"]["quarantined"] == 1
+    put(KARATE, **{"0": "1", "1": "2", "alone": "3"})
+    mended = refresh(config, tmp_path / "v")
+    assert books(mended) == {"read": 35, "metadata_changed": 1, "unchanged": 33, "isolated": 1}
+
+
+def test_a_graph_that_cannot_be_read_keeps_its_rows_where_that_is_wanted(
+    tmp_path: Path, put: Callable[..., None]
+) -> None:
+    config = settings(tmp_path)
+    config["source"]["on_unreadable"] = "quarantine"
+    config["limits"] = {"max_quarantined": 1.0}
+    put(KARATE)
+    first = refresh(config, tmp_path / "v")
+    (tmp_path / "edges.csv").write_text("a,b\n1,2,3\n")
+    second = refresh(config, tmp_path / "v")
+    assert (second["version"], second["rows"]) == (first["version"], 34)
+    assert second["records"]["quarantined"] == 1
+
+
+def test_nodes_that_become_isolated_are_losses(tmp_path: Path, put: Callable[..., None]) -> None:
+    names = {str(node): "x" for node in range(34)}
+    put(KARATE, **names)
+    refresh(settings(tmp_path), tmp_path / "v")
+    put(KARATE[:1], **names)
+    with pytest.raises(SourceError, match="lost 32 of 34 records"):
+        refresh(settings(tmp_path), tmp_path / "v")
+
+
+def test_absence_cannot_be_kept_by_a_fit(tmp_path: Path, put: Callable[..., None]) -> None:
+    put(KARATE)
+    config = settings(tmp_path)
+    config["source"]["mode"] = "append"
+    with pytest.raises(ConfigError, match=r"source\.mode = 'append'"):
+        refresh(config, tmp_path / "v")
+
+
+def test_nothing_is_taken_over_from_another_fit(
+    tmp_path: Path, put: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that fitted is cut off; then only metadata are others than in the last version."""
+    from tasks import commit
+
+    names = {str(node): "x" for node in range(34)}
+    put(KARATE, **names)
+    refresh(settings(tmp_path), tmp_path / "v")
+    others = {name: "y" for name in names}
+    put(KARATE[1:], **others)
+    with monkeypatch.context() as patch:
+        patch.setattr(commit, "commit_change", _raise)
+        with pytest.raises(OSError, match="no commit"):
+            refresh(settings(tmp_path), tmp_path / "v")
+    put(KARATE, **others)
+    made = refresh(settings(tmp_path), tmp_path / "v")
+    assert books(made) == {"read": 34, "metadata_changed": 34}
+    assert by_id(space(tmp_path)) == by_id(space(tmp_path, "1"))
+
+
+def _raise(*_: object) -> None:
+    raise OSError("no commit today")
+
+
+def test_rehash_reads_files_that_look_as_they_did(tmp_path: Path, put: Callable[..., None]) -> None:
+    put([("a", "b"), ("b", "c")])
+    path = tmp_path / "edges.csv"
+    os.utime(path, (1_600_000_000, 1_600_000_000))
+    refresh(settings(tmp_path), tmp_path / "v")
+    data = path.read_bytes().replace(b"b,c", b"a,c")
+    with path.open("r+b") as file:
+        file.write(data)
+    os.utime(path, (1_600_000_000, 1_600_000_000))
+    assert refresh(settings(tmp_path), tmp_path / "v")["version"] == 1
+    made = refresh(settings(tmp_path), tmp_path / "v", rehash=True)
+    assert books(made) == {"read": 3, "changed": 3}
 
 
 def test_several_sources_are_no_graph(tmp_path: Path, put: Callable[..., None]) -> None:

@@ -38,5 +38,5 @@ def test_what_data_lacks_is_told() -> None:
     with pytest.raises(ConfigError, match="no edge_index"):
         pyg.from_data(data)
     data.edge_index = torch.tensor([[0], [1]])
-    with pytest.raises(ConfigError, match="weight = 'w': the data has num_nodes, edge_index"):
+    with pytest.raises(ConfigError, match="weight = 'w': the data has edge_index, num_nodes"):
         pyg.from_data(data, weight="w")
