@@ -131,7 +131,7 @@ def _show_work(result: dict[str, Any]) -> None:
         f"encoded    {result['encoded']:,} distinct contents, "
         f"{result['tokens']:,} {result['unit']}, {result['precision']}"
     )
-    if fit is not None:
+    if fit is not None and result["encoded"]:  # else it is that of an earlier version
         print(f"fit        {_fit(fit)}")
 
 

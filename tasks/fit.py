@@ -10,7 +10,7 @@ from tasks.errors import StoreError, Transient
 from tasks.jobs import FitJob, Target
 from tasks.plan import Work
 from tasks.run import Run
-from tasks.store import manifests
+from tasks.store import manifests, models
 from tasks.store.diff import Outcome
 
 TRIES = 3
@@ -43,7 +43,14 @@ def _last_fit(run: Run) -> FitBook | None:
     if not versions:
         return None
     manifest = manifests.read(run.store_uri, run.table.name, versions[-1].run_id, Manifest)
-    return manifest.fit if manifest else None
+    if manifest is not None:
+        return manifest.fit
+    known = models.fits(run.store_uri, run.table.name)
+    run.notes.append(
+        f"the manifest of version {versions[-1].version} is gone: "
+        + (f"its fit is taken to be the newest, {known[-1].digest}" if known else "it has no fit")
+    )
+    return FitBook(model=known[-1].digest) if known else None
 
 
 def _job(run: Run, work: Work, target: Target, last: FitBook | None) -> FitJob:

@@ -16,7 +16,7 @@ from tasks.encoders.base import Vectors
 from tasks.encoders.fitted import FittedEncoder, OnFit, anchor, checked
 from tasks.encoders.remembered import cache_folder
 from tasks.errors import EncoderError
-from tasks.jobs import FitJob, Target
+from tasks.jobs import FitJob
 from tasks.sources.base import Corpus
 from tasks.store import fits, models
 
@@ -47,7 +47,7 @@ def fit(
     corpus = read()
     start = None
     if job.previous is not None:
-        last = models.find(target.store_uri, f"{target.table}@{job.previous}")
+        last = models.of_table(target.store_uri, target.table, job.previous)
         place = models.fetch(target.store_uri, last)
         start = fits.FitFile(place).start(corpus.ids, job.changed[: len(corpus.ids)])
     made = encoder.fit(corpus.data, folder / "state", start=start, threads=threads, on_fit=on_fit)
@@ -83,10 +83,9 @@ def fit(
     return _book(model)
 
 
-def fitted_vectors(target: Target) -> FittedVectors:
-    """What gives the vectors of ids, by the fit of a run."""
-    model = models.find(target.store_uri, f"{target.table}@{target.fit}")
-    place = models.fetch(target.store_uri, model)
+def fitted_vectors(store_uri: str, table: str, fit: str) -> FittedVectors:
+    """What gives the vectors of ids, by a fit of a table; StoreError if it is damaged."""
+    place = models.fetch(store_uri, models.of_table(store_uri, table, fit))
     file = fits.FitFile(place)
     return lambda ids: file.vectors(pa.array(ids, pa.large_string()))
 

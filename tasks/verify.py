@@ -15,7 +15,9 @@ from tasks import plugins
 from tasks.check import Check
 from tasks.encoders.base import Encoder
 from tasks.encoders.fitted import FittedEncoder
+from tasks.encoders.running import to_unit
 from tasks.errors import VectorlineError
+from tasks.fitting import fitted_vectors
 from tasks.progress import Report, listener
 from tasks.soundness import NAMED, Finding, Rows
 from tasks.space import Space, open_space
@@ -26,6 +28,7 @@ from tasks.store.damage import find_damage
 from tasks.store.files import lance_errors
 from tasks.store.index_check import look_at_indexes
 from tasks.store.indexes import recall, vector_index
+from tasks.store.rows import to_matrix
 from tasks.store.swap import runs
 from tasks.store.table import Table
 from tasks.table_encoder import load_encoder
@@ -281,7 +284,27 @@ class _Thorough:
         encoder = self._encoders[space.entry.table]
         if encoder is None:
             return Finding(f"{UNSEEN}: see `canaries`")
+        if isinstance(encoder, FittedEncoder):
+            return _of_its_fit(space)
         return rows.encoded(encoder, self._rng, all_rows=self._all_rows)
+
+
+def _of_its_fit(space: Space) -> Finding:
+    """Whether the fit that the manifest names is whole, and gives the vectors of all rows."""
+    entry = space.entry
+    manifest = manifests.read(space.store_uri, entry.table, entry.run_id, Manifest)
+    if manifest is None or manifest.fit is None:
+        return Finding("", ["the manifest names no fit"])
+    given = fitted_vectors(space.store_uri, entry.table, manifest.fit.model)
+    wrong: list[str] = []
+    for batch in space.batches(["record_id", "vector"]):
+        ids = batch["record_id"].to_pylist()
+        want = to_unit(given(ids)) if space.settings.normalized else given(ids)
+        same = (to_matrix(batch["vector"]) == want).all(axis=1).tolist()
+        wrong += [id_ for id_, right in zip(ids, same, strict=True) if not right]
+    what = f"{len(wrong):,} rows are not those of fit {manifest.fit.model}, such as"
+    faults = [f"{what} {one!r}" for one in wrong[:1]]
+    return Finding(f"{space.rows:,} rows are those of their fit", faults)
 
 
 def _indexes(space: Space, rng: np.random.Generator) -> Finding:

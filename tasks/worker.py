@@ -362,7 +362,10 @@ class Worker:
         """Vectors, row i for row i, copied where a donor has the text; and what was encoded."""
         if job.target.fit is not None:
             if self._fitted is None or self._fitted[0] != job.target.fit:
-                self._fitted = job.target.fit, fitted_vectors(job.target)
+                self._fitted = (
+                    job.target.fit,
+                    fitted_vectors(job.target.store_uri, job.target.table, job.target.fit),
+                )
             found = self._fitted[1]([row.record_id for row in rows])
             return to_unit(found) if self._encoder.normalized else found, _Seen(len(rows))
         vectors, known = known_vectors(rows, job.donors, job.target, self._encoder)

@@ -5,7 +5,7 @@ import os
 import sys
 
 from tasks.encoders.base import Precision
-from tasks.errors import EncoderError
+from tasks.errors import ConfigError, EncoderError
 
 _CPU_TOKENS = 2_048
 _MPS_TOKENS = 4_096
@@ -23,6 +23,19 @@ def best_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def check_device(device: str) -> None:
+    """Raises ConfigError unless torch has this device here."""
+    try:
+        import torch
+    except ImportError as error:
+        raise ConfigError(f"encoder.device is {device!r}, which needs torch: {error}") from error
+    kind = device.partition(":")[0]
+    if kind not in ("cpu", "cuda"):
+        raise ConfigError(f"encoder.device is {device!r}: cpu or cuda can be asked")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"encoder.device is {device!r}, and torch finds no GPU here")
 
 
 def choose_precision(wanted: str, device: str | None = None) -> Precision:

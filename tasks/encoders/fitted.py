@@ -16,6 +16,8 @@ from tasks.errors import ConfigError, EncoderError
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Reals: TypeAlias = npt.NDArray[np.float64]
 
+FARTHEST = 2.0
+"""A residual that no two tables of one scale have."""
 BLOCK_ROWS = 65_536
 """Rows that are held in float64 at once: tables may take most of the memory."""
 
@@ -77,8 +79,10 @@ class FittedEncoder(ABC, Generic[C]):
         """Checks what all of them take."""
         if dim < 1:
             raise ConfigError(f"encoder.dim is {dim}, but must be 1 or more")
-        if max_residual <= 0:
-            raise ConfigError(f"encoder.max_residual is {max_residual}, but must be above 0")
+        if not 0 < max_residual <= FARTHEST:
+            raise ConfigError(
+                f"encoder.max_residual is {max_residual}, but must be above 0, at most {FARTHEST}"
+            )
         self.dim = dim
         self.lineage = lineage
         self.max_residual = max_residual

@@ -11,6 +11,7 @@ from typing import TypedDict
 import numpy as np
 
 from tasks import failpoints
+from tasks.encoders.devices import check_device
 from tasks.encoders.fitted import Cost, Fit, FittedEncoder, Mask, OnFit, Start
 from tasks.encoders.running import require
 from tasks.errors import ConfigError
@@ -22,6 +23,8 @@ from tasks.graphs.threads import over_threads
 from tasks.graphs.walks import MapRanges, corpus, walk
 
 CHECKPOINT_S = 30.0
+LEAST = 1e-30
+"""Of p and q: beyond it, and its inverse, the probability of a step is no number any more."""
 SAMPLE_WALKS = 2_000
 STATE = "state.safetensors"
 
@@ -66,7 +69,7 @@ class Node2VecEncoder(FittedEncoder[Graph]):
         refit_alpha: float = 0.0025,
         incremental: bool = False,
         lineage: int = 0,
-        max_residual: float = 0.7,
+        max_residual: float = 0.6,
         threads: int | None = None,
         device: str | None = None,
     ) -> None:
@@ -100,18 +103,22 @@ class Node2VecEncoder(FittedEncoder[Graph]):
         require("graph", "numba", "safetensors")
         super().__init__(dim, lineage, max_residual)
         for name, value in (("p", p), ("q", q)):
-            if not 0 < value < np.inf:
-                raise ConfigError(f"encoder.{name} is {value}, but must be a positive number")
-        whole = {
-            "walk_length": walk_length,
-            "walks_per_node": walks_per_node,
-            "window": window,
-            "negatives": negatives,
-            "epochs": epochs,
+            if not LEAST <= value <= 1 / LEAST:
+                raise ConfigError(
+                    f"encoder.{name} is {value}, but must be positive, from {LEAST} to {1 / LEAST}"
+                )
+        least = {
+            "walk_length": (walk_length, 2),
+            "walks_per_node": (walks_per_node, 1),
+            "window": (window, 1),
+            "negatives": (negatives, 1),
+            "epochs": (epochs, 1),
+            "seed": (seed, 0),
+            "threads": (1 if threads is None else threads, 1),
         }
-        for name, number in whole.items():
-            if number < 1:
-                raise ConfigError(f"encoder.{name} is {number}, but must be 1 or more")
+        for name, (number, at_least) in least.items():
+            if number < at_least:
+                raise ConfigError(f"encoder.{name} is {number}, but must be {at_least} or more")
         for name, value in (("alpha", alpha), ("refit_alpha", refit_alpha)):
             if not 0 <= min_alpha <= value < np.inf:
                 raise ConfigError(
@@ -167,8 +174,7 @@ class Node2VecEncoder(FittedEncoder[Graph]):
 
         `map_ranges` makes the blocks of walks; by default threads do.
         """
-        if self._walking["extend"] and corpus.weights is None:
-            raise ConfigError("encoder.extend is for weighted graphs: the source has no `weight`")
+        self._check(corpus)
         starts = np.flatnonzero(corpus.joined)
         if start is not None and self._incremental:
             starts = starts[_near(corpus, start.changed)[starts]]
@@ -193,6 +199,7 @@ class Node2VecEncoder(FittedEncoder[Graph]):
 
     def cost(self, corpus: Graph, *, threads: int = 1) -> Cost:
         """Steps of all walks, and how fast a part of them was learned from."""
+        self._check(corpus)
         per_node = self._per_node * self._learning["epochs"]
         nodes = np.flatnonzero(corpus.joined)
         total = per_node * self._walking["length"] * len(nodes)
@@ -206,6 +213,13 @@ class Node2VecEncoder(FittedEncoder[Graph]):
             trainer.fit(partial(_once, sample))
             seconds, words = time.monotonic() - started, int(counts.sum())
         return Cost(total, words / max(seconds, 1e-9))
+
+    def _check(self, graph: Graph) -> None:
+        """Raises ConfigError for what this graph or this machine cannot do."""
+        if self._walking["extend"] and graph.weights is None:
+            raise ConfigError("encoder.extend is for weighted graphs: the source has no `weight`")
+        if self._device is not None:
+            check_device(self._device)
 
     def _epoch(
         self, graph: Graph, starts: Indices, map_ranges: MapRanges, epoch: int
@@ -255,7 +269,7 @@ class DeepWalkEncoder(Node2VecEncoder):
         refit_alpha: float = 0.0025,
         incremental: bool = False,
         lineage: int = 0,
-        max_residual: float = 0.7,
+        max_residual: float = 0.6,
         threads: int | None = None,
         device: str | None = None,
     ) -> None:

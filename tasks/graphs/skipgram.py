@@ -30,6 +30,8 @@ Epochs: TypeAlias = Callable[[int], Iterable[Walks]]
 State: TypeAlias = dict[str, npt.NDArray[Any] | int | float]
 
 _POWER = 0.75
+_PART_WORDS = 2**18
+"""Learned from between two calls of `on_block`: seconds, with 1,024 components too."""
 _SETTINGS = ("dim", "window", "negatives", "epochs", "alpha", "min_alpha", "seed")
 
 
@@ -154,18 +156,19 @@ class SkipGram:
         return int(self.counts.sum()) * self.epochs
 
     def fit(self, walks: Epochs, *, on_block: Callable[[Trained], None] | None = None) -> None:
-        """Trains to the end; after each block, `on_block` may look at the tables or take the state.
+        """Trains to the end; `on_block` may look at the tables or take the state now and then.
 
-        One block is held at a time. ValueError if one is no walks of these nodes; EncoderError when
-        the loss is no number any more.
+        It is called after some 260,000 words at most. One block is held at a time. ValueError if
+        one is no walks of these nodes; EncoderError when the loss is no number any more.
         """
         while self._epoch < self.epochs:
             seen = 0
             for block in walks(self._epoch):
                 rest = block[max(0, self._walks - seen) :]
                 seen += len(block)
-                if rest.size:
-                    loss = self._learn(rest)
+                step = max(1, _PART_WORDS // max(1, block.shape[1]))
+                for first in range(0, len(rest) if rest.size else 0, step):
+                    loss = self._learn(rest[first : first + step])
                     if on_block:
                         on_block(Trained(self._words, self.total_words, loss))
             self._epoch, self._walks = self._epoch + 1, 0

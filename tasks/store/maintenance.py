@@ -118,7 +118,8 @@ def clean(table: Table, catalog: Catalog, *, now: datetime) -> int:
 
 def _clean_fits(table: Table, live: Sequence[VersionEntry], now: datetime) -> None:
     """Lets go of the fits of versions that were let go, and of runs that came to no version."""
-    if not models.fits(table.store_uri, table.name):
+    folder = layout.models_folder(table.store_uri, table.name)
+    if not files.of(folder).names(folder):
         return
     made = [manifests.read(table.store_uri, table.name, one.run_id, Manifest) for one in live]
     held = {one.fit.model for one in made if one is not None and one.fit is not None}

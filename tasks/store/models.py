@@ -4,6 +4,7 @@ models/<name>/<digest>/model.json is written last: without it the others are not
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -21,6 +22,11 @@ from tasks.store.formats import parse
 MODEL = TypeAdapter(TrainedModel)
 ABOUT = "model.json"
 DIGITS = 12
+AGAIN = "train it again"
+ANCHOR = (
+    "bring them back from a copy of the store, or begin anew, by a higher encoder.lineage and "
+    "`vectorline backfill`"
+)
 
 
 def put(store_uri: str, folder: Path, about: Mapping[str, object]) -> TrainedModel:
@@ -43,7 +49,8 @@ def fits(store_uri: str, name: str) -> list[TrainedModel]:
     for digest in files.of(folder).names(folder):
         place = f"{folder}/{digest}/{ABOUT}"
         if (text := files.of(place).read(place)) is not None:
-            found.append(parse(MODEL, text, f"model {place}"))
+            with suppress(StoreError):  # of no use, like one whose writer was killed
+                found.append(parse(MODEL, text, f"model {place}"))
     return sorted(found, key=lambda model: model.created_at)
 
 
@@ -63,14 +70,26 @@ def find(store_uri: str, named: str) -> TrainedModel:
     return found[-1]
 
 
-def keep_only(store_uri: str, name: str, digests: Collection[str], before: datetime) -> None:
-    """Removes the other fits of a name that were made before that."""
-    for model in fits(store_uri, name):
-        if model.digest not in digests and model.created_at < before:
-            place = layout.model_folder(store_uri, name, model.digest)
-            there = files.of(place)
-            there.remove([f"{place}/{ABOUT}"])  # first: what is left is nothing then
-            there.remove_folder(place)
+def of_table(store_uri: str, table: str, digest: str) -> TrainedModel:
+    """A fit that a run made for its table; StoreError if it is gone."""
+    for model in fits(store_uri, table):
+        if model.digest == digest:
+            return model
+    raise StoreError(f"the fit {digest} of table {table!r} is gone: {ANCHOR}")
+
+
+def keep_only(store_uri: str, table: str, digests: Collection[str], before: datetime) -> None:
+    """Removes the other fits of a table that were made before that, and what is half of one.
+
+    To be called under the table's lease: nobody writes one meanwhile.
+    """
+    young = {model.digest for model in fits(store_uri, table) if model.created_at >= before}
+    folder = layout.models_folder(store_uri, table)
+    for digest in files.of(folder).names(folder):
+        if digest not in {*digests, *young}:
+            place = layout.model_folder(store_uri, table, digest)
+            files.of(place).remove([f"{place}/{ABOUT}"])  # first: what is left is nothing then
+            files.of(place).remove_folder(place)
 
 
 def fetch(store_uri: str, model: TrainedModel) -> Path:
@@ -91,7 +110,7 @@ def fetch(store_uri: str, model: TrainedModel) -> Path:
         names = ", ".join(one.path for one in missing)
         raise StoreError(
             f"model {model.name}@{model.digest[:DIGITS]} lacks files, or they are damaged: "
-            f"{names}; train it again"
+            f"{names}; {AGAIN if model.key is None else ANCHOR}"
         )
     return folder
 

@@ -114,7 +114,7 @@ def test_a_content_alone_has_no_vector(name: str) -> None:
 
 def test_its_fingerprint_is_of_method_arguments_and_lineage() -> None:
     free: list[dict[str, Any]] = [
-        {"threads": 2}, {"incremental": True}, {"max_residual": 9.0}, {"refit_alpha": 0.001},
+        {"threads": 2}, {"incremental": True}, {"max_residual": 1.9}, {"refit_alpha": 0.001},
         {"device": "cpu"},
     ]  # fmt: skip
     bound: list[dict[str, Any]] = [

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tasks.drop import drop
 from tasks.encoders import fitted, node2vec
 from tasks.encoders.canaries import cosines
 from tasks.encoders.fitted import Fit, Start, anchor
-from tasks.errors import ConfigError, EncoderError, Interrupted, SourceError
+from tasks.errors import ConfigError, EncoderError, Interrupted, SourceError, StoreError
 from tasks.estimate import estimate
 from tasks.maintain import maintain
 from tasks.plan import plan
@@ -247,6 +248,12 @@ def test_a_graph_that_loses_all_of_its_edges_has_no_rows(
         ({"encoder": {"use": "node2vec", "p": 0.0}}, {}, "encoder.p is 0.0, but must be"),
         ({"encoder": {"use": "deepwalk", "q": 2}}, {}, "encoder.q"),
         ({"encoder": {"use": "node2vec", "dim": 0}}, {}, "encoder.dim is 0"),
+        ({"encoder": {"use": "node2vec", "q": 1e31}}, {}, "encoder.q is 1e\\+31, but must be"),
+        ({"encoder": {"use": "node2vec", "walk_length": 1}}, {}, "walk_length is 1, .* 2 or more"),
+        ({"encoder": {"use": "node2vec", "seed": -1}}, {}, "encoder.seed is -1"),
+        ({"encoder": {"use": "node2vec", "threads": 0}}, {}, "encoder.threads is 0"),
+        ({"encoder": {"use": "node2vec", "max_residual": 5.0}}, {}, "max_residual is 5.0"),
+        ({"encoder": {"use": "node2vec", "device": "gpu"}}, {}, "device is 'gpu': cpu or cuda"),
         ({"encoder": {"use": "node2vec", "extend": True}}, {}, "extend is for weighted graphs"),
     ],
 )  # fmt: skip
@@ -420,6 +427,48 @@ def test_what_was_fitted_before_a_crash_is_not_fitted_again(
             refresh(settings(tmp_path), tmp_path / "v")
     monkeypatch.setattr(node2vec.Node2VecEncoder, "fit", None)
     assert refresh(settings(tmp_path), tmp_path / "v")["rows"] == 34
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "folder"])
+def test_a_damaged_fit_is_found_and_told(
+    tmp_path: Path, put: Callable[..., None], damage: str
+) -> None:
+    store = str(tmp_path / "v")
+    put(KARATE)
+    table = refresh(settings(tmp_path), store)["table"]
+    (path,) = Path(layout.models_folder(store, table)).rglob("*.safetensors")
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-1])
+    elif damage == "gone":
+        path.unlink()
+    else:
+        shutil.rmtree(path.parent)
+    (fault,) = [one.detail for one in verify(store, "graph", None) if not one.ok]
+    assert "encoder.lineage" in fault
+    put(KARATE[1:])
+    with pytest.raises(StoreError, match=r"encoder\.lineage and `vectorline backfill`"):
+        refresh(settings(tmp_path), store)
+    made = refresh(settings(tmp_path, lineage=1), store, backfill=True)
+    assert (made["version"], made["rows"]) == (2, 34)
+
+
+def test_rows_that_are_not_those_of_the_fit_are_found(
+    tmp_path: Path, put: Callable[..., None]
+) -> None:
+    store = str(tmp_path / "v")
+    for edges in (KARATE, KARATE[1:]):
+        put(edges)
+        table = refresh(settings(tmp_path), store)["table"]
+    first, second = (open_space("graph", store, version) for version in (1, 2))
+    path = Path(layout.manifest_path(store, table, second.entry.run_id))
+    path.write_text(path.read_text().replace(fit_of(second).model, fit_of(first).model))
+    (fault,) = [one.detail for one in verify(store, "graph", None) if not one.ok]
+    assert "34 rows are not those of fit" in fault
+    path.unlink()
+    put(KARATE[2:])
+    made = refresh(settings(tmp_path), store)
+    assert any("the manifest of version 2 is gone" in note for note in made["notes"])
+    assert made["fit"]["residual"] is not None
 
 
 def test_fits_go_with_their_versions(
