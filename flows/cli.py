@@ -17,7 +17,7 @@ def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     parser = argparse.ArgumentParser(
         prog="vectorline",
-        description="Keep texts, images, sounds and graphs encoded as vectors: versioned, searchable.",
+        description="Keep texts, images, sounds and graphs as vectors: versioned, searchable.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
