@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from schemas.config import Config
 from tasks.config import from_dict, read_config
@@ -218,11 +218,17 @@ def _versions(args: argparse.Namespace) -> list[dict[str, Any]]:
     catalog = Catalog(args.store)
     versions = catalog.known(args.space)
     serving = catalog.serving(args.space)
+    encoders = {
+        entry.fingerprint: cast("dict[str, Any]", config.config)["encoder"]["use"]
+        for entry in versions
+        if (config := catalog.config(args.space, entry.fingerprint)) is not None
+    }
     return [
         {
             "version": entry.version,
             "table": entry.table,
             "fingerprint": entry.fingerprint,
+            "encoder": encoders.get(entry.fingerprint),
             "lance_version": entry.lance_version,
             "run_id": entry.run_id,
             "tags": catalog.tags(entry),

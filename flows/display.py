@@ -211,7 +211,7 @@ def _versions(args: argparse.Namespace, result: list[dict[str, Any]]) -> None:
         }
         for row in result
     ]
-    table(rows, ["version", "rows", "created_at", "fingerprint", "serving", "tags"])
+    table(rows, ["version", "rows", "created_at", "encoder", "fingerprint", "serving", "tags"])
 
 
 def _show(args: argparse.Namespace, result: dict[str, Any]) -> None:

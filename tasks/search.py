@@ -140,6 +140,7 @@ def _vector_of(space: Space, record_id: str) -> Vectors:
     if not rows.num_rows:
         raise ConfigError(
             f"space {space.entry.space!r} version {space.version} has no record {record_id!r}"
+            + ("; an isolated node has no row" if space.modalities() == ["node"] else "")
         )
     mean: Vectors = to_matrix(rows["vector"]).mean(axis=0, dtype=np.float64).astype(np.float32)
     return mean

@@ -232,10 +232,13 @@ class Space:
                 ) from error
             types = {field.name: str(field.type) for field in metadata_schema(self.dataset.schema)}
             said = str(error).split(", /")[0]  # without the places in Lance's own source
+            said = said.removeprefix("Invalid user input: ").removeprefix("Schema error: ")
+            wanted = f" for columns {', '.join(columns)}" if columns else ""
+            known = ", ".join(f"{name} ({kind})" for name, kind in types.items()) or "none"
             raise ConfigError(
-                f"space {self.entry.space!r} cannot be searched with filter {where!r} "
-                f"for columns {[*columns]}: {said}. "
-                f"Metadata columns: {types}; a CSV's are strings unless the source has `types`"
+                f"space {self.entry.space!r} cannot be searched with filter {where!r}{wanted}: "
+                f"{said.rstrip('.?')}. Metadata columns: {known}; a CSV's are strings unless the "
+                "source has `types`"
             ) from error
 
 

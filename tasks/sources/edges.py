@@ -28,11 +28,12 @@ NODE = "node"
 
 @with_config(ConfigDict(extra="forbid"))
 class NodeTable(TypedDict):
-    """A table with what is known of nodes: `path`, the column `id`, and `metadata`."""
+    """A table with what is known of nodes, with the keys that its source has."""
 
     path: str
     id: str
     metadata: NotRequired[list[str]]
+    rename: NotRequired[dict[str, str]]
     types: NotRequired[dict[str, str]]
 
 
@@ -86,6 +87,7 @@ class EdgeSource:
                 id=nodes["id"],
                 name=nodes["id"],
                 metadata=nodes.get("metadata", ()),
+                rename=nodes.get("rename"),
                 types=nodes.get("types"),
                 storage_options=storage_options,
             )

@@ -58,7 +58,7 @@ def test_a_sum_of_terms_finds_what_its_vector_is_nearest_to(store: str) -> None:
 @pytest.mark.parametrize(
     ("where", "modality", "said"),
     [
-        ("yeer > 3", None, "'yeer > 3'.*Metadata columns: .*'year'"),
+        ("yeer > 3", None, "'yeer > 3'.*Metadata columns: year \\(int64\\)"),
         ("year >", None, "'year >'"),
         (None, "imag", "--modality = 'imag': space 'notes' version 1 has text"),
     ],
