@@ -15,9 +15,9 @@ from tasks.encoders.devices import check_device
 from tasks.encoders.fitted import Cost, Fit, FittedEncoder, Mask, OnFit, Start
 from tasks.encoders.running import require
 from tasks.errors import ConfigError
-from tasks.graphs.arrays import Indices, Walks
+from tasks.graphs.arrays import Counts, Indices, Walks
 from tasks.graphs.csr import Graph
-from tasks.graphs.skipgram import Counts, SkipGram, Trained, count_nodes
+from tasks.graphs.skipgram import SkipGram, Trained, count_nodes
 from tasks.graphs.skipgram import Start as Tables
 from tasks.graphs.threads import over_threads
 from tasks.graphs.walks import MapRanges, corpus, walk

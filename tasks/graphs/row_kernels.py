@@ -1,23 +1,12 @@
-"""Compiled loops that make the rows of a graph, and the tables that draw from them by weight.
+"""Compiled loops that make the rows of a graph, and what walks look up beside them.
 
 Imported by the functions that call them: compiling, and numba itself, take seconds.
 """
 
-from collections.abc import Callable
-from typing import TypeVar, cast
-
-import numba  # noqa: TID253
 import numpy as np
 
 from tasks.graphs.arrays import Indices, Marks, Reals, Weights
-
-F = TypeVar("F", bound=Callable[..., object])
-
-
-def compiled(function: F) -> F:
-    """The function, compiled when it is first called, once for a machine."""
-    made = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
-    return cast("F", made)
+from tasks.graphs.draw_kernels import compiled, fill_table
 
 
 @compiled
@@ -127,28 +116,34 @@ def count_loops(indptr: Indices, indices: Indices) -> int:
 
 
 @compiled
-def mark(node: int) -> np.uint64:
-    """One of 64 bits."""
-    return np.uint64(1) << (np.uint64(node) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(58))
+def mark(one: int, other: int, n_words: int) -> tuple[np.uint64, np.uint64]:
+    """The word of a pair of nodes, in whatever order, and three bits of it."""
+    low, high = np.uint64(min(one, other)), np.uint64(max(one, other))
+    hashed = (low * np.uint64(0x9E3779B97F4A7C15) + high) * np.uint64(0xBF58476D1CE4E5B9)
+    hashed ^= hashed >> np.uint64(32)
+    word = (hashed & np.uint64(0xFFFFFFFF)) * np.uint64(n_words) >> np.uint64(32)
+    hashed *= np.uint64(0x94D049BB133111EB)
+    bits = np.uint64(0)
+    for shift in (58, 52, 46):
+        bits |= np.uint64(1) << (hashed >> np.uint64(shift) & np.uint64(63))
+    return word, bits
 
 
 @compiled
-def mark_rows(indptr: Indices, indices: Indices, marks: Marks) -> None:
-    """Sets the bits of each node's neighbours, all zero before: most of the others lack theirs."""
+def mark_edges(indptr: Indices, indices: Indices, marks: Marks) -> None:
+    """Sets the bits of all edges."""
+    n_words = marks.size
     for row in range(indptr.size - 1):
         for at in range(indptr[row], indptr[row + 1]):
-            marks[row] |= mark(indices[at])
+            word, bits = mark(row, indices[at], n_words)
+            marks[word] |= bits
 
 
 @compiled
 def make_tables(
     indptr: Indices, weights: Weights, totals: Reals, keep: Weights, instead: Indices
 ) -> None:
-    """Fills the sums of rows and the alias tables of Walker (1977), as Vose (1991) builds them.
-
-    Slot `at` of a row stands for itself with probability `keep[at]`, otherwise for the entry
-    `instead[at]` after the row's start.
-    """
+    """Fills the sums of rows and the alias tables of their entries, each counted from its row's."""
     longest = 0
     for row in range(indptr.size - 1):
         longest = max(longest, indptr[row + 1] - indptr[row])
@@ -156,36 +151,4 @@ def make_tables(
     stack = np.empty(longest, np.int64)
     for row in range(indptr.size - 1):
         part = slice(indptr[row], indptr[row + 1])
-        totals[row] = _fill(weights[part], keep[part], instead[part], shares, stack)
-
-
-@compiled
-def _fill(
-    weights: Weights, keep: Weights, instead: Indices, shares: Reals, stack: Indices
-) -> float:
-    """Fills the table of one row, whose sum it gives."""
-    size = weights.size
-    total = 0.0
-    for at in range(size):
-        total += weights[at]
-    # What is below the mean grows from the bottom of the stack, what is above from its top.
-    below, above = 0, size
-    for at in range(size):
-        keep[at], instead[at] = 1.0, at
-        shares[at] = weights[at] / total * size
-        if shares[at] < 1.0:
-            stack[below] = at
-            below += 1
-        else:
-            above -= 1
-            stack[above] = at
-    while below > 0 and above < size:
-        below -= 1
-        small, large = stack[below], stack[above]
-        keep[small], instead[small] = shares[small], large
-        shares[large] -= 1.0 - shares[small]
-        if shares[large] < 1.0:
-            above += 1
-            stack[below] = large
-            below += 1
-    return total
+        totals[row] = fill_table(weights[part], keep[part], instead[part], shares, stack)

@@ -20,11 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.errors import ConfigError, EncoderError
+from tasks.graphs.arrays import Counts, Walks
 
 Vectors: TypeAlias = npt.NDArray[np.float32]
-Counts: TypeAlias = npt.NDArray[np.int64]
-Walks: TypeAlias = npt.NDArray[np.signedinteger[Any]]
-"""Shape (walks, length): nodes; -1 after the end of a walk."""
 Epochs: TypeAlias = Callable[[int], Iterable[Walks]]
 """The blocks of walks of an epoch, from 0: a function of the epoch alone."""
 State: TypeAlias = dict[str, npt.NDArray[Any] | int | float]
@@ -253,7 +251,7 @@ class Threads:
         threads: int,
     ) -> None:
         """Negatives are drawn in proportion to `weights`."""
-        from tasks.graphs.skipgram_kernels import alias_table
+        from tasks.graphs.draw_kernels import alias_table
 
         self._tables = (table_in, table_out)
         self._alias = alias_table(weights)

@@ -1,23 +1,24 @@
 """Compiled walks. Imported by the functions that call them: numba and compiling take seconds.
 
-Many walkers step in turn, each kind of memory access for all of them before the next kind: so the
-processor waits for many places of memory at once, and not for one after the other. Arrays are taken
-out of their tuples before the loops, which would count references in every round.
+Many walkers step in turn, each kind of memory access for all of them before the next kind, with few
+branches: so the processor waits for many places of memory at once, and not for one after the other.
+Arrays are taken out of their tuples before the loops, which would count references in every round;
+calls count them too, for which there are as many walkers as a core's nearest cache has room for.
 
-Each walk has a random stream of its own, that of SplitMix64 (Steele, Lea and Flood, 2014) from a
-hash of seed, start and number on: nothing else decides where it goes.
+Each walk has a random stream of its own, that of SplitMix64 from a hash of seed, start and number
+on: nothing else decides where it goes.
 """
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from tasks.graphs.arrays import Indices, Marks, Reals, Walks, Weights
-from tasks.graphs.row_kernels import compiled, find, mark
+from tasks.graphs.arrays import Counts, Indices, Marks, Reals, Walks, Weights
+from tasks.graphs.draw_kernels import GOLDEN, compiled, mix, unit
+from tasks.graphs.row_kernels import find, mark
 
-WALKERS = 64
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+WALKERS = 512
 
 
 class Rows(NamedTuple):
@@ -30,7 +31,6 @@ class Rows(NamedTuple):
     totals: Reals
     keep: Weights
     instead: Indices
-    marks: Marks
 
 
 class Law(NamedTuple):
@@ -45,65 +45,47 @@ class Law(NamedTuple):
 
 
 class Todo(NamedTuple):
-    """The walks to fill."""
+    """The walks to fill, of two nodes or more."""
 
-    numbers: npt.NDArray[np.int64]
+    numbers: Counts
     seed: np.uint64
     walks: Walks
-    """Their starts, and -1 in the other columns, of which there is at least one."""
+    """Their starts, and anything in the other columns."""
 
 
-WALKER = np.dtype(
-    [
-        ("walk", np.int64),
-        ("step", np.int64),
-        ("state", np.uint64),  # of the random stream
-        ("before", np.int64),  # the node that the walk came from, -1 at its start; and its row
-        ("before_start", np.int64),
-        ("before_size", np.int64),
-        ("node", np.int64),  # where it is; and the row
-        ("start", np.int64),
-        ("size", np.int64),  # 0 where no walk is under way
-        ("before_marks", np.uint64),
-        ("marks", np.uint64),
-        ("mass", np.float64),  # the sum of the row's weights
-        ("beside", np.float64),  # what of the way back stands beside the envelope, as a weight
-        ("edge", np.float64),  # the weight of the edge that led here
-        ("tries", np.int64),
-        ("entry", np.int64),  # what was drawn, a place in the row
-        ("level", np.float64),  # how high in the envelope it was drawn
-        ("wanted", np.int64),  # the node that was drawn
-        ("chosen", np.int64),  # the node to go to, -1 while there is none
-        ("key", np.int64),  # what is searched in indices[low : low + left]
-        ("low", np.int64),
-        ("left", np.int64),
-    ]
-)
-Walkers: TypeAlias = npt.NDArray[np.void]
-"""Shape (WALKERS,), dtype WALKER."""
-Walker: TypeAlias = Any  # a record of Walkers, which numpy has no type for
+class Walkers(NamedTuple):
+    """One walk each, the number of its row in `walks`; what is drawn is for one round."""
 
-
-@compiled
-def mix(value: np.uint64) -> np.uint64:
-    """SplitMix64's hash of a number."""
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
-
-
-@compiled
-def unit(state: np.uint64) -> float:
-    """A number in [0, 1) with 53 bits."""
-    return float(mix(state) >> np.uint64(11)) * 2.0**-53
+    walk: Counts
+    step: Counts
+    state: npt.NDArray[np.uint64]
+    """Of the random stream."""
+    before: Counts
+    """The node that it came from, -1 at its start."""
+    edge: Reals
+    """The weight of the way back there, 0 if there is none."""
+    node: Counts
+    """Where it is; and where the row of that begins, and how long it is."""
+    start: Counts
+    size: Counts
+    tries: Counts
+    """Rejections since it came here."""
+    entry: Counts
+    """Drawn: a place in the row."""
+    level: Reals
+    """Drawn: how high in the envelope."""
+    wanted: Counts
+    """Drawn: the node to go to."""
+    chosen: npt.NDArray[np.bool_]
+    """Whether it goes there."""
 
 
 @compiled
 def stream(seed: np.uint64, start: int, number: int) -> np.uint64:
     """The state that a walk's random stream begins with."""
-    state = mix(seed + _GOLDEN)
-    state = mix((state ^ np.uint64(start)) + _GOLDEN)
-    return mix((state ^ np.uint64(number)) + _GOLDEN)
+    state = mix(seed + GOLDEN)
+    state = mix((state ^ np.uint64(start)) + GOLDEN)
+    return mix((state ^ np.uint64(number)) + GOLDEN)
 
 
 @compiled
@@ -122,21 +104,18 @@ def first_order(rows: Rows, todo: Todo) -> None:
             for k in range(n):
                 if entries[k] >= 0:
                     nodes[k] = walks[first + k, step] = indices[np.uint64(entries[k])]
+                else:
+                    walks[first + k, step] = -1
 
 
 @compiled
 def _draw(
-    rows: Rows,
-    n: int,
-    nodes: npt.NDArray[np.int64],
-    states: npt.NDArray[np.uint64],
-    entries: npt.NDArray[np.int64],
-    parts: Reals,
+    rows: Rows, n: int, nodes: Counts, states: npt.NDArray[np.uint64], entries: Counts, parts: Reals
 ) -> None:
     """Draws an entry of each node's row by weight; -1 if the row is empty."""
     indptr, keep, instead = rows.indptr, rows.keep, rows.instead
     for k in range(n):
-        states[k] += _GOLDEN
+        states[k] += GOLDEN
         node = np.uint64(nodes[k])
         start = indptr[node]
         size = indptr[node + np.uint64(1)] - start
@@ -150,90 +129,83 @@ def _draw(
 
 
 @compiled
-def second_order(rows: Rows, law: Law, todo: Todo) -> None:
-    """Fills walks whose every step depends on the node before it too.
+def second_order(rows: Rows, marks: Marks, law: Law, todo: Todo) -> None:
+    """Fills walks whose every step depends on the node before it too; `marks` are of the edges.
 
     Steps are drawn by rejection. What the way back has above the others stands beside their
     envelope, as in KnightKing (Yang et al., SOSP 2019), so that a small p rejects no more. A step
     that was rejected as often as its row is long is drawn from the weights of the whole row.
     """
-    walkers = np.zeros(WALKERS, WALKER)
-    asked = np.empty(WALKERS, np.int64)
-    begun, active = 0, 1
-    while active:
-        begun, active = _advance(rows, todo, walkers, begun)
-        _put_beside(rows, law, walkers)
-        _propose(rows, law, walkers)
-        n_asked = _judge(rows, law, walkers, asked)
-        _search(rows, walkers, asked[:n_asked])
-        _answer(rows, law, walkers, asked[:n_asked])
-        _give_up(rows, law, walkers)
+    todo.walks[:, 1:] = -1
+    walkers = _idle()
+    n, begun = _begin(rows, todo, walkers, WALKERS, 0)
+    while n:
+        if rows.directed:
+            _look_back(rows, walkers, n)
+        _propose(rows, law, walkers, n)
+        asked = _judge(marks, law, walkers, n)
+        _answer(rows, law, walkers, asked, _search(rows, walkers, asked))
+        _give_up(rows, law, walkers, n)
+        if _advance(rows, todo, walkers, n):
+            n, begun = _begin(rows, todo, walkers, n, begun)
 
 
 @compiled
-def _advance(rows: Rows, todo: Todo, walkers: Walkers, begun: int) -> tuple[int, int]:
-    """Takes the steps that are chosen, and begins walks where others have ended.
+def _idle() -> Walkers:
+    """Walkers whose walk has ended."""
+    whole, reals = np.zeros((9, WALKERS), np.int64), np.zeros((2, WALKERS))
+    return Walkers(
+        walk=whole[0],
+        step=whole[1],
+        state=np.zeros(WALKERS, np.uint64),
+        before=whole[2],
+        edge=reals[0],
+        node=whole[3],
+        start=whole[4],
+        size=whole[5],
+        tries=whole[6],
+        entry=whole[7],
+        level=reals[1],
+        wanted=whole[8],
+        chosen=np.zeros(WALKERS, np.bool_),
+    )
 
-    Gives how many walks have begun, and how many are under way.
+
+@compiled
+def _begin(rows: Rows, todo: Todo, w: Walkers, n: int, begun: int) -> tuple[int, int]:
+    """Begins walks where others have ended; where no more are to begin, the last walker takes over.
+
+    Gives how many walks are under way, and how many have begun.
     """
-    walks, seed, numbers = todo.walks, todo.seed, todo.numbers
-    indptr, totals, marks = rows.indptr, rows.totals, rows.marks
-    active = 0
-    for k in range(WALKERS):
-        walker = walkers[k]
-        node = -1
-        if walker.size and walker.chosen >= 0:
-            node = int(walker.chosen)
-            walker.step += 1
-            walks[walker.walk, walker.step] = node
-            if walker.step == walks.shape[1] - 1:
-                walker.size, node = 0, -1
-        while node >= 0 or (walker.size == 0 and begun < walks.shape[0]):
-            if node < 0:
-                node = int(walks[begun, 0])
-                walker.walk, walker.step, walker.node, walker.edge = begun, 0, -1, 1.0
-                walker.state = stream(seed, node, numbers[begun])
-                begun += 1
-            walker.before, walker.node = walker.node, node
-            walker.before_start, walker.before_size = walker.start, walker.size
-            walker.before_marks, walker.marks = walker.marks, marks[np.uint64(node)]
-            walker.start = indptr[np.uint64(node)]
-            walker.size = indptr[np.uint64(node + 1)] - walker.start
-            walker.mass = totals[node] if totals.size else walker.size
-            walker.tries, walker.beside = 0, 0.0
-            node = -1
-        active += walker.size > 0
-    return begun, active
+    walks, indptr = todo.walks, rows.indptr
+    k = 0
+    while k < n:
+        if w.size[k] > 0 and w.step[k] < walks.shape[1] - 1:
+            k += 1
+        elif begun < walks.shape[0]:
+            node = int(walks[begun, 0])
+            w.walk[k], w.step[k], w.tries[k] = begun, 0, 0
+            w.state[k] = stream(todo.seed, node, todo.numbers[begun])
+            w.before[k], w.edge[k] = -1, 0.0
+            w.node[k], w.start[k] = node, indptr[node]
+            w.size[k] = indptr[node + 1] - indptr[node]
+            begun += 1
+        else:
+            n -= 1
+            for part in (w.walk, w.step, w.before, w.node, w.start, w.size, w.tries):
+                part[k] = part[n]
+            w.state[k], w.edge[k] = w.state[n], w.edge[n]
+    return n, begun
 
 
 @compiled
-def _give_up(rows: Rows, law: Law, walkers: Walkers) -> None:
-    """Counts rejections, and ends them where there were too many."""
-    for k in range(WALKERS):
-        walker = walkers[k]
-        if walker.size and walker.chosen < 0:
-            walker.tries += 1
-            if walker.tries >= walker.size:
-                _choose_from_all(rows, law, walker)
-
-
-@compiled
-def _put_beside(rows: Rows, law: Law, walkers: Walkers) -> None:
-    """Puts beside the envelope what of the way back is above it, for who has just arrived."""
-    indices, weights, directed = rows.indices, rows.weights, rows.directed
-    top = max(1.0, law.out)
-    if law.back <= top:
-        return
-    for k in range(WALKERS):
-        walker = walkers[k]
-        if walker.before >= 0 and walker.tries == 0:
-            if directed:
-                end = walker.start + walker.size
-                walker.edge = _weight(weights, find(indices, walker.start, end, walker.before))
-            # Whoever went the way that stands beside came back over the edge of the step before.
-            elif weights.size and indices[walker.entry] == walker.node:
-                walker.edge = weights[walker.entry]
-            walker.beside = (law.back - top) / top * walker.edge
+def _look_back(rows: Rows, walkers: Walkers, n: int) -> None:
+    """Finds the way back of who has just arrived: along directed edges there may be none."""
+    for k in range(n):
+        if walkers.tries[k] == 0 and walkers.step[k] > 0:
+            end = walkers.start[k] + walkers.size[k]
+            found = find(rows.indices, walkers.start[k], end, walkers.before[k])
+            walkers.edge[k] = _weight(rows.weights, found)
 
 
 @compiled
@@ -245,164 +217,223 @@ def _weight(weights: Weights, entry: int) -> float:
 
 
 @compiled
-def _propose(rows: Rows, law: Law, walkers: Walkers) -> None:
-    """Draws an entry of each row by weight, and a height; or what stands beside the envelope."""
-    keep, instead = rows.keep, rows.instead
+def _mass(totals: Reals, node: int, size: int) -> float:
+    """The sum of the weights of a node's row."""
+    return totals[np.uint64(node)] if totals.size else np.float64(size)
+
+
+@compiled
+def _propose(rows: Rows, law: Law, walkers: Walkers, n: int) -> None:
+    """Draws an entry of each row by weight, and a height; or what stands beside the envelope.
+
+    The first step of a walk, and what stands beside, are at height 0: none is rejected there.
+    """
+    indices, totals, keep, instead = rows.indices, rows.totals, rows.keep, rows.instead
+    state, before, edge, node = walkers.state, walkers.before, walkers.edge, walkers.node
+    start, size, entry, level = walkers.start, walkers.size, walkers.entry, walkers.level
+    wanted, chosen = walkers.wanted, walkers.chosen
     top = max(1.0, law.out)
-    for k in range(WALKERS):
-        walker = walkers[k]
-        drawn = unit(walker.state + _GOLDEN) * (walker.mass + walker.beside)
-        walker.chosen = walker.before if drawn >= walker.mass else -1
-        place = drawn / walker.mass * walker.size if keep.size else drawn
-        at = min(np.int64(place), walker.size - 1)
-        walker.entry, walker.level = walker.start + at, place - at
+    beside = max(0.0, law.back / top - 1.0)
+    for k in range(n):
+        state[k] += GOLDEN
+        mass = _mass(totals, node[k], size[k])
+        drawn = unit(state[k]) * (mass + beside * edge[k])
+        chosen[k] = drawn >= mass
+        place = drawn / mass * size[k] if keep.size else drawn
+        at = min(np.int64(place), size[k] - 1)
+        entry[k], level[k] = start[k] + at, place - at
     if keep.size:
-        for k in range(WALKERS):
-            walker = walkers[k]
-            if walker.size and walker.level >= keep[walker.entry]:
-                walker.entry = walker.start + instead[walker.entry]
-    for k in range(WALKERS):
-        walker = walkers[k]
-        walker.state += _GOLDEN + _GOLDEN
-        walker.level = unit(walker.state) * top
+        for k in range(n):
+            if level[k] >= keep[entry[k]]:
+                entry[k] = start[k] + instead[entry[k]]
+    for k in range(n):
+        state[k] += GOLDEN
+        height = unit(state[k]) * top
+        level[k] = 0.0 if chosen[k] | (before[k] < 0) else height
+    for k in range(n):
+        drawn_node, came_from = np.int64(indices[np.uint64(entry[k])]), before[k]
+        wanted[k] = came_from if chosen[k] else drawn_node
 
 
 @compiled
-def _judge(rows: Rows, law: Law, walkers: Walkers, asked: npt.NDArray[np.int64]) -> int:
-    """Chooses what needs no search; writes the others to `asked`, and gives how many they are."""
-    indices = rows.indices
+def _judge(marks: Marks, law: Law, walkers: Walkers, n: int) -> Counts:
+    """Chooses, and gives those of the others that a search may still choose."""
+    before, level, wanted, chosen = walkers.before, walkers.level, walkers.wanted, walkers.chosen
+    n_words = marks.size
     low = min(1.0, law.out)
+    asked = np.empty(n, np.int64)
     n_asked = 0
-    for k in range(WALKERS):
-        walker = walkers[k]
-        if walker.size and walker.chosen < 0:
-            node = int(indices[np.uint64(walker.entry)])
-            walker.wanted = node
-            sure = law.back if node == walker.before else low
-            if walker.level < sure or walker.before < 0:
-                walker.chosen = node
-            elif node == walker.before:
-                continue
-            elif law.extend or walker.before_marks & mark(node):
-                asked[n_asked] = k
-                n_asked += 1
-            elif walker.level < law.out:
-                walker.chosen = node
-    return n_asked
+    for k in range(n):
+        word, bits = mark(before[k], wanted[k], n_words)
+        unsure = law.extend | (marks[word] & bits == bits)
+        back = wanted[k] == before[k]
+        factor = low if unsure else law.out
+        factor = law.back if back else factor
+        rejected = level[k] >= factor
+        chosen[k] = not rejected
+        asked[n_asked] = k
+        n_asked += unsure & rejected & (not back)
+    return asked[:n_asked]
 
 
 @compiled
-def _search(rows: Rows, walkers: Walkers, asked: npt.NDArray[np.int64]) -> None:
-    """Searches for the edges from `before` to `wanted`, all in turn; `low` is where they would be.
+def _search(rows: Rows, walkers: Walkers, asked: Counts) -> Counts:
+    """The edges from `before` to `wanted`, -1 where there is none: all are searched in turn.
 
     Rows that hold an edge both ways are searched where they are shorter.
     """
     indptr, indices, directed = rows.indptr, rows.indices, rows.directed
+    before, wanted = walkers.before, walkers.wanted
+    low, left, key = np.empty_like(asked), np.empty_like(asked), np.empty_like(asked)
     longest = 0
-    for k in asked:
-        walker = walkers[k]
-        walker.key, walker.low, walker.left = (
-            walker.wanted,
-            walker.before_start,
-            walker.before_size,
-        )
-        if not directed:
-            start = np.int64(indptr[np.uint64(walker.wanted)])
-            size = indptr[np.uint64(walker.wanted + 1)] - start
-            if size < walker.left:
-                walker.key, walker.low, walker.left = walker.before, start, size
-        longest = max(longest, walker.left)
+    for at in range(asked.size):
+        row, other = before[asked[at]], wanted[asked[at]]
+        if not directed and _size(indptr, other) < _size(indptr, row):
+            row, other = other, row
+        low[at], left[at], key[at] = indptr[np.uint64(row)], _size(indptr, row), other
+        longest = max(longest, left[at])
     while longest > 1:
-        for k in asked:
-            walker = walkers[k]
-            half = walker.left >> 1
-            middle = walker.low + half
-            if indices[np.uint64(max(middle - 1, 0))] < walker.key:
-                walker.low = middle
-            walker.left -= half
+        for at in range(asked.size):
+            half, lower = left[at] >> 1, low[at]
+            middle = lower + half
+            below = indices[np.uint64(max(middle - 1, 0))] < key[at]
+            low[at] = middle if below else lower
+            left[at] -= half
         longest -= longest >> 1
+    for at in range(asked.size):
+        low[at] = low[at] if indices[np.uint64(low[at])] == key[at] else -1
+    return low
 
 
 @compiled
-def _answer(rows: Rows, law: Law, walkers: Walkers, asked: npt.NDArray[np.int64]) -> None:
+def _size(indptr: Indices, node: int) -> int:
+    """How many entries a node's row has."""
+    return int(indptr[np.uint64(node + 1)] - indptr[np.uint64(node)])
+
+
+@compiled
+def _answer(rows: Rows, law: Law, walkers: Walkers, asked: Counts, found: Counts) -> None:
     """Chooses by what the searches found."""
-    indices, extend = rows.indices, law.extend
-    for k in asked:
-        walker = walkers[k]
-        found = walker.low if indices[np.uint64(walker.low)] == walker.key else -1
-        factor = law.out if found < 0 else 1.0
-        if extend:
-            factor = _extended(rows, law, walker, walker.entry, found)
-        if walker.level < factor:
-            walker.chosen = walker.wanted
+    for at in range(asked.size):
+        k = asked[at]
+        factor = law.out if found[at] < 0 else 1.0
+        if law.extend:
+            factor = _extended(rows, law, walkers.node[k], walkers.entry[k], found[at])
+        walkers.chosen[k] = walkers.level[k] < factor
 
 
 @compiled
-def _extended(rows: Rows, law: Law, walker: Walker, entry: int, found: int) -> float:
-    """The factor of an entry by Node2Vec+ (Liu, Hirn and Krishnan, 2021).
+def _extended(rows: Rows, law: Law, node: int, entry: int, found: int) -> float:
+    """The factor of an entry of a node's row by Node2Vec+ (Liu, Hirn and Krishnan, 2021).
 
     `found` is the edge to its node from `before`, -1 if there is none. An edge is loose if it
     weighs less than the mean of its node's row.
     """
-    node = int(rows.indices[entry])
+    indptr, weights, totals = rows.indptr, rows.weights, rows.totals
+    other = int(rows.indices[entry])
     strength = 0.0
     if found >= 0:
-        degree = rows.indptr[node + 1] - rows.indptr[node]
-        strength = _weight(rows.weights, found) * degree / rows.totals[node] if degree else 1.0
+        size = _size(indptr, other)
+        strength = _weight(weights, found) * size / totals[other] if size else 1.0
     if strength >= 1.0:
         return 1.0
-    if _weight(rows.weights, entry) * walker.size < walker.mass:
+    if _weight(weights, entry) * _size(indptr, node) < totals[node]:
         return min(1.0, law.out)
     return law.out + (1.0 - law.out) * strength
 
 
 @compiled
-def _choose_from_all(rows: Rows, law: Law, walker: Walker) -> None:
-    """Chooses by the weights of the whole row, without rejection."""
-    indices = rows.indices
-    end = walker.before_start + walker.before_size
-    sums = np.empty(walker.size)
-    total = 0.0
-    for at in range(walker.size):
-        entry = walker.start + at
-        found = find(indices, walker.before_start, end, indices[entry])
-        factor = law.out if found < 0 else 1.0
-        if law.extend:
-            factor = _extended(rows, law, walker, entry, found)
-        if indices[entry] == walker.before:
-            factor = law.back
-        total += _weight(rows.weights, entry) * factor
-        sums[at] = total
-    walker.state += _GOLDEN
-    drawn = int(np.searchsorted(sums, unit(walker.state) * total, side="right"))
-    walker.entry = walker.start + min(drawn, walker.size - 1)
-    walker.chosen = indices[walker.entry]
+def _give_up(rows: Rows, law: Law, walkers: Walkers, n: int) -> None:
+    """Counts rejections, and ends them where there were too many."""
+    size, tries, chosen = walkers.size, walkers.tries, walkers.chosen
+    for k in range(n):
+        more = tries[k] + 1
+        tries[k] = 0 if chosen[k] else more
+        if tries[k] >= size[k]:
+            _choose_from_all(rows, law, walkers, k)
 
 
 @compiled
-def permute(
-    places: npt.NDArray[np.int64],
-    numbers: npt.NDArray[np.int64],
-    n: int,
-    bits: int,
-    seed: np.uint64,
-) -> npt.NDArray[np.int64]:
+def _choose_from_all(rows: Rows, law: Law, walkers: Walkers, k: int) -> None:
+    """Chooses by the weights of the whole row, without rejection."""
+    indices, before = rows.indices, walkers.before[k]
+    start, end = rows.indptr[before], rows.indptr[before + 1]
+    sums = np.empty(walkers.size[k])
+    total = 0.0
+    for at in range(sums.size):
+        entry = walkers.start[k] + at
+        found = find(indices, start, end, indices[entry])
+        factor = law.out if found < 0 else 1.0
+        if law.extend:
+            factor = _extended(rows, law, walkers.node[k], entry, found)
+        if indices[entry] == before:
+            factor = law.back
+        total += _weight(rows.weights, entry) * factor
+        sums[at] = total
+    walkers.state[k] += GOLDEN
+    drawn = int(np.searchsorted(sums, unit(walkers.state[k]) * total, side="right"))
+    walkers.entry[k] = walkers.start[k] + min(drawn, sums.size - 1)
+    walkers.wanted[k] = indices[walkers.entry[k]]
+    walkers.chosen[k], walkers.tries[k] = True, 0
+
+
+@compiled
+def _advance(rows: Rows, todo: Todo, walkers: Walkers, n: int) -> int:
+    """Takes the steps that are chosen, and gives how many walks have ended."""
+    walks, indptr, indices, weights = todo.walks, rows.indptr, rows.indices, rows.weights
+    walk, step, before, edge = walkers.walk, walkers.step, walkers.before, walkers.edge
+    node, start, size, entry = walkers.node, walkers.start, walkers.size, walkers.entry
+    wanted, chosen = walkers.wanted, walkers.chosen
+    last = walks.shape[1] - 1
+    ended = 0
+    for k in range(n):
+        goes, here, to, came_from, way = chosen[k], node[k], wanted[k], before[k], edge[k]
+        weight = 1.0
+        if weights.size:
+            # Whoever went the way that stands beside came back over the edge of the step before.
+            direct = indices[np.uint64(entry[k])] == to
+            weight = np.float64(weights[np.uint64(entry[k])])
+            weight = weight if direct else way
+        edge[k] = weight if goes else way
+        before[k] = here if goes else came_from
+        node[k] = now = to if goes else here
+        step[k] += goes
+        walks[np.uint64(walk[k]), np.uint64(step[k])] = now
+        start[k], size[k] = indptr[np.uint64(now)], _size(indptr, now)
+        ended += (step[k] == last) | (size[k] == 0)
+    return ended
+
+
+@compiled
+def permute(places: Counts, numbers: Counts, n: int, seed: np.uint64) -> Counts:
     """Maps each place below n by the permutation of its number: a Feistel network of eight rounds.
 
-    With four, the order of few nodes is seen to favour some. A place is two halves of so many bits.
+    With four, the order of few nodes is seen to favour some. The network is of as few bits as n
+    needs, in two halves that differ by one at most, and is walked until the place is below n.
     """
+    n_bits = 0
+    while n - 1 >> n_bits:
+        n_bits += 1
     found = np.empty(places.size, np.int64)
-    shift = np.uint64(bits)
-    mask = (np.uint64(1) << shift) - np.uint64(1)
     for at in range(places.size):
         key = stream(seed, n, numbers[at])
-        place = np.uint64(places[at])
+        place = places[at]
         while True:
-            left, right = place >> shift, place & mask
-            for turn in range(1, 9):
-                left, right = right, left ^ (mix((key + np.uint64(turn) * _GOLDEN) ^ right) & mask)
-            place = left << shift | right
-            if place < np.uint64(n):
+            place = _shuffled(place, n_bits, key)
+            if place < n:
                 break
         found[at] = place
     return found
+
+
+@compiled
+def _shuffled(place: np.int64, n_bits: int, key: np.uint64) -> np.int64:
+    """A permutation of the numbers of so many bits."""
+    n_left, n_right = np.uint64(n_bits >> 1), np.uint64(n_bits - (n_bits >> 1))
+    one = np.uint64(1)
+    left, right = np.uint64(place) >> n_right, np.uint64(place) & ((one << n_right) - one)
+    for turn in range(1, 9):
+        mixed = left ^ mix((key + np.uint64(turn) * GOLDEN) ^ right)
+        left, right = right, mixed & ((one << n_left) - one)
+        n_left, n_right = n_right, n_left
+    return np.int64(left << n_right | right)

@@ -3,7 +3,6 @@
 The loops are our own: what is to be had draws uniform walks where q < 1, or is many times slower.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -68,7 +67,7 @@ def walk(
         )
     nodes = nodes.astype(graph.indices.dtype, copy=False)
     numbers = np.ascontiguousarray(np.broadcast_to(np.asarray(number, np.int64), nodes.shape))
-    walks = np.full((nodes.size, length), -1, nodes.dtype)
+    walks = np.empty((nodes.size, length), nodes.dtype)
     walks[:, 0] = nodes
     todo = kernels.Todo(numbers, np.uint64(seed % 2**64), walks)
     if length == 1:
@@ -76,7 +75,8 @@ def walk(
     if p == q == 1:
         kernels.first_order(_rows(graph), todo)
     else:
-        kernels.second_order(_rows(graph), kernels.Law(1 / p, 1 / q, extend), todo)
+        law = kernels.Law(1 / p, 1 / q, extend)
+        kernels.second_order(_rows(graph), graph.marks, law, todo)
     return walks
 
 
@@ -155,12 +155,11 @@ def shuffled(
     """What stands at each place of the permutation of 0 to n - 1 that has a number.
 
     A worker computes its own part of the order, which nobody has to hold: it is a Feistel network
-    on the least even number of bits, walked until it is below n (Black and Rogaway, 2002).
+    whose places are walked until they are below n (Black and Rogaway, 2002).
     """
     from tasks.graphs.walk_kernels import permute
 
-    bits = max(1, math.ceil((n - 1).bit_length() / 2))
-    found: Indices = permute(places, numbers, n, bits, np.uint64(seed % 2**64))
+    found: Indices = permute(places, numbers, n, np.uint64(seed % 2**64))
     return found
 
 
@@ -188,4 +187,4 @@ def _rows(graph: Graph) -> "Rows":
         for array in (tables.totals, tables.keep, tables.instead):
             array.setflags(write=False)
     drawn = (tables.totals, tables.keep, tables.instead)
-    return Rows(graph.indptr, graph.indices, graph.directed, weights, *drawn, graph.marks)
+    return Rows(graph.indptr, graph.indices, graph.directed, weights, *drawn)

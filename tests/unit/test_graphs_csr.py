@@ -107,6 +107,22 @@ def test_tables_draw_each_entry_by_its_share_of_the_row() -> None:
     np.testing.assert_allclose(shares / size, known, atol=2.0**-24)
 
 
+@pytest.mark.parametrize("directed", [False, True])
+def test_marks_show_every_edge_and_few_pairs_that_are_none(directed: bool) -> None:
+    from tasks.graphs.row_kernels import mark
+
+    source, target = np.random.default_rng(0).integers(0, 500, (2, 3_000))
+    made = Graph.from_edges(source, target, n_nodes=500, directed=directed)
+    shown = np.zeros((500, 500), np.bool_)
+    for one, other in np.ndindex(shown.shape):
+        word, bits = mark(one, other, made.marks.size)
+        shown[one, other] = made.marks[word] & bits == bits
+    joined = np.zeros((500, 500), np.bool_)
+    joined[source, target] = joined[target, source] = True
+    assert shown[joined].all()
+    assert shown[~joined].mean() < 0.05
+
+
 def test_places_and_nodes_take_64_bits_from_two_to_the_31_on() -> None:
     edge, loop = 2, 1
     assert index_types(2**31 - 1, 2**31 - 1) == (np.int32, np.int32)

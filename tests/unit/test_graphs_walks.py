@@ -130,7 +130,7 @@ def pool(request: pytest.FixtureRequest) -> Iterator[Executor]:
 
 @pytest.mark.parametrize(
     "pool",
-    [("threads", 1), ("threads", 2), ("threads", 4), ("processes", 2)],
+    [("threads", 1), ("threads", 2), ("threads", 4), ("processes", 2), ("processes", 4)],
     indirect=True,
     ids=str,
 )

@@ -223,12 +223,13 @@ def test_each_walk_draws_the_same_whatever_thread_trains_on_it() -> None:
 
 @pytest.mark.parametrize("n_nodes", [1, 2, 1_000])
 def test_the_table_of_draws_holds_the_law(n_nodes: int) -> None:
-    from tasks.graphs.skipgram_kernels import alias_table
+    from tasks.graphs.draw_kernels import alias_table
 
     weights = np.random.default_rng(4).pareto(1.0, n_nodes) * (np.arange(n_nodes) % 3 != 1)
-    threshold, alias = alias_table(weights)
-    law = (threshold + np.bincount(alias, 1 - threshold, n_nodes)) / n_nodes
-    np.testing.assert_allclose(law, weights / weights.sum(), atol=1e-14)
+    keep, instead = alias_table(weights)
+    law = (keep + np.bincount(instead, 1 - keep, n_nodes)) / n_nodes
+    # Of each slot, the 24 bits of float32 have rounded what is kept.
+    np.testing.assert_allclose(law, weights / weights.sum(), atol=2.0**-25)
 
 
 @pytest.mark.parametrize(
