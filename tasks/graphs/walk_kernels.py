@@ -1,9 +1,10 @@
 """Compiled walks. Imported by the functions that call them: numba and compiling take seconds.
 
-Many walkers step in turn, each kind of memory access for all of them before the next kind, with few
-branches: so the processor waits for many places of memory at once, and not for one after the other.
-Arrays are taken out of their tuples before the loops, which would count references in every round;
-calls count them too, for which there are as many walkers as a core's nearest cache has room for.
+Many walkers step in turn, each kind of memory access for all of them before the next kind: so the
+processor waits for many places of memory at once, and not for one after the other. Loops are short
+and have few branches: so they are vectorised, and little is mispredicted. Arrays are taken out of
+their tuples before the loops, which would count references in every round; calls count them too,
+for which there are as many walkers as a core's nearest cache has room for.
 
 Each walk has a random stream of its own, that of SplitMix64 from a hash of seed, start and number
 on: nothing else decides where it goes.
@@ -89,6 +90,12 @@ def stream(seed: np.uint64, start: int, number: int) -> np.uint64:
 
 
 @compiled
+def _size(indptr: Indices, node: int) -> int:
+    """How many entries a node's row has."""
+    return int(indptr[np.uint64(node + 1)] - indptr[np.uint64(node)])
+
+
+@compiled
 def first_order(rows: Rows, todo: Todo) -> None:
     """Fills walks whose every step depends on the node alone."""
     walks, indices = todo.walks, rows.indices
@@ -103,9 +110,9 @@ def first_order(rows: Rows, todo: Todo) -> None:
             _draw(rows, n, nodes, states, entries, parts)
             for k in range(n):
                 if entries[k] >= 0:
-                    nodes[k] = walks[first + k, step] = indices[np.uint64(entries[k])]
-                else:
-                    walks[first + k, step] = -1
+                    nodes[k] = indices[np.uint64(entries[k])]
+            for k in range(n):
+                walks[first + k, step] = nodes[k] if entries[k] >= 0 else -1
 
 
 @compiled
@@ -114,18 +121,19 @@ def _draw(
 ) -> None:
     """Draws an entry of each node's row by weight; -1 if the row is empty."""
     indptr, keep, instead = rows.indptr, rows.keep, rows.instead
+    starts, sizes = np.empty(n, np.int64), np.empty(n, np.int64)
+    for k in range(n):
+        starts[k], sizes[k] = indptr[np.uint64(nodes[k])], _size(indptr, nodes[k])
     for k in range(n):
         states[k] += GOLDEN
-        node = np.uint64(nodes[k])
-        start = indptr[node]
-        size = indptr[node + np.uint64(1)] - start
-        drawn = unit(states[k]) * size
-        parts[k] = drawn - np.int64(drawn)
-        entries[k] = start + np.int64(drawn) if size > 0 else -1
+        drawn = unit(states[k]) * sizes[k]
+        place = np.int64(drawn)
+        entry, parts[k] = starts[k] + place, drawn - place
+        entries[k] = entry if sizes[k] > 0 else -1
     if keep.size:
         for k in range(n):
             if entries[k] >= 0 and parts[k] >= keep[entries[k]]:
-                entries[k] = indptr[nodes[k]] + instead[entries[k]]
+                entries[k] = starts[k] + instead[entries[k]]
 
 
 @compiled
@@ -143,6 +151,7 @@ def second_order(rows: Rows, marks: Marks, law: Law, todo: Todo) -> None:
         if rows.directed:
             _look_back(rows, walkers, n)
         _propose(rows, law, walkers, n)
+        _raise(rows, law, walkers, n)
         asked = _judge(marks, law, walkers, n)
         _answer(rows, law, walkers, asked, _search(rows, walkers, asked))
         _give_up(rows, law, walkers, n)
@@ -217,42 +226,55 @@ def _weight(weights: Weights, entry: int) -> float:
 
 
 @compiled
-def _mass(totals: Reals, node: int, size: int) -> float:
-    """The sum of the weights of a node's row."""
-    return totals[np.uint64(node)] if totals.size else np.float64(size)
+def _masses(rows: Rows, walkers: Walkers, n: int) -> Reals:
+    """The sums of the weights of the rows."""
+    totals, node, size = rows.totals, walkers.node, walkers.size
+    masses = np.empty(n)
+    for k in range(n):
+        masses[k] = size[k]
+    if totals.size:
+        for k in range(n):
+            masses[k] = totals[np.uint64(node[k])]
+    return masses
 
 
 @compiled
 def _propose(rows: Rows, law: Law, walkers: Walkers, n: int) -> None:
-    """Draws an entry of each row by weight, and a height; or what stands beside the envelope.
+    """Draws an entry of each row by weight; or chooses what stands beside the envelope."""
+    keep, instead = rows.keep, rows.instead
+    state, edge, chosen = walkers.state, walkers.edge, walkers.chosen
+    start, size, entry = walkers.start, walkers.size, walkers.entry
+    beside = max(0.0, law.back / max(1.0, law.out) - 1.0)
+    masses, parts = _masses(rows, walkers, n), np.empty(n)
+    for k in range(n):
+        state[k] += GOLDEN
+        drawn = unit(state[k]) * (masses[k] + beside * edge[k])
+        chosen[k] = drawn >= masses[k]
+        place = drawn / masses[k] * size[k]
+        at = min(np.int64(place), size[k] - 1)
+        entry[k], parts[k] = start[k] + at, place - at
+    if keep.size:
+        for k in range(n):
+            if parts[k] >= keep[entry[k]]:
+                entry[k] = start[k] + instead[entry[k]]
+
+
+@compiled
+def _raise(rows: Rows, law: Law, walkers: Walkers, n: int) -> None:
+    """Draws the heights, and says which nodes are wanted.
 
     The first step of a walk, and what stands beside, are at height 0: none is rejected there.
     """
-    indices, totals, keep, instead = rows.indices, rows.totals, rows.keep, rows.instead
-    state, before, edge, node = walkers.state, walkers.before, walkers.edge, walkers.node
-    start, size, entry, level = walkers.start, walkers.size, walkers.entry, walkers.level
-    wanted, chosen = walkers.wanted, walkers.chosen
+    indices, state, before, entry = rows.indices, walkers.state, walkers.before, walkers.entry
+    level, wanted, chosen = walkers.level, walkers.wanted, walkers.chosen
     top = max(1.0, law.out)
-    beside = max(0.0, law.back / top - 1.0)
-    for k in range(n):
-        state[k] += GOLDEN
-        mass = _mass(totals, node[k], size[k])
-        drawn = unit(state[k]) * (mass + beside * edge[k])
-        chosen[k] = drawn >= mass
-        place = drawn / mass * size[k] if keep.size else drawn
-        at = min(np.int64(place), size[k] - 1)
-        entry[k], level[k] = start[k] + at, place - at
-    if keep.size:
-        for k in range(n):
-            if level[k] >= keep[entry[k]]:
-                entry[k] = start[k] + instead[entry[k]]
     for k in range(n):
         state[k] += GOLDEN
         height = unit(state[k]) * top
         level[k] = 0.0 if chosen[k] | (before[k] < 0) else height
     for k in range(n):
-        drawn_node, came_from = np.int64(indices[np.uint64(entry[k])]), before[k]
-        wanted[k] = came_from if chosen[k] else drawn_node
+        drawn, came_from = np.int64(indices[np.uint64(entry[k])]), before[k]
+        wanted[k] = came_from if chosen[k] else drawn
 
 
 @compiled
@@ -260,12 +282,14 @@ def _judge(marks: Marks, law: Law, walkers: Walkers, n: int) -> Counts:
     """Chooses, and gives those of the others that a search may still choose."""
     before, level, wanted, chosen = walkers.before, walkers.level, walkers.wanted, walkers.chosen
     n_words = marks.size
+    words, bits = np.empty(n, np.uint64), np.empty(n, np.uint64)
+    for k in range(n):
+        words[k], bits[k] = mark(before[k], wanted[k], n_words)
     low = min(1.0, law.out)
     asked = np.empty(n, np.int64)
     n_asked = 0
     for k in range(n):
-        word, bits = mark(before[k], wanted[k], n_words)
-        unsure = law.extend | (marks[word] & bits == bits)
+        unsure = law.extend | (marks[words[k]] & bits[k] == bits[k])
         back = wanted[k] == before[k]
         factor = low if unsure else law.out
         factor = law.back if back else factor
@@ -306,12 +330,6 @@ def _search(rows: Rows, walkers: Walkers, asked: Counts) -> Counts:
 
 
 @compiled
-def _size(indptr: Indices, node: int) -> int:
-    """How many entries a node's row has."""
-    return int(indptr[np.uint64(node + 1)] - indptr[np.uint64(node)])
-
-
-@compiled
 def _answer(rows: Rows, law: Law, walkers: Walkers, asked: Counts, found: Counts) -> None:
     """Chooses by what the searches found."""
     for at in range(asked.size):
@@ -346,11 +364,15 @@ def _extended(rows: Rows, law: Law, node: int, entry: int, found: int) -> float:
 def _give_up(rows: Rows, law: Law, walkers: Walkers, n: int) -> None:
     """Counts rejections, and ends them where there were too many."""
     size, tries, chosen = walkers.size, walkers.tries, walkers.chosen
+    too_many = 0
     for k in range(n):
         more = tries[k] + 1
         tries[k] = 0 if chosen[k] else more
-        if tries[k] >= size[k]:
-            _choose_from_all(rows, law, walkers, k)
+        too_many += tries[k] >= size[k]
+    if too_many:
+        for k in range(n):
+            if tries[k] >= size[k]:
+                _choose_from_all(rows, law, walkers, k)
 
 
 @compiled
@@ -396,8 +418,10 @@ def _advance(rows: Rows, todo: Todo, walkers: Walkers, n: int) -> int:
             weight = weight if direct else way
         edge[k] = weight if goes else way
         before[k] = here if goes else came_from
-        node[k] = now = to if goes else here
+        node[k] = to if goes else here
         step[k] += goes
+    for k in range(n):
+        now = node[k]
         walks[np.uint64(walk[k]), np.uint64(step[k])] = now
         start[k], size[k] = indptr[np.uint64(now)], _size(indptr, now)
         ended += (step[k] == last) | (size[k] == 0)
