@@ -24,6 +24,7 @@ Given: TypeAlias = npt.NDArray[Any]
 Integer: TypeAlias = type[np.int32] | type[np.int64]
 
 _FORMAT = 1
+_BLOCK_ROWS = 65_536
 _ABOUT = "graph.json"
 _ROWS = ("indptr", "indices")
 _WEIGHTED = ("weights", "totals", "keep", "instead")
@@ -105,9 +106,13 @@ class Graph:
     def joined(self) -> npt.NDArray[np.bool_]:
         """Which nodes an edge joins with another one, shape (n_nodes,)."""
         found = np.zeros(self.n_nodes, np.bool_)
-        owner = np.repeat(np.arange(self.n_nodes, dtype=self.indices.dtype), np.diff(self.indptr))
-        for ends in (owner, self.indices):
-            found[ends[owner != self.indices]] = True
+        for first in range(0, self.n_nodes, _BLOCK_ROWS):
+            bounds = self.indptr[first : first + _BLOCK_ROWS + 1]
+            ends = self.indices[bounds[0] : bounds[-1]]
+            rows = np.arange(first, first + bounds.size - 1, dtype=ends.dtype)
+            owner = np.repeat(rows, np.diff(bounds))
+            other = owner != ends
+            found[owner[other]] = found[ends[other]] = True
         return found
 
     @cached_property

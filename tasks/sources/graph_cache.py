@@ -26,12 +26,15 @@ from tasks.mistakes import did_you_mean
 from tasks.scan import arrow_type
 from tasks.sources.base import Problem, Record, Value
 from tasks.sources.cached_folder import written_whole
-from tasks.sources.edge_files import Edges, Ends
+from tasks.sources.edge_files import Edges
 
 FORMAT = 1
 BATCH_NODES = 4_096
+WEIGHT_BYTES = 4
 GRAPH, NODES, PROBLEMS = "graph", "nodes.arrow", "problems.json"
 
+Nodes: TypeAlias = npt.NDArray[np.int32]
+"""Shape (n,): the number of a node for each edge."""
 Node: TypeAlias = tuple[str, Mapping[str, Value], bytes, bool]
 """Id, metadata, adjacency, and whether it is isolated."""
 
@@ -68,8 +71,7 @@ def build(
     directed = _directed(parts, said)
     problems: list[Record] = []
     known = _node_table(rows, problems) if rows else _own_nodes(parts, said.metadata)
-    ids = _all_ids(parts, known)
-    source, target = (_places(ids, [getattr(one, name) for one in parts]) for name in _ENDS)
+    ids, source, target = _numbered(parts, known)
     weights = None
     if parts and parts[0].weights is not None:
         weights = np.concatenate([one.weights for one in parts if one.weights is not None])
@@ -93,9 +95,6 @@ def _directed(parts: Sequence[Edges], said: Said) -> bool:
     if len(told) > 1:
         raise ConfigError("some files are directed and some are not: say `directed`")
     return told.pop() if told else False
-
-
-_ENDS = ("source", "target")
 
 
 def _told(row: Record) -> tuple[str, str]:
@@ -152,35 +151,50 @@ class GraphFiles:
         joined = graph.joined
         for first in range(start, end, BATCH_NODES):
             batch = self._table.slice(first, min(BATCH_NODES, end - first)).to_pylist()
-            for node, row in enumerate(batch, first):
-                neighbours = graph.neighbours(node)
-                adjacency = digests[node].tobytes() + digests[neighbours].tobytes()
-                if graph.weights is not None:
-                    own = slice(graph.indptr[node], graph.indptr[node + 1])
-                    adjacency += graph.weights[own].tobytes()
-                yield row.pop("id"), row, digest(adjacency), not joined[node]
+            bounds = graph.indptr[first : first + len(batch) + 1]
+            entries = slice(bounds[0], bounds[-1])
+            own = digests[first : first + len(batch)].tobytes()
+            others = digests[graph.indices[entries]].tobytes()
+            weights = b"" if graph.weights is None else graph.weights[entries].tobytes()
+            places = (bounds - bounds[0]).tolist()
+            for place, row in enumerate(batch):
+                adjacency = (
+                    own[DIGEST_BYTES * place : DIGEST_BYTES * (place + 1)]
+                    + others[DIGEST_BYTES * places[place] : DIGEST_BYTES * places[place + 1]]
+                    + weights[WEIGHT_BYTES * places[place] : WEIGHT_BYTES * places[place + 1]]
+                )
+                yield row.pop("id"), row, digest(adjacency), not joined[first + place]
 
     @cached_property
     def _digests(self) -> npt.NDArray[np.void]:
-        data = b"".join(digest_text(id_) for id_ in self.ids().to_pylist())
-        return np.frombuffer(data, np.dtype((np.void, DIGEST_BYTES)))
+        names = self._table["id"]
+        found = np.empty(len(names), np.dtype((np.void, DIGEST_BYTES)))
+        for first in range(0, len(names), BATCH_NODES):
+            batch = names.slice(first, BATCH_NODES).to_pylist()
+            part = b"".join(map(digest_text, batch))
+            found[first : first + len(batch)] = np.frombuffer(part, found.dtype)
+        return found
 
 
-def _all_ids(parts: Sequence[Edges], known: pa.Table | None) -> pa.Array:
-    """Each id once, in the order of their bytes: that of two ids never depends on others."""
-    arrays = [getattr(one, name).ids for one in parts for name in _ENDS]
-    arrays += [] if known is None else known["id"].chunks
-    names = pc.unique(pa.chunked_array(arrays, pa.string())).drop_null()
-    return names.take(pc.array_sort_indices(names))
+def _numbered(parts: Sequence[Edges], known: pa.Table | None) -> tuple[pa.Array, Nodes, Nodes]:
+    """Each id once, and of both ends of each edge which one it is.
 
-
-def _places(ids: pa.Array, ends: Sequence[Ends]) -> npt.NDArray[np.int64]:
-    """The number of the node at this end of each edge."""
-    found = [np.empty(0, np.int32)]
-    for one in ends:
-        place = pc.fill_null(pc.index_in(one.ids, value_set=ids), -1).to_numpy()
-        found.append(place[one.codes])
-    return np.concatenate(found)
+    Ids are in the order of their bytes: that of two ids never depends on others.
+    """
+    ends = [one.source for one in parts] + [one.target for one in parts]
+    arrays = [one.ids for one in ends] + ([] if known is None else known["id"].chunks)
+    encoded = pa.chunked_array(arrays, pa.string()).dictionary_encode()  # leaves out what is empty
+    codes = [pc.fill_null(chunk.indices, -1).to_numpy() for chunk in encoded.chunks]
+    names = encoded.chunk(0).dictionary if codes else pa.array([], pa.string())
+    order = pc.array_sort_indices(names)
+    rank = np.empty(len(order), np.int32)
+    rank[order.to_numpy()] = np.arange(len(order), dtype=np.int32)
+    nothing = np.empty(0, np.int32)
+    starts = np.cumsum([len(one.ids) for one in ends], dtype=np.int64)
+    numbers = np.split(rank[np.concatenate([*codes, nothing])], starts)
+    places = [number[one.codes] for one, number in zip(ends, numbers, strict=False)]
+    source, target = places[: len(parts)], places[len(parts) :]
+    return names.take(order), np.concatenate([*source, nothing]), np.concatenate([*target, nothing])
 
 
 def _own_nodes(parts: Sequence[Edges], metadata: Sequence[str]) -> pa.Table | None:

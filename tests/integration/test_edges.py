@@ -17,8 +17,10 @@ from schemas.quarantine import Reason
 from tasks.content import Media
 from tasks.digests import digest, digest_text
 from tasks.errors import ConfigError, SourceChanged, SourceError
+from tasks.graphs import csr
 from tasks.graphs.csr import Graph
 from tasks.graphs.pyg import quiet_import
+from tasks.sources import edges, graph_cache
 from tasks.sources.base import Record
 from tasks.sources.edges import EdgeSource, NodeTable
 
@@ -284,6 +286,34 @@ def test_an_adjacency_is_equal_where_the_neighbourhood_is(tmp_path: Path) -> Non
     assert one["b"] == digest(digest_text("b") + digest_text("c"))
     assert one["c"] == digest(digest_text("c") + digest_text("b") + digest_text("d"))
     assert len(set(other.values())) == len(other)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_nodes_are_the_same_in_batches_of_any_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weighted: bool
+) -> None:
+    monkeypatch.setattr(graph_cache, "BATCH_NODES", 3)
+    monkeypatch.setattr(csr, "_BLOCK_ROWS", 2)
+    monkeypatch.setattr(edges, "SHARD_NODES", 5)
+    path = write(tmp_path / "e.csv", "a,b,w\nb,d,2\nd,d,3\nd,h,4\na,b,5\nc,c,6\nf,g,7\ne,h,8\n")
+    known = {
+        "a": {"b": 5},
+        "b": {"a": 5, "d": 2},
+        "c": {"c": 6},
+        "d": {"b": 2, "d": 3, "h": 4},
+        "e": {"h": 8},
+        "f": {"g": 7},
+        "g": {"f": 7},
+        "h": {"d": 4, "e": 8},
+    }
+    want = {}
+    for name, row in known.items():
+        content = b"".join(map(digest_text, [name, *row]))
+        if weighted:
+            content += np.array([*row.values()], np.float32).tobytes()
+        want[name] = (Media("node", digest(content)), name == "c")
+    source = EdgeSource(path=path, source="a", target="b", weight="w" if weighted else None)
+    assert {one.id: (one.content, one.isolated) for one in read(source)} == want
 
 
 @pytest.mark.parametrize(
