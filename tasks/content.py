@@ -1,18 +1,19 @@
-"""What is encoded: a text, an image or a sound as its file has it, a node as its edges say."""
+"""What is encoded: a text, an image or sound as its file has it, a node by its edges, a word."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 TEXT = "text"
-UNITS = {TEXT: "tokens", "node": "steps of walks"}
+UNITS = {TEXT: "tokens", "node": "steps of walks", "word": "words"}
 
 
 @dataclass(frozen=True, slots=True)
 class Media:
     """A content that is no text.
 
-    `data` are the bytes of a file, nothing decoded yet, or those of a node's adjacency.
+    `data` are the bytes of a file, nothing decoded yet, or those of a node's adjacency,
+    or a word and how often it occurs.
     """
 
     modality: str
@@ -23,7 +24,7 @@ Content: TypeAlias = str | Media
 
 
 def modality_of(content: Content) -> str:
-    """The kind of a content: `text`, `image`, `audio`, `node`."""
+    """The kind of a content: `text`, `image`, `audio`, `node`, `word`."""
     return TEXT if isinstance(content, str) else content.modality
 
 

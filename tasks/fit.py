@@ -67,6 +67,6 @@ def _job(run: Run, work: Work, target: Target, last: FitBook | None) -> FitJob:
         previous=previous,
         key=digest_json([run.table.name, digest, previous, encoder]).hex(),
         encoder=encoder,
-        sources=run.config.source[0].model_dump(mode="json"),
+        sources=tuple(one.model_dump(mode="json") for one in run.config.source),
         corpus_digest=digest,
     )

@@ -70,7 +70,7 @@ def fit(
         {
             "name": target.table,
             "train": job.encoder,
-            "sources": [job.sources],
+            "sources": job.sources,
             "corpus_digest": job.corpus_digest,
             "records": len(corpus.ids),
             "metrics": metrics,

@@ -91,7 +91,7 @@ class FitJob:
     previous: str | None
     key: str
     encoder: Mapping[str, JsonValue]
-    sources: Mapping[str, JsonValue]
+    sources: tuple[Mapping[str, JsonValue], ...]
     corpus_digest: str
     attempt: int = 0
 

@@ -21,10 +21,12 @@ from tasks.content import cost_unit
 from tasks.digests import digest_json
 from tasks.encoders.base import Encoder
 from tasks.encoders.fitted import FittedEncoder
+from tasks.encoders.word_encoder import WordEncoder
 from tasks.errors import ConfigError, noting
 from tasks.progress import Report, listener
 from tasks.secrets import resolve_secrets
 from tasks.sources.base import Fittable, Source
+from tasks.sources.words import WordSource
 from tasks.store import heal
 from tasks.store.catalog import Catalog
 from tasks.store.holder import Held
@@ -72,8 +74,12 @@ class Run:
 
     @cached_property
     def sources(self) -> tuple[Source, ...]:
-        """In the order of the config."""
-        return tuple(configs.build_sources(self.config))
+        """In the order of the config; where words are encoded, one of the words of all texts."""
+        made = configs.build_sources(self.config)
+        if not isinstance(self.encoder, WordEncoder):
+            return tuple(made)
+        said = [one.model_dump(mode="json") for one in self.config.source]
+        return (WordSource(made, said, self.encoder.vocabulary),)
 
     @cached_property
     def encoder_arguments(self) -> dict[str, JsonValue]:

@@ -225,7 +225,7 @@ def _listed(versions: Sequence[int]) -> str:
 
 def _metadata_names(catalog: Catalog, space: str) -> list[list[str]] | None:
     """The metadata columns of each source that the space ever had; None if one is not our own."""
-    names = []
+    names = [["count"]]  # of words, whatever their texts have
     for entry in catalog.configs(space):
         for source in cast("list[dict[str, Any]]", entry.config["source"]):
             if source["use"] not in plugins.names("sources"):

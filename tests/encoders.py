@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tasks.content import Media, Unusable
-from tasks.encoders import node2vec
+from tasks.encoders import checkpoint
 from tasks.encoders.base import Conversion, Precision, Prepared, Vectors
 from tasks.encoders.fitted import Fit
 from tasks.encoders.hashing import HashingEncoder
+from tasks.encoders.node2vec import DeepWalkEncoder
 
 
 class BlindEncoder(HashingEncoder):
@@ -224,7 +225,7 @@ class ByteEncoder(HashingEncoder):
         return super().prepare([data.hex()])[0]
 
 
-class CarefulWalkEncoder(node2vec.DeepWalkEncoder):
+class CarefulWalkEncoder(DeepWalkEncoder):
     """Keeps a checkpoint after each block, and a line of each process that began to fit."""
 
     def __init__(self, log: str, **arguments: Any) -> None:
@@ -232,7 +233,7 @@ class CarefulWalkEncoder(node2vec.DeepWalkEncoder):
         self._log = Path(log)
 
     def fit(self, *arguments: Any, **options: Any) -> Fit:
-        node2vec.CHECKPOINT_S = 0.0
+        checkpoint.CHECKPOINT_S = 0.0
         with self._log.open("a") as lines:
             lines.write(f"{os.getpid()}\n")
         return super().fit(*arguments, **options)

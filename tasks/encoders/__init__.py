@@ -8,4 +8,5 @@ BUILT_IN = {
     "clap": "tasks.encoders.clap:ClapEncoder",
     "node2vec": "tasks.encoders.node2vec:Node2VecEncoder",
     "deepwalk": "tasks.encoders.node2vec:DeepWalkEncoder",
+    "word2vec": "tasks.encoders.word2vec:Word2VecEncoder",
 }

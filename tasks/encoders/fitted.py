@@ -77,8 +77,7 @@ class FittedEncoder(ABC, Generic[C]):
 
     def __init__(self, dim: int, lineage: int, max_residual: float) -> None:
         """Checks what all of them take."""
-        if dim < 1:
-            raise ConfigError(f"encoder.dim is {dim}, but must be 1 or more")
+        check_counts(dim=dim)
         if not 0 < max_residual <= FARTHEST:
             raise ConfigError(
                 f"encoder.max_residual is {max_residual}, but must be above 0, at most {FARTHEST}"
@@ -141,6 +140,23 @@ class FittedEncoder(ABC, Generic[C]):
         """Of nothing, nothing."""
         del items
         return np.empty((0, self.dim), np.float32)
+
+
+def check_counts(least: int = 1, /, **numbers: int | None) -> None:
+    """Raises ConfigError unless each of these arguments is so much or more; None is not given."""
+    for name, number in numbers.items():
+        if number is not None and number < least:
+            raise ConfigError(f"encoder.{name} is {number}, but must be {least} or more")
+
+
+def check_rates(min_alpha: float, **rates: float) -> None:
+    """Raises ConfigError unless these learning rates can fall to the last one."""
+    for name, rate in rates.items():
+        if not 0 <= min_alpha <= rate < np.inf:
+            raise ConfigError(
+                f"encoder.{name} is {rate} and encoder.min_alpha {min_alpha}: "
+                f"0 <= min_alpha <= {name} is needed"
+            )
 
 
 def anchor(fit: Fit, start: Start) -> float:

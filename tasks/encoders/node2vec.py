@@ -1,6 +1,5 @@
 """Node2Vec and DeepWalk: vectors of a graph's nodes, from random walks."""
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -10,9 +9,18 @@ from typing import TypedDict
 
 import numpy as np
 
-from tasks import failpoints
+from tasks.encoders.checkpoint import Checkpoint
 from tasks.encoders.devices import check_device
-from tasks.encoders.fitted import Cost, Fit, FittedEncoder, Mask, OnFit, Start
+from tasks.encoders.fitted import (
+    Cost,
+    Fit,
+    FittedEncoder,
+    Mask,
+    OnFit,
+    Start,
+    check_counts,
+    check_rates,
+)
 from tasks.encoders.running import require
 from tasks.errors import ConfigError
 from tasks.graphs.arrays import Counts, Indices, Walks
@@ -22,11 +30,9 @@ from tasks.graphs.skipgram import Start as Tables
 from tasks.graphs.threads import over_threads
 from tasks.graphs.walks import MapRanges, corpus, walk
 
-CHECKPOINT_S = 30.0
 LEAST = 1e-30
 """Of p and q: beyond it, and its inverse, the probability of a step is no number any more."""
 SAMPLE_WALKS = 2_000
-STATE = "state.safetensors"
 
 
 class _Walking(TypedDict):
@@ -107,24 +113,16 @@ class Node2VecEncoder(FittedEncoder[Graph]):
                 raise ConfigError(
                     f"encoder.{name} is {value}, but must be positive, from {LEAST} to {1 / LEAST}"
                 )
-        least = {
-            "walk_length": (walk_length, 2),
-            "walks_per_node": (walks_per_node, 1),
-            "window": (window, 1),
-            "negatives": (negatives, 1),
-            "epochs": (epochs, 1),
-            "seed": (seed, 0),
-            "threads": (1 if threads is None else threads, 1),
-        }
-        for name, (number, at_least) in least.items():
-            if number < at_least:
-                raise ConfigError(f"encoder.{name} is {number}, but must be {at_least} or more")
-        for name, value in (("alpha", alpha), ("refit_alpha", refit_alpha)):
-            if not 0 <= min_alpha <= value < np.inf:
-                raise ConfigError(
-                    f"encoder.{name} is {value} and encoder.min_alpha {min_alpha}: "
-                    f"0 <= min_alpha <= {name} is needed"
-                )
+        check_counts(2, walk_length=walk_length)
+        check_counts(
+            walks_per_node=walks_per_node,
+            window=window,
+            negatives=negatives,
+            epochs=epochs,
+            threads=threads,
+        )
+        check_counts(0, seed=seed)
+        check_rates(min_alpha, alpha=alpha, refit_alpha=refit_alpha)
         self.normalized = normalize
         self._walking = _Walking(length=walk_length, p=float(p), q=float(q), extend=extend)
         self._per_node = walks_per_node
@@ -183,13 +181,16 @@ class Node2VecEncoder(FittedEncoder[Graph]):
         total = len(starts) * self._per_node * self._walking["length"] * self._learning["epochs"]
         counted = _told(walks(0), partial(on_fit, 0, total, 0.0))
         trainer = self._trainer(count_nodes(counted, corpus.n_nodes), threads, start)
-        checkpoint, last = _Checkpoint(trainer, folder), 0.0
+        checkpoint, last = Checkpoint(folder), 0.0
+        if (state := checkpoint.read()) is not None:
+            with suppress(ConfigError):  # it is of another fit
+                trainer.resume(state)
 
         def on_block(now: Trained) -> None:
             nonlocal last
             last = now.loss
             on_fit(now.words, now.total, now.loss)
-            checkpoint.keep()
+            checkpoint.keep(trainer.state)
 
         trainer.fit(walks, on_block=on_block)
         vectors, contexts = trainer.input, trainer.output
@@ -312,35 +313,3 @@ def _near(graph: Graph, changed: Mask) -> Mask:
     for node in np.flatnonzero(changed).tolist():
         found[graph.neighbours(node)] = True
     return found
-
-
-class _Checkpoint:
-    """The file from which a fit that was killed goes on."""
-
-    def __init__(self, trainer: SkipGram, folder: Path) -> None:
-        """Goes on from there at once, unless it is of another fit or cannot be read."""
-        from safetensors import SafetensorError, safe_open
-
-        self._trainer = trainer
-        self._path = folder / STATE
-        self._kept_at = time.monotonic()
-        unfit = (OSError, SafetensorError, ConfigError)
-        with suppress(*unfit), safe_open(self._path, "numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            trainer.resume(arrays | json.loads(file.metadata()["numbers"]))
-
-    def keep(self) -> None:
-        """Replaces the file at once by all that the fit needs, if the last time is long ago."""
-        from safetensors.numpy import save_file
-
-        if time.monotonic() - self._kept_at < CHECKPOINT_S:
-            return
-        state = self._trainer.state()
-        arrays = {name: one for name, one in state.items() if isinstance(one, np.ndarray)}
-        numbers = {name: one for name, one in state.items() if name not in arrays}
-        draft = self._path.with_suffix(".draft")
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(arrays, draft, {"numbers": json.dumps(numbers)})
-        draft.replace(self._path)
-        self._kept_at = time.monotonic()
-        failpoints.reach("checkpoint")

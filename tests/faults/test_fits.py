@@ -22,9 +22,9 @@ PLACES = ("fragment", "before-receipt", "before-commit", "after-commit", "after-
 RUN = """
 import json, sys
 from pathlib import Path
-from tasks.encoders import node2vec
+from tasks.encoders import checkpoint
 from tests.pipeline import refresh
-node2vec.CHECKPOINT_S = 0.0
+checkpoint.CHECKPOINT_S = 0.0
 refresh(json.loads(sys.argv[1]), Path(sys.argv[2]))
 """
 

@@ -15,7 +15,7 @@ from schemas.config import IndexConfig, Retention
 from schemas.manifest import FitBook, Manifest
 from tasks.config import from_dict
 from tasks.drop import drop
-from tasks.encoders import fitted, node2vec
+from tasks.encoders import checkpoint, fitted, node2vec
 from tasks.encoders.canaries import cosines
 from tasks.encoders.fitted import Fit, Start, anchor
 from tasks.errors import ConfigError, EncoderError, Interrupted, SourceError, StoreError
@@ -391,18 +391,18 @@ def test_a_fit_that_was_cut_off_goes_on_to_the_same_vectors(
     config = settings(tmp_path, epochs=4)
     put(KARATE)
     refresh(config, tmp_path / "undisturbed")
-    monkeypatch.setattr(node2vec, "CHECKPOINT_S", 0.0)
-    keep = node2vec._Checkpoint.keep
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_S", 0.0)
+    keep = checkpoint.Checkpoint.keep
     kept = 0
 
-    def stop_after_two(checkpoint: Any) -> None:
+    def stop_after_two(*arguments: Any) -> None:
         nonlocal kept
-        keep(checkpoint)
+        keep(*arguments)
         kept += 1
         if kept == 2:
             raise Interrupted("in the middle of a fit")
 
-    monkeypatch.setattr(node2vec._Checkpoint, "keep", stop_after_two)
+    monkeypatch.setattr(checkpoint.Checkpoint, "keep", stop_after_two)
     with pytest.raises(Interrupted):
         refresh(config, tmp_path / "v")
     refresh(config, tmp_path / "v")

@@ -1,0 +1,184 @@
+"""Spaces of words: fitted to the texts of any sources, versioned; in one process."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from schemas.manifest import Manifest
+from tasks.config import from_dict
+from tasks.errors import ConfigError, SourceChanged
+from tasks.estimate import estimate
+from tasks.plan import plan
+from tasks.run import Options, Run, open_run
+from tasks.search import Query, search, term
+from tasks.sources.words import WordSource
+from tasks.space import Space, open_space
+from tasks.store import manifests, quarantine
+from tasks.verify import verify
+from tests.pipeline import books, refresh, write_jsonl
+
+RIVER = "river water boat bank fish"
+MONEY = "money loan credit bank rate"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("VECTORLINE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def texts(n: int = 120, seed: int = 0) -> list[str]:
+    """Texts of two topics."""
+    rng = np.random.default_rng(seed)
+    topics = [RIVER.split(), MONEY.split()]
+    return [" ".join(rng.choice(topics[number % 2], 12).tolist()) for number in range(n)]
+
+
+def write(folder: Path, said: list[str], name: str = "notes") -> None:
+    rows = [{"id": str(number), "text": text} for number, text in enumerate(said)]
+    write_jsonl(folder / f"{name}.jsonl", rows)
+
+
+def settings(folder: Path, **encoder: object) -> dict[str, Any]:
+    return {
+        "space": "words",
+        "source": {"use": "jsonl", "path": str(folder / "*.jsonl"), "id": "id", "text": "text"},
+        "encoder": {"use": "word2vec", "dim": 8, "threads": 1, **encoder},
+        "compute": {"use": "serial"},
+    }
+
+
+def space(folder: Path, version: str = "latest") -> Space:
+    return open_space("words", str(folder / "v"), version)
+
+
+def counts(one: Space) -> dict[str, int]:
+    table = one.to_arrow(["id", "count"]).to_pydict()
+    return dict(zip(table["id"], table["count"], strict=True))
+
+
+def test_the_words_of_texts_are_a_space_whose_versions_are_fits(tmp_path: Path) -> None:
+    config, store, said = settings(tmp_path), tmp_path / "v", texts()
+    write(tmp_path, said)
+    first = refresh(config, store)
+    known = Counter(" ".join(said).split())
+    assert books(first) == {"read": 9, "new": 9}
+    assert (first["version"], first["rows"], first["encoded"], first["unit"]) == (1, 9, 9, "words")
+    assert counts(space(tmp_path)) == known
+
+    assert refresh(config, store)["version"] == 1
+
+    write(tmp_path, [*said, "River, BOAT; boat: boats boats boats boats", "alone " * 4])
+    second = refresh(config, store)
+    assert books(second) == {"read": 9, "changed": 2, "unchanged": 7}
+    assert second["chunks"] == {"written": 9, "removed": 9, "truncated": 0}
+    now = space(tmp_path)
+    assert counts(now) == known + Counter({"river": 1, "boat": 2})
+    made = manifests.read(str(store), now.entry.table, now.entry.run_id, Manifest)
+    assert made is not None
+    assert made.fit is not None
+    assert made.fit.residual is not None
+    assert made.fit.metrics["words"] == 5 * sum(counts(now).values())
+    assert [check.detail for check in verify(str(store), "words", None) if not check.ok] == []
+
+
+def test_words_of_one_topic_are_near(tmp_path: Path) -> None:
+    write(tmp_path, texts(600))
+    refresh(settings(tmp_path, epochs=20, sample=0.0), tmp_path / "v")
+    hits = search(space(tmp_path), Query([term("id:fish")], k=4))
+    assert {hit.id for hit in hits} == {*RIVER.split()} - {"bank"}
+    with pytest.raises(ConfigError, match="knows nothing but its own records"):
+        search(space(tmp_path), Query([term("a text")]))
+
+
+def test_several_sources_are_one_corpus_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, texts(40))
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "a.txt").write_text("boat " * 7)
+    config = settings(tmp_path, min_count=1)
+    config["source"] = [config["source"], {"use": "text", "path": str(tmp_path / "more")}]
+    refresh(config, tmp_path / "v")
+    known = Counter(" ".join(texts(40)).split())
+    assert counts(space(tmp_path)) == known + Counter(boat=7)
+    monkeypatch.setattr("tasks.sources.words.build", None)  # what was counted stands
+    fewer = {**config, "encoder": {**config["encoder"], "max_words": 3}}
+    refresh(fewer, tmp_path / "v", backfill=True)
+    assert counts(space(tmp_path)) == dict((known + Counter(boat=7)).most_common(3))
+
+
+def test_what_is_no_text_goes_to_quarantine_and_a_word_that_stands_alone_has_no_row(
+    tmp_path: Path,
+) -> None:
+    config, store = settings(tmp_path, min_count=2), tmp_path / "v"
+    rows: list[dict[str, object]] = [
+        {"id": str(number), "text": text} for number, text in enumerate(texts(40))
+    ]
+    odd: list[dict[str, object]] = [
+        {"id": "river", "text": "nul \0"}, {"id": None, "text": "fish fish"},
+        {"id": "e", "text": ""},
+        {"id": "l", "text": "lonely"}, {"id": "m", "text": "lonely rare"},
+    ]  # fmt: skip
+    write_jsonl(tmp_path / "notes.jsonl", rows + odd)
+    config["limits"] = {"max_quarantined": 0.5}
+    made = refresh(config, store)
+    assert books(made) == {"read": 13, "new": 9, "quarantined": 3, "isolated": 1}
+    found = quarantine.read(str(store), space(tmp_path).entry.table)
+    uri = (tmp_path / "notes.jsonl").as_posix()
+    assert sorted((entry.id, entry.reason.value) for entry in found) == [
+        (f"{uri}#bad=1", "null_id"), (f"{uri}#e", "empty"), (f"{uri}#river", "nul_character"),
+    ]  # fmt: skip
+    assert counts(space(tmp_path)) == Counter(" ".join(texts(40)).split())
+    assert refresh(config, store)["version"] == 1
+
+
+def test_a_fit_is_estimated_by_its_words(tmp_path: Path) -> None:
+    write(tmp_path, texts(40))
+    made = Run(from_dict(settings(tmp_path), "a test"), str(tmp_path / "v"), Options(backfill=True))
+    with open_run(made, write=False) as run:
+        found = estimate(run, plan.fn(run))
+    assert (found["to_encode"], found["tokens"], found["unit"]) == (9, 5 * 40 * 12, "words")
+    assert found["seconds_estimate"] > 0
+
+
+def test_texts_without_a_frequent_word_make_no_version(tmp_path: Path) -> None:
+    write(tmp_path, ["each word once"])
+    made = refresh(settings(tmp_path), tmp_path / "v")
+    assert (made["version"], made["rows"], books(made)) == (None, 0, {})
+
+
+def test_texts_that_changed_since_they_were_listed_are_not_counted(tmp_path: Path) -> None:
+    write(tmp_path, texts(40))
+    run = Run(from_dict(settings(tmp_path), "a test"), str(tmp_path / "v"), Options())
+    (source,) = run.sources
+    assert isinstance(source, WordSource)
+    listed = source.files()
+    write(tmp_path, texts(41))
+    with pytest.raises(SourceChanged, match="the texts changed since they were listed; run again"):
+        source.shards(listed)
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "said"),
+    [
+        ({"chunk": {"tokens": 4}}, {}, "leave `chunk` out"),
+        ({}, {"limit": 5}, "--limit 5: encoder 'word2vec' is fitted to all records"),
+        ({"encoder": {"use": "word2vec", "method": "glove"}}, {}, "'skipgram' or 'cbow'"),
+        ({"encoder": {"use": "node2vec"}}, {}, "the source gives text, and encoder 'node2vec'"),
+        ({"source": {"use": "images", "path": "."}}, {}, "gives image: words are those of texts"),
+        ({"source": {"mode": "append"}}, {}, "source.mode = 'append'.*leave `mode` out"),
+    ],
+)
+def test_what_a_space_of_words_cannot_be_is_told(
+    tmp_path: Path, changes: dict[str, Any], options: dict[str, Any], said: str
+) -> None:
+    write(tmp_path, texts(4))
+    config = settings(tmp_path)
+    if "mode" in changes.get("source", {}):
+        changes = {"source": {**config["source"], **changes["source"]}}
+    with pytest.raises(ConfigError, match=said):
+        refresh({**config, **changes}, tmp_path / "v", **options)
