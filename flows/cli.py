@@ -141,6 +141,18 @@ def _space_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> N
         "--version", default="latest", metavar="V", help="which version (default: latest)"
     )
     _wait(duplicates)
+    export = command("export", "write a version's vectors into a file for other programs")
+    export.add_argument("space", metavar="SPACE")
+    export.add_argument("path", metavar="PATH")
+    export.add_argument(
+        "--format",
+        required=True,
+        choices=["word2vec", "word2vec-binary", "glove"],
+        help="an id and its numbers in each line; word2vec's begin with their number and dimension",
+    )
+    export.add_argument(
+        "--version", default="serving", metavar="V", help="which version (default: serving)"
+    )
     command("spaces", "list the spaces of a store")
     versions = command("versions", "list the versions of a space")
     show = command("show", "show a version and some of its rows")

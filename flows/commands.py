@@ -192,6 +192,14 @@ def _duplicates(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _export(args: argparse.Namespace) -> dict[str, Any]:
+    from tasks.export import export
+    from tasks.words.formats import Format
+
+    space = open_space(args.space, args.store, args.version)
+    return export(space, Path(args.path), Format(args.format))
+
+
 def _spaces(args: argparse.Namespace) -> list[dict[str, Any]]:
     catalog = Catalog(args.store)
     spaces = []
@@ -374,6 +382,7 @@ COMMANDS = {
     "search": _search,
     "classify": _classify,
     "duplicates": _duplicates,
+    "export": _export,
     "spaces": _spaces,
     "versions": _versions,
     "show": _show,

@@ -194,6 +194,14 @@ def _duplicates(args: argparse.Namespace, result: dict[str, Any]) -> None:
         print(f"column {args.column!r} of the newest version has the first id of each group")
 
 
+def _export(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    del args
+    print(
+        f"{result['rows']:,} vectors of {result['dim']} components of {result['space']} version "
+        f"{result['version']} in {result['path']}, as {result['format']}"
+    )
+
+
 def _spaces(args: argparse.Namespace, result: list[dict[str, Any]]) -> None:
     if not result:
         print(f"no spaces in {args.store}: `vectorline init` writes a config to start from")
@@ -334,6 +342,7 @@ RENDER: dict[str, Callable[[argparse.Namespace, Any], None]] = {
     "search": _search,
     "classify": _classify,
     "duplicates": _duplicates,
+    "export": _export,
     "spaces": _spaces,
     "versions": _versions,
     "show": _show,

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flows.cli import main
 from schemas.manifest import Manifest
 from tasks.config import from_dict
 from tasks.errors import ConfigError, SourceChanged
 from tasks.estimate import estimate
+from tasks.export import export
 from tasks.plan import plan
 from tasks.run import Options, Run, open_run
 from tasks.search import Query, search, term
@@ -18,6 +20,7 @@ from tasks.sources.words import WordSource
 from tasks.space import Space, open_space
 from tasks.store import manifests, quarantine
 from tasks.verify import verify
+from tasks.words.formats import Format, read
 from tests.pipeline import books, refresh, write_jsonl
 
 RIVER = "river water boat bank fish"
@@ -182,3 +185,37 @@ def test_what_a_space_of_words_cannot_be_is_told(
         changes = {"source": {**config["source"], **changes["source"]}}
     with pytest.raises(ConfigError, match=said):
         refresh({**config, **changes}, tmp_path / "v", **options)
+
+
+@pytest.mark.parametrize("form", Format)
+def test_a_space_is_exported_the_most_frequent_word_first(tmp_path: Path, form: Format) -> None:
+    write(tmp_path, texts())
+    refresh(settings(tmp_path), tmp_path / "v")
+    now, path = space(tmp_path), tmp_path / "words.out"
+    command = ["export", "words", str(path), "--format", form, "--store", str(tmp_path / "v")]
+    assert main(command) == 0
+    words, vectors = read(path, form)
+    known = counts(now)
+    assert words == sorted(known, key=lambda word: (-known[word], word))
+    ids, held = now.vectors()
+    assert vectors.tobytes() == held[[ids.index(word) for word in words]].tobytes()
+
+
+def test_any_space_is_exported_by_its_ids_unless_one_has_a_space(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", [{"id": one, "text": f"text {one}"} for one in ("b", "a")])
+    hashed = {**settings(tmp_path), "encoder": {"use": "hashing", "dim": 8}}
+    refresh(hashed, tmp_path / "v")
+    made = export(space(tmp_path), tmp_path / "out", Format.GLOVE)
+    assert made == {
+        "space": "words", "version": 1, "path": str(tmp_path / "out"), "format": "glove",
+        "rows": 2, "dim": 8,
+    }  # fmt: skip
+    ids, held = space(tmp_path).vectors()
+    assert ids == ["b", "a"]
+    words, vectors = read(tmp_path / "out", Format.GLOVE)
+    assert (words, vectors.tobytes()) == (["a", "b"], held[::-1].tobytes())
+    write_jsonl(tmp_path / "a.jsonl", [{"id": "a b", "text": "text"}])
+    refresh(hashed, tmp_path / "v", allow_removals=True)
+    with pytest.raises(ConfigError, match="'a b' has white space"):
+        export(space(tmp_path), tmp_path / "out", Format.GLOVE)
+    assert read(tmp_path / "out", Format.GLOVE)[0] == ["a", "b"]
