@@ -77,3 +77,45 @@ def skipgram(
             new_out[target] += rate * (label - chance) * old_in[context]
         losses.append(loss)
     return new_in, new_out, float(np.mean(losses))
+
+
+def cooccurrences(texts: Iterable[Sequence[int]], window: int) -> dict[tuple[int, int], float]:
+    """(word, context) -> the sum of 1 / distance, over contexts on both sides."""
+    found: dict[tuple[int, int], float] = {}
+    for text in texts:
+        for i, word in enumerate(text):
+            for j in range(max(0, i - window), min(len(text), i + window + 1)):
+                if i != j:
+                    pair = word, text[j]
+                    found[pair] = found.get(pair, 0.0) + 1 / abs(i - j)
+    return found
+
+
+def glove(
+    words: Reals,
+    contexts: Reals,
+    pairs: Iterable[tuple[int, int, float]],
+    *,
+    x_max: float,
+    exponent: float,
+    rate: float,
+    bias_rate: float,
+) -> tuple[Reals, Reals, float]:
+    """Both tables, biases last, after a step of AdaGrad for each (word, context, count) in turn.
+
+    And the mean of f(x) (w c + b + b - log x)^2; sums of squares begin at 1 and are of steps.
+    """
+    tables, squares = [words.copy(), contexts.copy()], [np.ones_like(words), np.ones_like(words)]
+    losses = []
+    for word, context, count in pairs:
+        own = [tables[0][word], tables[1][context]]
+        weight = min(1.0, (count / x_max) ** exponent)
+        error = float(own[0][:-1] @ own[1][:-1] + own[0][-1] + own[1][-1] - math.log(count))
+        losses.append(weight * error**2)
+        steps = [
+            weight * error * np.append(rate * other[:-1], bias_rate) for other in (own[1], own[0])
+        ]
+        for table, square, step, item in zip(tables, squares, steps, (word, context), strict=True):
+            table[item] -= step / np.sqrt(square[item])
+            square[item] += step**2
+    return tables[0], tables[1], float(np.mean(losses))

@@ -9,4 +9,5 @@ BUILT_IN = {
     "node2vec": "tasks.encoders.node2vec:Node2VecEncoder",
     "deepwalk": "tasks.encoders.node2vec:DeepWalkEncoder",
     "word2vec": "tasks.encoders.word2vec:Word2VecEncoder",
+    "glove": "tasks.encoders.glove:GloveEncoder",
 }

@@ -149,6 +149,13 @@ def check_counts(least: int = 1, /, **numbers: int | None) -> None:
             raise ConfigError(f"encoder.{name} is {number}, but must be {least} or more")
 
 
+def check_positive(**numbers: float) -> None:
+    """Raises ConfigError unless each of these arguments is above 0, and finite."""
+    for name, number in numbers.items():
+        if not 0 < number < np.inf:
+            raise ConfigError(f"encoder.{name} is {number}, but must be a positive number")
+
+
 def check_rates(min_alpha: float, **rates: float) -> None:
     """Raises ConfigError unless these learning rates can fall to the last one."""
     for name, rate in rates.items():

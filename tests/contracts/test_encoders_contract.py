@@ -18,7 +18,7 @@ from tasks.errors import ConfigError
 
 TEXTS = [*canaries.TEXTS, "a", "one two three " * 100, "x"]
 READ_NO_TEXT = ("timm",)
-FITTED = ("node2vec", "deepwalk", "word2vec")
+FITTED = ("node2vec", "deepwalk", "word2vec", "glove")
 """Those of which a vector is nothing alone: see test_fitted_contract.py."""
 PAD_ALL_TEXTS = ("open-clip",)
 """Those whose texts all cost the same."""

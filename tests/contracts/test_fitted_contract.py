@@ -168,6 +168,7 @@ BOUND: dict[str, list[dict[str, Any]]] = {
         *WORDS, {"method": "cbow"}, {"negatives": 9}, {"sample": 0.1}, {"alpha": 0.03},
         {"min_alpha": 0.001},
     ],
+    "glove": [*WORDS, {"x_max": 9.0}, {"exponent": 0.5}, {"rate": 0.01}],
 }  # fmt: skip
 
 
