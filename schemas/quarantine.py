@@ -27,6 +27,7 @@ class Reason(StrEnum):
     UNAVAILABLE = "unavailable"
     NOT_FINITE = "not_finite"
     ZERO_NORM = "zero_norm"
+    NO_KNOWN_WORD = "no_known_word"
     KILLED_WORKER = "killed_worker"
     WORKER_LOST = "worker_lost"
     TIMEOUT = "timeout"

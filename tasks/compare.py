@@ -22,6 +22,7 @@ ENCODE_TIME = (
     Reason.TOO_MANY_PIXELS,
     Reason.NOT_FINITE,
     Reason.ZERO_NORM,
+    Reason.NO_KNOWN_WORD,
     Reason.KILLED_WORKER,
 )
 """Terminal reasons that only encoding shows: with the same content they are not tried again."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 TEXT = "text"
+NO_KNOWN_WORD = "no_known_word"
 UNITS = {TEXT: "tokens", "node": "steps of walks", "word": "words"}
 
 

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from tasks.errors import ConfigError
-from tasks.store import layout
+from tasks.store import fits, layout
 from tasks.store.catalog import Catalog
 from tasks.store.drop import begin_drop, finish_drop, tables
 from tasks.store.heal import mend_head
@@ -24,6 +24,7 @@ def droppable(store_uri: str, space: str, table: str | None) -> list[str]:
     if not names:
         catalog.known(space)
     if table is None:
+        _check_unused(catalog, names)
         return names
     if table not in names:
         raise ConfigError(f"space {space!r} has no table {table!r}; it has: {', '.join(names)}")
@@ -33,7 +34,18 @@ def droppable(store_uri: str, space: str, table: str | None) -> list[str]:
             f"version {serving.version} of space {space!r} serves, and is in table {table!r}: "
             f"promote a version of another table, or drop the space: `vectorline drop {space}`"
         )
+    _check_unused(catalog, [table])
     return [table]
+
+
+def _check_unused(catalog: Catalog, names: Sequence[str]) -> None:
+    """Raises ConfigError if a table that stays is encoded with what was fitted for one of these."""
+    for name in names:
+        users = {user for used in fits.users(catalog, name).values() for user in used}
+        if left := sorted(users - {*names}):
+            raise ConfigError(
+                f"what was fitted for table {name!r} encodes {', '.join(left)}: drop that first"
+            )
 
 
 def drop(

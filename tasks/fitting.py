@@ -49,7 +49,7 @@ def fit(
     if job.previous is not None:
         last = models.of_table(target.store_uri, target.table, job.previous)
         place = models.fetch(target.store_uri, last)
-        start = fits.FitFile(place).start(corpus.ids, job.changed[: len(corpus.ids)])
+        start = fits.StoredFit(place).start(corpus.ids, job.changed[: len(corpus.ids)])
     made = encoder.fit(corpus.data, folder / "state", start=start, threads=threads, on_fit=on_fit)
     made, metrics = checked(made, len(corpus.ids), encoder.dim), dict(made.metrics)
     if start is not None:
@@ -86,7 +86,7 @@ def fit(
 def fitted_vectors(store_uri: str, table: str, fit: str) -> FittedVectors:
     """What gives the vectors of ids, by a fit of a table; StoreError if it is damaged."""
     place = models.fetch(store_uri, models.of_table(store_uri, table, fit))
-    file = fits.FitFile(place)
+    file = fits.StoredFit(place)
     return lambda ids: file.vectors(pa.array(ids, pa.large_string()))
 
 

@@ -4,25 +4,39 @@ from collections.abc import Callable, Mapping
 
 from pydantic import JsonValue
 
+from schemas.manifest import Manifest
 from tasks import plugins
 from tasks.encoders.base import Encoder
 from tasks.secrets import resolve_secrets
-from tasks.store import models
+from tasks.store import manifests, models
+from tasks.store.catalog import Catalog
 
-PREFIX = "trained:"
+PREFIX = models.PREFIX
 
 
 def pin(arguments: Mapping[str, JsonValue], store_uri: str) -> dict[str, JsonValue]:
     """The same arguments, each `trained:NAME` with the digest of its newest fit.
 
-    Raises ConfigError if there is none.
+    Of a space that is fitted it is the fit of the version that serves. Raises ConfigError if there
+    is none.
     """
 
     def pinned(named: str) -> str:
-        model = models.find(store_uri, named)
+        known = "@" in named or models.fits(store_uri, named)
+        model = models.find(store_uri, named if known else _of_space(named, store_uri) or named)
         return f"{PREFIX}{model.name}@{model.digest}"
 
     return _changed(arguments, pinned)
+
+
+def _of_space(space: str, store_uri: str) -> str | None:
+    """The fit that the serving version of a space holds, None if there is none."""
+    serving = Catalog(store_uri).serving(space)
+    if serving is None:
+        return None
+    manifest = manifests.read(store_uri, serving.table, serving.run_id, Manifest)
+    fit = manifest.fit if manifest else None
+    return f"{serving.table}@{fit.model}" if fit else None
 
 
 def build_encoder(use: str, arguments: Mapping[str, JsonValue], store_uri: str) -> Encoder:

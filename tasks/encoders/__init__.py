@@ -10,4 +10,5 @@ BUILT_IN = {
     "deepwalk": "tasks.encoders.node2vec:DeepWalkEncoder",
     "word2vec": "tasks.encoders.word2vec:Word2VecEncoder",
     "glove": "tasks.encoders.glove:GloveEncoder",
+    "static-words": "tasks.encoders.static_words:StaticWordsEncoder",
 }

@@ -6,13 +6,14 @@ import wave
 import zlib
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
 
-from tasks.content import TEXT, Content, Media
+from tasks.content import NO_KNOWN_WORD, TEXT, Content, Media
 from tasks.encoders.base import Encoder, Vectors
-from tasks.encoders.batching import encode_all
+from tasks.encoders.batching import Batcher, usable
 from tasks.errors import EncoderError
 
 FLOOR = 0.999
@@ -76,9 +77,15 @@ def contents(encoder: Encoder) -> list[Content]:
 
 
 def canary_vectors(encoder: Encoder) -> Vectors:
-    """Vectors of the canaries; EncoderError if one is not finite or has no direction."""
+    """Vectors of the canaries; EncoderError if one is not finite or has no direction.
+
+    For one without a word that the encoder knows stands a row of ones.
+    """
     known = contents(encoder)
-    vectors, _ = encode_all(encoder, known)
+    items = encoder.prepare(known)
+    told = [item.problem is None or item.problem.reason != NO_KNOWN_WORD for item in items]
+    vectors = np.ones((len(known), encoder.dim), np.float32)
+    vectors[told] = Batcher(encoder).encode(usable([*compress(items, told)]))
     norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
     bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
     if bad.size:

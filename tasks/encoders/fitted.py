@@ -2,8 +2,8 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -44,12 +44,15 @@ class Fit:
     """What a fit gives: the vectors, the output layer that they were fitted with, and figures.
 
     Both tables have shape (n, dim), row i for item i of the corpus. Items without a vector have
-    rows of zeros.
+    rows of zeros. `counts[i]` says how often item i occurs, and `about`, plain data, how items are
+    told in a content.
     """
 
     vectors: Vectors
     contexts: Vectors
     metrics: dict[str, float]
+    counts: npt.NDArray[np.int64] | None = None
+    about: Mapping[str, object] = field(default_factory=dict)
 
 
 C = TypeVar("C")

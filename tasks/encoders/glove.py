@@ -111,11 +111,10 @@ class GloveEncoder(WordEncoder):
         for loss in training.run(self._threads or threads):
             on_fit(total * training.parts // training.n_parts, total, loss)
             checkpoint.keep(training.state)
-        vectors, contexts = training.words[:, :-1] + training.contexts[:, :-1], training.contexts
-        for table in (vectors, contexts):
-            table[~corpus.joined] = 0
+        contexts = np.ascontiguousarray(training.contexts[:, :-1])
+        vectors = training.words[:, :-1] + contexts
         metrics = {"words": float(total), "pairs": float(len(training.pairs.counts)), "loss": loss}
-        return Fit(vectors, np.ascontiguousarray(contexts[:, :-1]), metrics)
+        return self.made(corpus, vectors, contexts, metrics)
 
     def cost(self, corpus: Sentences, *, threads: int = 1) -> Cost:
         """Words of all epochs, and how fast some of them were learned from."""

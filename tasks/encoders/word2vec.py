@@ -128,9 +128,8 @@ class Word2VecEncoder(WordEncoder):
         for loss in training.run(self._batches(corpus), total, self._threads or threads):
             on_fit(training.words, total, loss)
             checkpoint.keep(training.state)
-        training.vectors[~corpus.joined] = 0
-        training.contexts[~corpus.joined] = 0
-        return Fit(training.vectors, training.contexts, {"words": float(total), "loss": loss})
+        metrics = {"words": float(total), "loss": loss}
+        return self.made(corpus, training.vectors, training.contexts, metrics)
 
     def cost(self, corpus: Sentences, *, threads: int = 1) -> Cost:
         """Words of all epochs, and how fast some of them were learned from."""

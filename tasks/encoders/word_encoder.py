@@ -2,7 +2,8 @@
 
 from abc import abstractmethod
 
-from tasks.encoders.fitted import FittedEncoder
+from tasks.encoders.base import Vectors
+from tasks.encoders.fitted import Fit, FittedEncoder
 from tasks.encoders.running import require
 from tasks.words.sentences import Sentences
 from tasks.words.vocabulary import Vocabulary
@@ -31,6 +32,14 @@ class WordEncoder(FittedEncoder[Sentences]):
     @abstractmethod
     def method(self) -> dict[str, object]:
         """Name, a number that changes with the method, and its own arguments."""
+
+    def made(
+        self, corpus: Sentences, vectors: Vectors, contexts: Vectors, metrics: dict[str, float]
+    ) -> Fit:
+        """The fit, with zeros for words that always stand alone."""
+        for table in (vectors, contexts):
+            table[~corpus.joined] = 0
+        return Fit(vectors, contexts, metrics, corpus.counts, self.vocabulary.about())
 
     def fingerprint(self) -> dict[str, object]:
         """All arguments but those that say how a refit is made and where."""

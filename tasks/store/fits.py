@@ -1,11 +1,9 @@
-"""The tables of a fit in the store: what `models` keeps, by the ids of a corpus.
-
-One safetensors file: `vectors` and `contexts`, float32 of shape (n, dim), and the ids as UTF-8, end
-to end in `ids` with `ends` for where each one stops.
-"""
+"""The tables of a fit that `models` keeps, by the ids of a corpus, as Arrow has them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,44 +11,42 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.encoders.base import Vectors
+from tasks.encoders.fit_files import FitFile
+from tasks.encoders.fit_files import write as write_file
 from tasks.encoders.fitted import Fit, Mask, Start
 from tasks.errors import StoreError
-
-NAME = "fit.safetensors"
+from tasks.store.catalog import Catalog
+from tasks.store.models import PREFIX
+from tasks.store.table import Table
 
 
 def write(folder: Path, ids: pa.Array, fit: Fit) -> None:
-    """Writes the items that have a vector."""
-    from safetensors.numpy import save_file
-
+    """Writes the items that have a vector; contexts that are all zero are left out."""
     fitted = fit.vectors.any(axis=1)
+    whole = bool(fitted.all())  # then nothing is copied
     names = ids.filter(pa.array(fitted)).cast(pa.large_string())
     sizes = pc.binary_length(names).to_numpy()
-    data = np.frombuffer(b"".join(one.as_buffer() for one in names), np.uint8)
-    save_file(
+    tables: dict[str, npt.NDArray[Any]] = {"vectors": fit.vectors}
+    if fit.contexts.any():
+        tables["contexts"] = fit.contexts
+    if fit.counts is not None:
+        tables["counts"] = fit.counts
+    write_file(
+        folder,
         {
-            "vectors": fit.vectors if fitted.all() else fit.vectors[fitted],
-            "contexts": fit.contexts if fitted.all() else fit.contexts[fitted],
-            "ids": data,
+            **{name: table if whole else table[fitted] for name, table in tables.items()},
+            "ids": np.frombuffer(b"".join(one.as_buffer() for one in names), np.uint8),
             "ends": np.cumsum(sizes, dtype=np.int64),
         },
-        folder / NAME,
+        fit.about,
     )
 
 
 @dataclass(frozen=True)
-class FitFile:
+class StoredFit:
     """The tables of a fit; nothing is read but what is asked for."""
 
     folder: Path
-
-    def ids(self) -> pa.Array:
-        """All ids, large strings in the order of the rows."""
-        ends, data = self._read("ends"), self._read("ids")
-        offsets = np.concatenate([[0], ends]).astype(np.int64)
-        return pa.LargeStringArray.from_buffers(
-            len(ends), pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(data))
-        )
 
     def vectors(self, ids: pa.Array) -> Vectors:
         """Rows of some of the ids, in their order; StoreError if one has none."""
@@ -59,9 +55,9 @@ class FitFile:
             missing = ids[int(np.argmax(places < 0))].as_py()
             raise StoreError(f"the fit in {self.folder} has no vector of {missing!r}")
         if not len(places):
-            return self._read("vectors", 0, 0)
+            return self._file.table("vectors", 0, 0)
         first, last = int(places.min()), int(places.max()) + 1
-        return self._read("vectors", first, last)[places - first]
+        return self._file.table("vectors", first, last)[places - first]
 
     def start(self, ids: pa.Array, changed: Mask) -> Start:
         """The tables in the order of these ids."""
@@ -69,26 +65,36 @@ class FitFile:
         known = places >= 0
 
         def placed(name: str) -> Vectors:
-            held = self._read(name)
+            held = self._file.table(name)
             table = np.zeros((len(ids), held.shape[1]), np.float32)
             table[known] = held[places[known]]
             return table
 
         return Start(placed("vectors"), placed("contexts"), known, changed)
 
+    @cached_property
+    def _file(self) -> FitFile:
+        return FitFile(self.folder)
+
+    def _ids(self) -> pa.Array:
+        ends, data = self._file.table("ends"), self._file.table("ids")
+        offsets = np.concatenate([[0], ends]).astype(np.int64)
+        return pa.LargeStringArray.from_buffers(
+            len(ends), pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(data))
+        )
+
     def _places(self, ids: pa.Array) -> npt.NDArray[np.int64]:
-        found = pc.index_in(ids.cast(pa.large_string()), value_set=self.ids())
+        found = pc.index_in(ids.cast(pa.large_string()), value_set=self._ids())
         places: npt.NDArray[np.int64] = found.fill_null(-1).to_numpy().astype(np.int64)
         return places
 
-    def _read(
-        self, name: str, start: int | None = None, end: int | None = None
-    ) -> npt.NDArray[np.float32]:
-        from safetensors import SafetensorError, safe_open
 
-        try:
-            with safe_open(self.folder / NAME, framework="numpy") as tensors:
-                part: npt.NDArray[np.float32] = tensors.get_slice(name)[start:end]
-                return part
-        except (OSError, SafetensorError) as error:
-            raise StoreError(f"the fit in {self.folder} cannot be read: {error}") from error
+def users(catalog: Catalog, table: str) -> dict[str, list[str]]:
+    """Fits of a table, by their digests, that encoders of other tables are made of: which ones."""
+    found: dict[str, list[str]] = {}
+    entries = (entry for space in catalog.spaces() for entry in catalog.versions(space))
+    for name in sorted({entry.table for entry in entries} - {table}):
+        for value in Table(catalog.store_uri, name).settings().encoder.values():
+            if isinstance(value, str) and value.startswith(f"{PREFIX}{table}@"):
+                found.setdefault(value.rpartition("@")[2], []).append(name)
+    return found

@@ -23,7 +23,7 @@ from schemas.manifest import Manifest
 from schemas.receipt import Receipt
 from tasks import failpoints
 from tasks.errors import StoreError
-from tasks.store import checksums, files, layout, manifests, models, receipts
+from tasks.store import checksums, files, fits, layout, manifests, models, receipts
 from tasks.store.catalog import Catalog
 from tasks.store.commit import RUN_TAG, tag_path, tag_run
 from tasks.store.damage import find_damage
@@ -75,7 +75,8 @@ def expired(table: Table, catalog: Catalog, *, days: int, now: datetime) -> bool
     """Whether this table may be dropped: of another encoder, and its newest version is so old.
 
     It has neither the serving version nor the latest, none that served lately, none with a tag of
-    the user's, and no work of a run that never came to its commit.
+    the user's, no fit that another table is encoded with, and no work of a run that never came to
+    its commit.
     """
     space = table.settings().space
     live = catalog.versions(space)
@@ -87,6 +88,7 @@ def expired(table: Table, catalog: Catalog, *, days: int, now: datetime) -> bool
         not held
         and not _tagged(table, own) & {entry.lance_version for entry in own}
         and own[-1] in _old(live, days, now)
+        and not fits.users(catalog, table.name)
     )
 
 
@@ -110,19 +112,25 @@ def clean(table: Table, catalog: Catalog, *, now: datetime) -> int:
         raise store_error(error, f"cleaning up table {table.name!r}") from error
     checksums.tidy(table.store_uri, table.name, table.uri)
     receipts.drop(table.store_uri, _worthless(table))
-    _clean_fits(table, [one for one in own.values() if one.version not in retired], now)
+    _clean_fits(table, catalog, [one for one in own.values() if one.version not in retired], now)
     runs = layout.table_runs_folder(table.store_uri, table.name)
     files.of(runs).sweep(runs, now - GRACE)
     return int(done.bytes_removed)
 
 
-def _clean_fits(table: Table, live: Sequence[VersionEntry], now: datetime) -> None:
-    """Lets go of the fits of versions that were let go, and of runs that came to no version."""
+def _clean_fits(
+    table: Table, catalog: Catalog, live: Sequence[VersionEntry], now: datetime
+) -> None:
+    """Lets go of the fits of versions that were let go, and of runs that came to no version.
+
+    Not of those that other tables are encoded with.
+    """
     folder = layout.models_folder(table.store_uri, table.name)
     if not files.of(folder).names(folder):
         return
     made = [manifests.read(table.store_uri, table.name, one.run_id, Manifest) for one in live]
     held = {one.fit.model for one in made if one is not None and one.fit is not None}
+    held |= fits.users(catalog, table.name).keys()
     models.keep_only(table.store_uri, table.name, held, now - GRACE)
 
 

@@ -20,6 +20,8 @@ from tasks.store.files import LocalFiles
 from tasks.store.formats import parse
 
 MODEL = TypeAdapter(TrainedModel)
+PREFIX = "trained:"
+"""Before the name of a model, where a config has a path."""
 ABOUT = "model.json"
 DIGITS = 12
 AGAIN = "train it again"

@@ -53,6 +53,10 @@ class Vocabulary:
         frequent = int(np.count_nonzero(counts >= self.min_count))
         return frequent if self.max_words is None else min(frequent, self.max_words)
 
+    def about(self) -> dict[str, object]:
+        """What tells the words of a text, as the arguments of one that does the same."""
+        return {"lower": self.lower, "token_pattern": self.token_pattern}
+
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
         return re.compile(self.token_pattern)

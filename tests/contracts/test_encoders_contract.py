@@ -15,6 +15,7 @@ from tasks.encoders import BUILT_IN, canaries
 from tasks.encoders.base import Encoder
 from tasks.encoders.batching import Batcher, encode_all
 from tasks.errors import ConfigError
+from tests.words import save_words
 
 TEXTS = [*canaries.TEXTS, "a", "one two three " * 100, "x"]
 READ_NO_TEXT = ("timm",)
@@ -30,7 +31,13 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, A
     from tests.media_models import save_clap
 
     clap = save_clap(tmp_path_factory.mktemp("models") / "clap", fusion=True)
-    return {"timm": {"model": "test_vit", "seed": 0}, "clap": {"model": str(clap)}}
+    words = tmp_path_factory.mktemp("words")
+    save_words(words, [*TEXTS, "two"], token_pattern=r"\S+")
+    return {
+        "timm": {"model": "test_vit", "seed": 0},
+        "clap": {"model": str(clap)},
+        "static-words": {"model": str(words)},
+    }
 
 
 def make(name: str, arguments: Mapping[str, dict[str, Any]]) -> Encoder:

@@ -8,19 +8,23 @@ import numpy as np
 import pytest
 
 from flows.cli import main
+from schemas.config import IndexConfig, Retention
 from schemas.manifest import Manifest
 from tasks.config import from_dict
+from tasks.drop import drop, droppable
 from tasks.errors import ConfigError, SourceChanged
 from tasks.estimate import estimate
 from tasks.export import export
+from tasks.maintain import maintain
 from tasks.plan import plan
 from tasks.run import Options, Run, open_run
 from tasks.search import Query, search, term
 from tasks.sources.words import WordSource
 from tasks.space import Space, open_space
-from tasks.store import manifests, quarantine
+from tasks.store import manifests, models, quarantine
 from tasks.verify import verify
 from tasks.words.formats import Format, read
+from tests.clock import Clock
 from tests.pipeline import books, refresh, write_jsonl
 
 RIVER = "river water boat bank fish"
@@ -219,3 +223,69 @@ def test_any_space_is_exported_by_its_ids_unless_one_has_a_space(tmp_path: Path)
     with pytest.raises(ConfigError, match="'a b' has white space"):
         export(space(tmp_path), tmp_path / "out", Format.GLOVE)
     assert read(tmp_path / "out", Format.GLOVE)[0] == ["a", "b"]
+
+
+def folder_of_texts(folder: Path, said: list[str]) -> dict[str, Any]:
+    """A space `texts` that is encoded with the words of the space `words`."""
+    write_jsonl(
+        folder / "own" / "t.jsonl", [{"id": f"t{n}", "text": t} for n, t in enumerate(said)]
+    )
+    return {
+        **settings(folder),
+        "space": "texts",
+        "source": {
+            "use": "jsonl",
+            "path": str(folder / "own" / "t.jsonl"),
+            "id": "id",
+            "text": "text",
+        },
+        "encoder": {"use": "static-words", "model": "trained:words"},
+        "limits": {"max_quarantined": 0.5},
+    }
+
+
+def test_texts_are_encoded_with_the_words_of_a_space(tmp_path: Path) -> None:
+    write(tmp_path, texts(600))
+    store = str(tmp_path / "v")
+    refresh(settings(tmp_path, epochs=20, sample=0.0), store)
+    asked = ["the river and a boat", "water, fish", "A LOAN", "no such thing", "credit rate rate"]
+    made = refresh(folder_of_texts(tmp_path, asked), store)
+    assert books(made) == {"read": 5, "new": 4, "quarantined": 1}
+    found = open_space("texts", store)
+    (entry,) = quarantine.read(store, found.entry.table)
+    assert (entry.id, entry.reason.value) == ("t3", "no_known_word")
+    assert entry.detail == "none of its 3 words has a vector"
+    hits = search(found, Query([term("some money, please")], k=4))
+    assert {hit.id for hit in hits[:2]} == {"t2", "t4"}
+    now = manifests.read(store, space(tmp_path).entry.table, space(tmp_path).entry.run_id, Manifest)
+    assert now is not None
+    assert now.fit is not None
+    pinned = f"trained:{space(tmp_path).entry.table}@{now.fit.model}"
+    assert found.settings.encoder["model"] == pinned
+    assert [check.detail for check in verify(store, "texts", None) if not check.ok] == []
+    assert refresh(folder_of_texts(tmp_path, asked), store)["version"] == 1
+
+
+def test_a_fit_stays_while_texts_are_encoded_with_it(tmp_path: Path, clock: Clock) -> None:
+    write(tmp_path, texts(60))
+    store = str(tmp_path / "v")
+    refresh(settings(tmp_path), store)
+    refresh(folder_of_texts(tmp_path, ["a boat"]), store)
+    table = space(tmp_path).entry.table
+    for number in range(61, 66):
+        clock.days += 10
+        write(tmp_path, texts(number))
+        refresh(settings(tmp_path), store)
+    assert len(models.fits(store, table)) == 6
+    for _ in range(2):
+        clock.days += 100
+        maintain.fn(store, table, Retention(versions=1, days=1), IndexConfig(), 0.0)
+    used = open_space("texts", store).settings.encoder["model"]
+    kept = [f"trained:{table}@{model.digest}" for model in models.fits(store, table)]
+    assert used in kept
+    assert len(kept) < 6
+    assert search(open_space("texts", store), Query([term("fish")]))[0].id == "t0"
+    with pytest.raises(ConfigError, match=r"encodes texts\.\w+: drop that first"):
+        droppable(store, "words", None)
+    drop(store, "texts", droppable(store, "texts", None), "a test", 0.0)
+    assert droppable(store, "words", None) == [table]

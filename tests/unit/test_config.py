@@ -186,7 +186,8 @@ def test_a_model_that_is_no_folder_here_stays_a_name(write: Write) -> None:
             "use: hashing",
             "use: hash",
             "line 7: encoder.use: 'hash' is none of sentence-transformers, hashing, "
-            "open-clip, timm, clap, node2vec, deepwalk, word2vec, glove, did you mean 'hashing'? "
+            "open-clip, timm, clap, node2vec, deepwalk, word2vec, glove, static-words, "
+            "did you mean 'hashing'? "
             "A plugin of your own is named package.module:Attribute",
         ),
         ("  id: paper\n", "", "line 2: source.id is missing: expected a string"),

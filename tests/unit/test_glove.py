@@ -14,17 +14,11 @@ from tasks.encoders.glove import GloveEncoder
 from tasks.errors import ConfigError, Interrupted
 from tasks.words import glove
 from tasks.words.glove import Pairs, Training, count_pairs
-from tasks.words.sentences import Sentences
 from tests import oracles
+from tests.words import sentences
 
 Texts = list[list[int]]
 TEXTS = st.lists(st.lists(st.integers(0, 9), max_size=20), max_size=12)
-
-
-def sentences(texts: Texts) -> Sentences:
-    tokens = np.array([token for text in texts for token in text], np.int32)
-    ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
-    return Sentences(tokens, ends, np.bincount(tokens, minlength=10).astype(np.int64))
 
 
 @given(texts=TEXTS, window=st.integers(1, 12))

@@ -50,7 +50,8 @@ def test_a_dotted_path_leads_to_a_plugin_of_a_users_own(own: str) -> None:
         (
             "hashin",
             "'hashin' is none of sentence-transformers, hashing, open-clip, timm, clap, "
-            "node2vec, deepwalk, word2vec, glove, did you mean 'hashing'? "
+            "node2vec, deepwalk, word2vec, glove, static-words, "
+            "did you mean 'hashing'? "
             "A plugin of your own is named package.module:Attribute",
         ),
         (

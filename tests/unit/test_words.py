@@ -13,17 +13,10 @@ from hypothesis import strategies as st
 from tasks.encoders import checkpoint
 from tasks.encoders.word2vec import Word2VecEncoder
 from tasks.errors import ConfigError, Interrupted
-from tasks.words.sentences import Sentences
 from tasks.words.vocabulary import Vocabulary
+from tests.words import sentences
 
 Texts = list[list[int]]
-
-
-def sentences(texts: Texts, n_words: int | None = None) -> Sentences:
-    """Of numbers that are their ranks already."""
-    tokens = np.array([token for text in texts for token in text], np.int32)
-    ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
-    return Sentences(tokens, ends, np.bincount(tokens, minlength=1)[:n_words].astype(np.int64))
 
 
 def ranked(rng: np.random.Generator, n_texts: int, length: int, n_words: int) -> Texts:
