@@ -159,7 +159,7 @@ def _train(args: argparse.Namespace, result: dict[str, Any]) -> None:
     print(f"model {result['name']}, {result['digest'][:12]}: of {result['records']:,} records")
     for name, value in result["metrics"].items():
         print(f"{name:<17}{value:>9,.{0 if value == int(value) else 3}f}")
-    print(f'next: encoder: {{use: open-clip, model: "{result["use"]}"}}')
+    print(f'next: encoder: {{use: {result["encoder"]}, model: "{result["use"]}"}}')
 
 
 def _classify(args: argparse.Namespace, result: dict[str, Any]) -> None:

@@ -185,11 +185,6 @@ class TrainConfig(_PluginPart):
     name: Annotated[str, AfterValidator(_check_space)] = Field(
         description="Encoders of this store find it as trained:NAME."
     )
-    caption: str = Field("caption", description="The metadata column with the pictures' captions.")
-    batch: int = Field(256, ge=2, description="Pairs that are learned from at once.")
-    validation: float = Field(
-        0.05, ge=0, lt=1, description="Share of the captions by which the best weights are chosen."
-    )
 
 
 class Config(_Part):

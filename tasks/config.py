@@ -12,6 +12,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -30,6 +31,7 @@ from tasks.yaml_lines import Document, parse
 ENCODER_PATHS = ("model", "pretrained", "checkpoint")
 SOURCE_PATHS = ("path", "root", "sidecar", "cache")
 SOURCE_TABLES = ("nodes",)  # with a path of their own
+TRAIN_PATHS = ("path", "counts")
 _URI = re.compile(r"[a-z][a-z0-9+.-]*:[/:]", re.IGNORECASE)
 
 
@@ -122,29 +124,33 @@ def _as_written(mistake: Mistake, data: Data) -> Mistake:
 
 
 def _with_absolute_paths(data: Data, folder: Path) -> Data:
-    """Paths of sources, and those of an encoder that are there, no longer relative to `folder`."""
-
-    def path(value: JsonValue) -> JsonValue:
-        if isinstance(value, list):
-            return [path(one) for one in value]
-        if not isinstance(value, str) or _URI.match(value):
-            return value
-        return Path(os.path.normpath(folder / Path(value).expanduser())).as_posix()
-
-    def model(value: JsonValue) -> JsonValue:
-        is_there = isinstance(value, str) and (folder / Path(value).expanduser()).exists()
-        return path(value) if is_there else value
-
-    def table(value: JsonValue) -> JsonValue:
-        return _changed(value, "path", path)
-
+    """Paths of sources and trainer, and of an encoder if they are there, absolute from `folder`."""
+    path = partial(_absolute, folder)
     placed = dict(data)
     if isinstance(sources := data.get("source"), list):
         sources = _each_changed(sources, SOURCE_PATHS, path)
-        placed["source"] = _each_changed(sources, SOURCE_TABLES, table)
+        placed["source"] = _each_changed(
+            sources, SOURCE_TABLES, lambda table: _changed(table, "path", path)
+        )
+    if "train" in data:
+        (placed["train"],) = _each_changed([data["train"]], TRAIN_PATHS, path)
     if "encoder" in data:
-        (placed["encoder"],) = _each_changed([data["encoder"]], ENCODER_PATHS, model)
+        there = partial(_absolute_if_there, folder)
+        (placed["encoder"],) = _each_changed([data["encoder"]], ENCODER_PATHS, there)
     return placed
+
+
+def _absolute(folder: Path, value: JsonValue) -> JsonValue:
+    if isinstance(value, list):
+        return [_absolute(folder, one) for one in value]
+    if not isinstance(value, str) or _URI.match(value):
+        return value
+    return Path(os.path.normpath(folder / Path(value).expanduser())).as_posix()
+
+
+def _absolute_if_there(folder: Path, value: JsonValue) -> JsonValue:
+    is_there = isinstance(value, str) and (folder / Path(value).expanduser()).exists()
+    return _absolute(folder, value) if is_there else value
 
 
 def _each_changed(

@@ -2,12 +2,10 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -16,17 +14,17 @@ from tasks import plugins
 from tasks.config import build_sources
 from tasks.digests import digest_json
 from tasks.encoders.remembered import cache_folder
+from tasks.encoders.word_encoder import WordEncoder
 from tasks.errors import ConfigError
-from tasks.pairs import Drawn, gather
-from tasks.progress import Report, listener
-from tasks.sources.base import Described, File, Record, Source
+from tasks.secrets import resolve_secrets
+from tasks.sources.base import Described, File
 from tasks.store import models
 from tasks.store.lease import lease
 from tasks.trainers.contrastive import ContrastiveTrainer
-from tasks.trainers.towers import Towers
-
-GALLERY = 200  # pairs of a gallery, in which a caption is to find its picture
-GALLERIES = 5
+from tasks.trainers.word_vectors import WordVectors
+from tasks.training import Corpus, Made
+from tasks.training_pairs import fit_pairs
+from tasks.training_words import fit_words, import_words
 
 
 @task(name="train", persist_result=False, cache_policy=NO_CACHE)
@@ -34,8 +32,8 @@ def train(config: Config, store_uri: str, wait_s: float) -> dict[str, Any]:
     """Fits what `train:` names, and gives what is kept of it.
 
     A fit that was killed goes on where it was when it is called again with the same config and
-    corpus. Raises ConfigError for a config without `train:`, SourceError for a corpus without a
-    pair, LeaseHeld while the same name is trained.
+    corpus. Raises ConfigError for a config without `train:`, SourceError for a corpus from which
+    nothing can be learned, LeaseHeld while the same name is trained.
     """
     started = time.monotonic()
     wanted = config.train
@@ -45,22 +43,22 @@ def train(config: Config, store_uri: str, wait_s: float) -> dict[str, Any]:
         sources = build_sources(config)
         listed = [source.files() for source in sources]
         places = [one.model_dump(mode="json") for one in config.source]
-        corpus = digest_json([places, [[_seen(one) for one in own] for own in listed]])
+        digest = digest_json([places, [[_seen(one) for one in own] for own in listed]])
         written = wanted.model_dump(mode="json")
-        key = digest_json([written, corpus.hex()]).hex()
+        key = digest_json([written, digest.hex()]).hex()
         folder = cache_folder() / "train" / key
-        made, metrics, n_records = _fit(wanted, sources, listed, folder)
+        made = _fit(wanted, Corpus(sources, listed, places), folder)
         held.check()
         model = models.put(
             store_uri,
-            made,
+            made.folder,
             {
                 "name": wanted.name,
                 "train": written,
-                "sources": places,
-                "corpus_digest": corpus.hex(),
-                "records": n_records,
-                "metrics": metrics,
+                "sources": places if made.read is None else [],
+                "corpus_digest": made.read or digest.hex(),
+                "records": made.n_records,
+                "metrics": made.metrics,
                 "created_at": datetime.now(UTC).isoformat(),
             },
         )
@@ -68,59 +66,26 @@ def train(config: Config, store_uri: str, wait_s: float) -> dict[str, Any]:
     return {
         "name": model.name,
         "digest": model.digest,
-        "records": n_records,
-        "metrics": metrics,
+        "records": made.n_records,
+        "metrics": made.metrics,
         "seconds": time.monotonic() - started,
         "use": f"trained:{model.name}",
+        "encoder": made.encoder,
     }
 
 
-def _fit(
-    wanted: TrainConfig, sources: Sequence[Source], listed: Sequence[list[File]], folder: Path
-) -> tuple[Path, dict[str, float], int]:
-    """The folder with the weights, what was measured, and how many records were learned from."""
-    trainer = plugins.load("trainers", wanted.use)(**wanted.arguments)
-    if not isinstance(trainer, ContrastiveTrainer):
-        raise ConfigError(f"train.use = {wanted.use!r} is no trainer of pictures and captions")
-    _tell("read the corpus")
-    pairs = gather(
-        _records(sources, listed),
-        wanted.caption,
-        int(str(trainer.image["image_size"])),
-        folder / "pairs",
+def _fit(wanted: TrainConfig, corpus: Corpus, folder: Path) -> Made:
+    trainer = plugins.load("trainers", wanted.use)(**resolve_secrets(wanted.arguments))
+    if isinstance(trainer, ContrastiveTrainer):
+        return fit_pairs(trainer, corpus, folder)
+    if isinstance(trainer, WordEncoder):
+        return fit_words(trainer, corpus, folder)
+    if isinstance(trainer, WordVectors):
+        return import_words(trainer, folder)
+    raise ConfigError(
+        f"train.use = {wanted.use!r} is no trainer: it is none of pictures with captions, and no "
+        "encoder that is fitted to words"
     )
-    learned, judged = pairs.split(wanted.validation, trainer.seed)
-    if len(learned.numbers) < 2:
-        raise ConfigError(f"train.validation = {wanted.validation} leaves nothing to learn from")
-    log = trainer.fit(
-        lambda step: learned.draw(wanted.batch, (trainer.seed, step)),
-        learned.captions(),
-        folder / "model",
-        validate=(lambda towers: recall(towers, judged)) if len(judged.numbers) > 1 else None,
-        on_step=lambda step, loss: _tell(f"step {step} of {trainer.steps}, loss {loss:.3f}"),
-    )
-    best = max(log, key=lambda line: (line.validation or 0.0, line.step))
-    metrics = {"steps": float(best.step), "loss": best.loss, "temperature": best.temperature}
-    if best.validation is not None:
-        metrics[f"recall@1 of {min(GALLERY, len(judged.numbers))}"] = best.validation
-    return folder / "model", metrics | {"skipped": float(pairs.skipped)}, len(pairs.captions)
-
-
-def recall(towers: Towers, judged: Drawn) -> float:
-    """Text-to-image recall@1 in random galleries; equal captions may stand for each other."""
-    figures = []
-    for number in range(GALLERIES):
-        pictures, captions = judged.draw(GALLERY, (number,))
-        found = (towers.texts(captions) @ towers.images(pictures).T).argmax(axis=1)
-        right = [captions[place] == caption for place, caption in zip(found, captions, strict=True)]
-        figures.append(np.mean(right))
-    return float(np.mean(figures))
-
-
-def _records(sources: Sequence[Source], listed: Sequence[list[File]]) -> Iterator[Record]:
-    for source, files in zip(sources, listed, strict=True):
-        for shard in source.shards(files):
-            yield from source.read(shard)
 
 
 def _seen(file: File) -> list[object]:
@@ -128,7 +93,3 @@ def _seen(file: File) -> list[object]:
     records = file.records if isinstance(file, Described) else ()
     told = [[one.id, dict(one.metadata), str(one.problem)] for one in records]
     return [file.uri, file.state or file.stamp, told]
-
-
-def _tell(stage: str) -> None:
-    listener.get()(Report(stage))

@@ -64,7 +64,7 @@ class WordSource:
     def shards(self, files: Sequence[File]) -> list[Shard]:
         """Ranges of words; the texts that cannot be used come last. Counts the words."""
         (file,) = files
-        words = self._words(file)
+        words = self.words(file)
         ranges = [
             (start, min(start + SHARD_WORDS, words.n_words))
             for start in range(0, words.n_words, SHARD_WORDS)
@@ -81,7 +81,7 @@ class WordSource:
     def read(self, shard: Shard) -> Iterator[Record]:
         """One record for each word, or one for each text that cannot be used."""
         (file,) = shard.files
-        words = self._words(file)
+        words = self.words(file)
         if shard.start == shard.end:
             for name, problem in words.problems():
                 yield Record(name, "", file.uri, problem=problem)
@@ -93,7 +93,7 @@ class WordSource:
     def corpus(self, files: Sequence[File]) -> Corpus:
         """The texts, as numbers of words."""
         (file,) = files
-        words = self._words(file)
+        words = self.words(file)
         return Corpus(words.ids(), words.sentences)
 
     def forget(self) -> None:
@@ -101,11 +101,12 @@ class WordSource:
         shutil.rmtree(fresh_folder(self._key, ""), ignore_errors=True)
         _opened.cache_clear()
 
+    def words(self, file: File) -> WordFiles:
+        """The words and texts, counted if they are not yet."""
+        return _opened(fresh_folder(self._key, file.state), self, file)
+
     def _listed(self) -> list[list[File]]:
         return [source.files() for source in self._sources]
-
-    def _words(self, file: File) -> WordFiles:
-        return _opened(fresh_folder(self._key, file.state), self, file)
 
     def make(self, folder: Path, file: File) -> WordFiles:
         """The words as they stand in the folder, counted where they do not yet.

@@ -64,6 +64,9 @@ class ContrastiveTrainer:
     def __init__(
         self,
         *,
+        caption: str = "caption",
+        batch: int = 256,
+        validation: float = 0.05,
         embed_dim: int = 128,
         image: Mapping[str, object] | None = None,
         text: Mapping[str, object] | None = None,
@@ -80,6 +83,8 @@ class ContrastiveTrainer:
     ) -> None:
         """`image` and `text` are keys of open_clip's `vision_cfg` and `text_cfg`, over ours.
 
+        `caption` is the metadata column with the captions, `batch` how many pairs are learned from
+        at once, `validation` the share of the captions by which the best weights are chosen.
         Every `judge_every` steps weights are judged, and what a killed fit goes on from is saved.
         """
         for name, value in (
@@ -89,8 +94,15 @@ class ContrastiveTrainer:
         ):
             if value < 1:
                 raise ConfigError(f"{name} is {value}: it must be at least 1")
+        if batch < 2:
+            raise ConfigError(f"batch is {batch}: it must be at least 2")
+        if not 0 <= validation < 1:
+            raise ConfigError(f"validation is {validation}: it must be 0 or more, and below 1")
         if warmup < 0:
             raise ConfigError(f"warmup is {warmup}: it must be at least 0")
+        self.caption = caption
+        self.batch = batch
+        self.validation = validation
         self.embed_dim = embed_dim
         self.image: dict[str, object] = {**IMAGE, **(image or {})}
         self.text: dict[str, object] = {**TEXT, **(text or {})}

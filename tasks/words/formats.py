@@ -83,6 +83,26 @@ def read(path: Path, form: Format) -> tuple[list[str], Vectors]:
     return words, vectors
 
 
+def read_counts(path: Path) -> dict[str, int]:
+    """How often each word occurs: a word and a number in each line.
+
+    Raises ConfigError for a file that is not there, SourceError for a line that is none of these.
+    """
+    counts: dict[str, int] = {}
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                word, _, count = line.strip().rpartition(b" ")
+                if not word or not count.isdigit():
+                    raise SourceError(
+                        f"{path} line {number}: a word and a number were expected: {line[:40]!r}"
+                    )
+                counts[_decoded(word, path, number)] = int(count)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    return counts
+
+
 def _entries(words: Sequence[str], vectors: Vectors, form: Format) -> Iterator[bytes]:
     if form == Format.WORD2VEC_BINARY:
         for word, vector in zip(words, vectors.astype(FLOAT), strict=True):

@@ -200,3 +200,7 @@ def test_what_cannot_be_learned_from_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         ContrastiveTrainer(steps=0)
     assert str(caught.value) == "steps is 0: it must be at least 1"
+    with pytest.raises(ConfigError, match="batch is 1: it must be at least 2"):
+        ContrastiveTrainer(batch=1)
+    with pytest.raises(ConfigError, match="validation is 1: it must be 0 or more, and below 1"):
+        ContrastiveTrainer(validation=1)

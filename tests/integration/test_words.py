@@ -1,18 +1,22 @@
 """Spaces of words: fitted to the texts of any sources, versioned; in one process."""
 
+import hashlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
-from flows.cli import main
+from flows.cli import build_parser, main
+from flows.display import show
 from schemas.config import IndexConfig, Retention
 from schemas.manifest import Manifest
-from tasks.config import from_dict
+from tasks.config import from_dict, read_config
 from tasks.drop import drop, droppable
-from tasks.errors import ConfigError, SourceChanged
+from tasks.encoders.fit_files import FitFile
+from tasks.errors import ConfigError, SourceChanged, SourceError
 from tasks.estimate import estimate
 from tasks.export import export
 from tasks.maintain import maintain
@@ -22,8 +26,10 @@ from tasks.search import Query, search, term
 from tasks.sources.words import WordSource
 from tasks.space import Space, open_space
 from tasks.store import manifests, models, quarantine
+from tasks.train import train
 from tasks.verify import verify
 from tasks.words.formats import Format, read
+from tasks.words.formats import write as write_file
 from tests.clock import Clock
 from tests.pipeline import books, refresh, write_jsonl
 
@@ -289,3 +295,101 @@ def test_a_fit_stays_while_texts_are_encoded_with_it(tmp_path: Path, clock: Cloc
         droppable(store, "words", None)
     drop(store, "texts", droppable(store, "texts", None), "a test", 0.0)
     assert droppable(store, "words", None) == [table]
+
+
+def training(folder: Path, **wanted: object) -> dict[str, Any]:
+    encoder = {"use": "static-words", "model": f"trained:{wanted['name']}"}
+    return {**settings(folder), "space": "texts", "encoder": encoder, "train": wanted}
+
+
+@pytest.mark.parametrize("method", ["word2vec", "glove"])
+def test_words_are_trained_by_name_and_texts_encoded_with_them(
+    tmp_path: Path, method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = str(tmp_path / "v")
+    write(tmp_path, [*texts(60), ""])
+    wanted = {"use": method, "name": "own", "dim": 8, "epochs": 2, "threads": 1}
+    config = training(tmp_path, **wanted)
+    made = train.fn(from_dict(config, "a test"), store, 0.0)
+    assert (made["use"], made["encoder"], made["records"]) == ("trained:own", "static-words", 60)
+    assert (made["metrics"]["words"], made["metrics"]["skipped"]) == (2 * 60 * 12, 1)
+    assert train.fn(from_dict(config, "a test"), store, 0.0)["digest"] == made["digest"]
+    model = models.find(store, "own")
+    assert [one.path for one in model.files] == ["fit.safetensors"]
+    file = FitFile(models.fetch(store, model))
+    known = Counter(" ".join(texts(60)).split())
+    assert dict(zip(file.ids(), file.table("counts").tolist(), strict=True)) == known
+    done = refresh({**config, "limits": {"max_quarantined": 0.5}}, store)
+    assert (done["rows"], books(done)["quarantined"]) == (60, 1)
+    used = open_space("texts", store).settings.encoder["model"]
+    assert used == f"trained:own@{made['digest']}"
+    show(build_parser().parse_args(["train", "c.yaml"]), made)
+    told = capsys.readouterr().out
+    assert 'next: encoder: {use: static-words, model: "trained:own"}' in told
+
+
+def test_vectors_of_a_file_are_a_model_with_the_counts_of_another_one(tmp_path: Path) -> None:
+    words, vectors = ["the", "river", "boat", "nothing"], np.eye(4, 3, dtype=np.float32)
+    write_file(tmp_path / "glove.txt", words, vectors, Format.GLOVE)
+    (tmp_path / "vocab.txt").write_text("the 90\nriver 5\nboat 4\nnothing 1\nelse 1\n")
+    write(tmp_path, ["the river", "the boat the"])
+    wanted = {
+        "use": "word-vectors", "name": "glove", "path": "glove.txt", "format": "glove",
+        "counts": "vocab.txt",
+    }  # fmt: skip
+    config = training(tmp_path, **wanted)
+    config["encoder"] |= {"pooling": "sif", "normalize": False}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+    store, read_in = str(tmp_path / "v"), read_config(tmp_path / "c.yaml")
+    made = train.fn(read_in, store, 0.0)
+    assert (made["metrics"], made["records"]) == ({"words": 4, "zero": 1}, 4)
+    model = models.find(store, "glove")
+    data = (tmp_path / "glove.txt").read_bytes()
+    assert (model.sources, model.corpus_digest) == ([], hashlib.sha256(data).hexdigest())
+    file = FitFile(models.fetch(store, model))
+    assert (file.ids(), file.table("vectors").tolist()) == (words[:3], vectors[:3].tolist())
+    assert (file.has("contexts"), file.table("counts").tolist()) == (False, [90, 5, 4])
+    refresh(read_in.model_dump(mode="json"), store)
+    ids, rows = open_space("texts", store).vectors()
+    share = {"the": 90 / 99, "river": 5 / 99, "boat": 4 / 99}
+    weight = {word: 1e-3 / (1e-3 + one) for word, one in share.items()}
+    # The vectors are at right angles, so the common component is that of the heaviest word: river.
+    heaviest = max(share, key=lambda word: share[word] * weight[word] ** 2)
+    weight[heaviest] = 0.0
+    want = {
+        "0": [weight["the"] / 2, weight["river"] / 2, 0],
+        "1": [2 * weight["the"] / 3, 0, weight["boat"] / 3],
+    }
+    assert [rows[ids.index(one)].tolist() for one in want] == [
+        pytest.approx(one, abs=1e-7) for one in want.values()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ({"use": "word2vec", "min_count": 99}, "no word occurs 99 times: see train.min_count"),
+        ({"use": "word-vectors", "path": "none", "format": "glove"}, "No such file"),
+        (
+            {"use": "word-vectors", "path": "{}/g", "format": "glove", "counts": "{}/c"},
+            "'b' occurs",
+        ),
+        ({"use": "word-vectors", "path": "{}/zero", "format": "glove"}, "no word with a vector"),
+        ({"use": "word-vectors", "path": "{}/g", "format": "glove", "counts": "{}/g"}, "g line 1"),
+        ({"use": "word-vectors", "path": "g", "format": "fast"}, "'word2vec', 'word2vec-binary'"),
+        ({"use": "tasks.encoders.hashing:HashingEncoder"}, "is no trainer"),
+    ],
+)
+def test_what_cannot_be_trained_is_told(tmp_path: Path, wanted: dict[str, str], said: str) -> None:
+    write(tmp_path, texts(4))
+    (tmp_path / "g").write_text("a 1.5\nb 2.5\n")
+    (tmp_path / "c").write_text("a 7\n")
+    (tmp_path / "zero").write_text("a 0.0\n")
+    written = {
+        key: value.format(tmp_path) if isinstance(value, str) else value
+        for key, value in wanted.items()
+    }
+    with pytest.raises((ConfigError, SourceError), match=said):
+        train.fn(
+            from_dict(training(tmp_path, **written, name="n"), "a test"), str(tmp_path / "v"), 0.0
+        )
