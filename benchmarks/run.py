@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import images, memory, skipgram, speed, walks
+from benchmarks import images, memory, skipgram, speed, walks, words
 
 HERE = Path(__file__).parent.parent
 CORPUS = HERE / "build" / "demo" / "stdlib.parquet"
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=2_000, help="pictures to encode")
     parser.add_argument(
         "--only",
-        choices=["help", "speed", "walks", "skipgram", "images", "quality", "memory"],
+        choices=["help", "speed", "walks", "skipgram", "words", "images", "quality", "memory"],
     )
     args = parser.parse_args()
     found: dict[str, object] = {}
@@ -54,6 +54,7 @@ def main() -> None:
     compared: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {
         "walks": (walks.compare, walks.show),
         "skipgram": (skipgram.compare, skipgram.show),
+        "words": (words.compare, words.show),
         "images": (partial(images.compare, args.pictures), partial(images.show, n=args.pictures)),
     }
     for name, (compare, show) in compared.items():
