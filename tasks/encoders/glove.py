@@ -65,7 +65,8 @@ class GloveEncoder(WordEncoder):
         """
         vocabulary = Vocabulary(lower, token_pattern, min_count, max_words)
         super().__init__(dim, lineage, max_residual, vocabulary, normalize=normalize)
-        check_counts(window=window, epochs=epochs)
+        check_counts(window=window, epochs=epochs, threads=threads)
+        check_counts(0, seed=seed)
         check_positive(x_max=x_max, exponent=exponent, rate=rate, refit_rate=refit_rate)
         self._window = window
         self._x_max = float(x_max)

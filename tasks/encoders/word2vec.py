@@ -76,7 +76,8 @@ class Word2VecEncoder(WordEncoder):
         """
         vocabulary = Vocabulary(lower, token_pattern, min_count, max_words)
         super().__init__(dim, lineage, max_residual, vocabulary, normalize=normalize)
-        check_counts(window=window, negatives=negatives, epochs=epochs)
+        check_counts(window=window, negatives=negatives, epochs=epochs, threads=threads)
+        check_counts(0, seed=seed)
         check_rates(min_alpha, alpha=alpha, refit_alpha=refit_alpha)
         if not 0 <= sample < 1:
             raise ConfigError(f"encoder.sample is {sample}, but must be 0 or more, and below 1")

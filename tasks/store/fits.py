@@ -15,6 +15,7 @@ from tasks.encoders.fit_files import FitFile
 from tasks.encoders.fit_files import write as write_file
 from tasks.encoders.fitted import Fit, Mask, Start
 from tasks.errors import StoreError
+from tasks.store import files, layout
 from tasks.store.catalog import Catalog
 from tasks.store.models import PREFIX
 from tasks.store.table import Table
@@ -90,8 +91,14 @@ class StoredFit:
 
 
 def users(catalog: Catalog, table: str) -> dict[str, list[str]]:
-    """Fits of a table, by their digests, that encoders of other tables are made of: which ones."""
+    """Fits of a table, by their digests, that encoders of other tables are made of: which ones.
+
+    Raises StoreError where another table cannot be opened, and the table has fits.
+    """
     found: dict[str, list[str]] = {}
+    folder = layout.models_folder(catalog.store_uri, table)
+    if not files.of(folder).names(folder):
+        return found
     entries = (entry for space in catalog.spaces() for entry in catalog.versions(space))
     for name in sorted({entry.table for entry in entries} - {table}):
         for value in Table(catalog.store_uri, name).settings().encoder.values():

@@ -88,8 +88,16 @@ def expired(table: Table, catalog: Catalog, *, days: int, now: datetime) -> bool
         not held
         and not _tagged(table, own) & {entry.lance_version for entry in own}
         and own[-1] in _old(live, days, now)
-        and not fits.users(catalog, table.name)
+        and not _in_use(table, catalog)
     )
+
+
+def _in_use(table: Table, catalog: Catalog) -> bool:
+    """Whether another table is encoded with a fit of this one, or may be: it cannot be opened."""
+    try:
+        return bool(fits.users(catalog, table.name))
+    except StoreError:
+        return True
 
 
 def clean(table: Table, catalog: Catalog, *, now: datetime) -> int:
@@ -123,14 +131,17 @@ def _clean_fits(
 ) -> None:
     """Lets go of the fits of versions that were let go, and of runs that came to no version.
 
-    Not of those that other tables are encoded with.
+    Not of those that other tables are encoded with; of none while one of these cannot be opened.
     """
     folder = layout.models_folder(table.store_uri, table.name)
     if not files.of(folder).names(folder):
         return
     made = [manifests.read(table.store_uri, table.name, one.run_id, Manifest) for one in live]
     held = {one.fit.model for one in made if one is not None and one.fit is not None}
-    held |= fits.users(catalog, table.name).keys()
+    try:
+        held |= fits.users(catalog, table.name).keys()
+    except StoreError:
+        return
     models.keep_only(table.store_uri, table.name, held, now - GRACE)
 
 

@@ -293,6 +293,16 @@ def test_a_fit_stays_while_texts_are_encoded_with_it(tmp_path: Path, clock: Cloc
     assert search(open_space("texts", store), Query([term("fish")]))[0].id == "t0"
     with pytest.raises(ConfigError, match=r"encodes texts\.\w+: drop that first"):
         droppable(store, "words", None)
+    texts_table = open_space("texts", store).entry.table
+    versions = tmp_path / "v" / f"{texts_table}.lance" / "_versions"
+    versions.rename(tmp_path / "aside")
+    assert droppable(store, "words", None) == [table]  # what is damaged holds up no drop
+    clock.days += 100
+    write(tmp_path, texts(70))
+    refresh(settings(tmp_path), store)
+    maintain.fn(store, table, Retention(versions=1, days=1), IndexConfig(), 0.0)
+    assert used in [f"trained:{table}@{model.digest}" for model in models.fits(store, table)]
+    (tmp_path / "aside").rename(versions)
     drop(store, "texts", droppable(store, "texts", None), "a test", 0.0)
     assert droppable(store, "words", None) == [table]
 

@@ -80,6 +80,8 @@ def test_words_are_what_the_pattern_matches_and_case_counts_where_it_is_said() -
         ({"token_pattern": "a*"}, "matches nothing at all"),
         ({"sample": 1.0}, "encoder.sample is 1.0, but must be 0 or more, and below 1"),
         ({"window": 0}, "encoder.window is 0, but must be 1 or more"),
+        ({"seed": -1}, "encoder.seed is -1, but must be 0 or more"),
+        ({"threads": 0}, "encoder.threads is 0, but must be 1 or more"),
         ({"min_alpha": 1.0}, "0 <= min_alpha <= alpha is needed"),
     ],
 )
