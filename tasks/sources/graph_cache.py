@@ -76,6 +76,7 @@ def build(
     if parts and parts[0].weights is not None:
         weights = np.concatenate([one.weights for one in parts if one.weights is not None])
     del parts
+    pa.default_memory_pool().release_unused()  # the rows take as much
     try:
         graph = Graph.from_edges(source, target, weights, n_nodes=len(ids), directed=directed)
     except ValueError as error:
