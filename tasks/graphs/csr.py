@@ -120,11 +120,11 @@ class Graph:
         """What shows of most pairs of nodes that no edge joins them, without a search.
 
         A Bloom filter whose bits for an edge are in one word (Putze, Sanders and Singler, 2007).
-        It takes one byte an entry, and less time than the rows.
+        It takes one byte an edge, and less time than the rows.
         """
         from tasks.graphs.row_kernels import mark_edges
 
-        marks = np.zeros(self.indices.size // 8 + 1, np.uint64)
+        marks = np.zeros(self.n_edges // 8 + 1, np.uint64)
         mark_edges(self.indptr, self.indices, marks)
         marks.setflags(write=False)
         return marks
