@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from tasks import duplicates, maintain, run, train
+from tasks import duplicates, fitting, maintain, run, train
 from tasks.sources import access, web
 from tasks.store import catalog, commit, flock, holder
 
-READERS = (access, catalog, commit, duplicates, flock, holder, maintain, run, train, web)
+READERS = (access, catalog, commit, duplicates, fitting, flock, holder, maintain, run, train, web)
 """All modules that ask for the time of day."""
 
 

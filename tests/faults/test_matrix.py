@@ -23,9 +23,13 @@ def test_no_kill_does_so_on_an_object_store(bucket: str, tmp_path: Path) -> None
     assert outcome.kills == dict.fromkeys(ON_S3, 1)
 
 
+FIT_POINTS = ("checkpoint", "fit")
+"""Those of fitted spaces, whose runs test_fits.py kills."""
+
+
 def test_the_matrix_knows_every_place() -> None:
     sources = [path.read_text() for path in TASKS.rglob("*.py")]
     reached = [
         part.split('"')[1] for text in sources for part in text.split("failpoints.reach(")[1:]
     ]
-    assert sorted(set(reached)) == sorted(NAMED)
+    assert sorted(set(reached)) == sorted([*NAMED, *FIT_POINTS])
