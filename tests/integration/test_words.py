@@ -1,6 +1,7 @@
 """Spaces of words: fitted to the texts of any sources, versioned; in one process."""
 
 import hashlib
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,23 @@ def test_texts_without_a_frequent_word_make_no_version(tmp_path: Path) -> None:
     write(tmp_path, ["each word once"])
     made = refresh(settings(tmp_path), tmp_path / "v")
     assert (made["version"], made["rows"], books(made)) == (None, 0, {})
+
+
+def test_texts_that_look_as_they_did_are_counted_again_when_it_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    path, store = tmp_path / "notes.jsonl", tmp_path / "v"
+
+    def write_long_ago(said: list[str]) -> None:
+        write(tmp_path, said)
+        os.utime(path, (1.0e9, 1.0e9))
+
+    write_long_ago(["boat fish"] * 9)
+    refresh(settings(tmp_path), store)
+    write_long_ago(["fish fish"] * 9)
+    assert refresh(settings(tmp_path), store)["version"] == 1
+    assert refresh(settings(tmp_path), store, rehash=True, allow_removals=True)["version"] == 2
+    assert counts(space(tmp_path)) == {"fish": 18}
 
 
 def test_texts_that_changed_since_they_were_listed_are_not_counted(tmp_path: Path) -> None:
