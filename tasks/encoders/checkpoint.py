@@ -1,6 +1,7 @@
 """The file from which a fit that was killed goes on."""
 
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -10,6 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tasks import failpoints
+
+logger = logging.getLogger(__name__)
 
 CHECKPOINT_S = 30.0
 STATE = "state.safetensors"
@@ -36,7 +39,11 @@ class Checkpoint:
         return None
 
     def keep(self, state: Callable[[], State]) -> None:
-        """Replaces the file at once by all that the fit needs, if the last time is long ago."""
+        """Replaces the file at once by all that the fit needs, if the last time is long ago.
+
+        A disk that takes nothing more costs the checkpoint, not the fit.
+        """
+        from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
         if time.monotonic() - self._kept_at < CHECKPOINT_S:
@@ -45,8 +52,13 @@ class Checkpoint:
         arrays = {name: one for name, one in held.items() if isinstance(one, np.ndarray)}
         numbers = {name: one for name, one in held.items() if name not in arrays}
         draft = self._path.with_suffix(".draft")
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(arrays, draft, {"numbers": json.dumps(numbers)})
-        draft.replace(self._path)
         self._kept_at = time.monotonic()
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            save_file(arrays, draft, {"numbers": json.dumps(numbers)})
+            draft.replace(self._path)
+        except (OSError, SafetensorError) as error:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+            logger.warning("no checkpoint of the fit could be written: %s", error)
         failpoints.reach("checkpoint")

@@ -411,6 +411,23 @@ def test_a_fit_that_was_cut_off_goes_on_to_the_same_vectors(
     assert by_id(space(tmp_path)) == by_id(undisturbed)
 
 
+def test_a_checkpoint_that_finds_no_room_costs_no_fit(
+    tmp_path: Path, small_disk: Path, caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_S", 0.0)
+    (small_disk / "full").write_bytes(b"x" * (shutil.disk_usage(small_disk).free - 4096))
+    kept = checkpoint.Checkpoint(small_disk / "fit")
+    kept.keep(lambda: {"table": np.zeros((1000, 100), np.float32), "words": 7})
+    assert "no checkpoint of the fit could be written" in caplog.text
+    assert kept.read() is None
+    (small_disk / "full").unlink()
+    kept.keep(lambda: {"table": np.ones(3, np.float32), "words": 8})
+    found = kept.read()
+    assert found is not None
+    assert (found["words"], found["table"].tolist()) == (8, [1.0, 1.0, 1.0])
+
+
 def test_what_was_fitted_before_a_crash_is_not_fitted_again(
     tmp_path: Path, put: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
