@@ -30,7 +30,7 @@ TEXT = "{module}. {qualname}. {text}"
 # GloVe knows nothing but pairs, and of so small a corpus few: it is given whole texts.
 FITS: dict[str, dict[str, object]] = {
     "word2vec": {"epochs": 10},
-    "glove": {"dim": 50, "window": 100, "x_max": 1, "token_pattern": r"[^\W\d]\w\w+"},
+    "glove": {"dim": 50, "window": 100, "x_max": 1, "word_pattern": r"[^\W\d]\w\w+"},
 }
 MOSTLY = 0.8  # of what is said of a name is said in its module
 DRAWS = 200

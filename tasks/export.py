@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.errors import ConfigError
 from tasks.space import Space
 from tasks.words.formats import Format, write
 
@@ -16,6 +17,8 @@ def export(space: Space, path: Path, form: Format) -> dict[str, Any]:
 
     Raises ConfigError for an id with white space, and a file that cannot be written.
     """
+    if path.is_dir() or not path.name:
+        raise ConfigError(f"{str(path)!r} is a folder: name the file to write")
     ids, vectors = space.vectors()
     counts = np.zeros(len(ids), np.int64)
     if COUNT in space.dataset.schema.names and space.modalities() == ["word"]:

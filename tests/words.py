@@ -27,11 +27,11 @@ def save_words(
     texts: Sequence[str],
     dim: int = 16,
     *,
-    token_pattern: str = WORD,
+    word_pattern: str = WORD,
     counted: bool = True,
 ) -> tuple[dict[str, int], Vectors]:
     """A fit of all words of these texts with random vectors: how often each occurs, vectors."""
-    vocabulary = Vocabulary(token_pattern=token_pattern)
+    vocabulary = Vocabulary(word_pattern=word_pattern)
     counts = Counter(word for text in texts for word in vocabulary.words(text))
     vectors = np.random.default_rng(0).normal(size=(len(counts), dim)).astype(np.float32)
     held = np.array([*counts.values()], np.int64) if counted else None

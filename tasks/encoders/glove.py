@@ -33,7 +33,7 @@ class GloveEncoder(WordEncoder):
         epochs: int = 25,
         rate: float = 0.05,
         lower: bool = True,
-        token_pattern: str = WORD,
+        word_pattern: str = WORD,
         min_count: int = 5,
         max_words: int | None = None,
         normalize: bool = False,
@@ -53,7 +53,7 @@ class GloveEncoder(WordEncoder):
             epochs: So often each pair is learned from.
             rate: Of AdaGrad.
             lower: Case does not count.
-            token_pattern: Matches one word.
+            word_pattern: Matches one word.
             min_count: Words that occur less often have no vector.
             max_words: So many words have a vector at most: the most frequent ones.
             normalize: Unit norm.
@@ -63,7 +63,7 @@ class GloveEncoder(WordEncoder):
             max_residual: The farthest that a refit may be from the last version, see `lineage`.
             threads: That fit at once, by default all cores; with 1 a fit is the same each time.
         """
-        vocabulary = Vocabulary(lower, token_pattern, min_count, max_words)
+        vocabulary = Vocabulary(lower, word_pattern, min_count, max_words)
         super().__init__(dim, lineage, max_residual, vocabulary, normalize=normalize)
         check_counts(window=window, epochs=epochs, threads=threads)
         check_counts(0, seed=seed)

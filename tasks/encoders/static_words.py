@@ -192,7 +192,7 @@ class WordCounter:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         """By what tells its words, which is its name too."""
-        self.name = f"words:{vocabulary.lower}:{vocabulary.token_pattern}"
+        self.name = f"words:{vocabulary.lower}:{vocabulary.word_pattern}"
         self._vocabulary = vocabulary
 
     def count(self, text: str) -> int:

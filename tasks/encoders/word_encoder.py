@@ -47,7 +47,7 @@ class WordEncoder(FittedEncoder[Sentences]):
             **self.method(),
             "dim": self.dim,
             "lower": self.vocabulary.lower,
-            "token_pattern": self.vocabulary.token_pattern,
+            "word_pattern": self.vocabulary.word_pattern,
             "min_count": self.vocabulary.min_count,
             "max_words": self.vocabulary.max_words,
             "normalize": self.normalized,

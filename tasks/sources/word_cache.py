@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from schemas.quarantine import Reason
 from tasks.encoders.remembered import cache_folder
+from tasks.errors import ConfigError
 from tasks.scan import examine
 from tasks.sources.base import Problem, Record
 from tasks.sources.cached_folder import written_whole
@@ -97,11 +98,23 @@ class WordFiles:
         self._vocabulary = vocabulary
 
     @cached_property
+    def _all(self) -> pa.Table:
+        with pa.memory_map(str(self._folder / WORDS)) as file:
+            return pa.ipc.open_file(file).read_all()
+
+    @cached_property
     def _table(self) -> pa.Table:
         """The words that have a vector."""
-        with pa.memory_map(str(self._folder / WORDS)) as file:
-            table = pa.ipc.open_file(file).read_all()
-        return table.slice(0, self._vocabulary.size(table["count"].to_numpy()))
+        return self._all.slice(0, self._vocabulary.size(self._all["count"].to_numpy()))
+
+    def check(self) -> None:
+        """Raises ConfigError for texts with words of which none occurs often enough."""
+        if self._all.num_rows and not self.n_words:
+            most, least = self._all["count"][0].as_py(), self._vocabulary.min_count
+            raise ConfigError(
+                f"encoder.min_count = {least}: the texts have {self._all.num_rows:,} words; the "
+                f"most frequent one, {self._all['id'][0].as_py()!r}, occurs {most:,} times"
+            )
 
     @property
     def n_words(self) -> int:

@@ -41,7 +41,7 @@ class WordSource:
         self._sources = tuple(sources)
         self._vocabulary = vocabulary
         self._key = digest_json(
-            [said, vocabulary.lower, vocabulary.token_pattern, self.max_content_bytes]
+            [said, vocabulary.lower, vocabulary.word_pattern, self.max_content_bytes]
         ).hex()
 
     def files(self) -> list[File]:
@@ -62,9 +62,13 @@ class WordSource:
         return source_uri == URI
 
     def shards(self, files: Sequence[File]) -> list[Shard]:
-        """Ranges of words; the texts that cannot be used come last. Counts the words."""
+        """Ranges of words; the texts that cannot be used come last. Counts the words.
+
+        Raises ConfigError where all words are too rare.
+        """
         (file,) = files
         words = self.words(file)
+        words.check()
         ranges = [
             (start, min(start + SHARD_WORDS, words.n_words))
             for start in range(0, words.n_words, SHARD_WORDS)

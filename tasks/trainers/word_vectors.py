@@ -16,7 +16,7 @@ class WordVectors:
         format: Literal["word2vec", "word2vec-binary", "glove"],
         counts: str | None = None,
         lower: bool = True,
-        token_pattern: str = WORD,
+        word_pattern: str = WORD,
     ) -> None:
         """Reads nothing.
 
@@ -26,9 +26,9 @@ class WordVectors:
             counts: A file with a word and how often it occurs in each line, as word2vec and GloVe
                 write one; SIF needs it.
             lower: Case does not count: the words of the file are in lower case.
-            token_pattern: Matches one word of a text.
+            word_pattern: Matches one word of a text.
         """
         self.path = path
         self.form = Format(format)
         self.counts = counts
-        self.vocabulary = Vocabulary(lower, token_pattern)
+        self.vocabulary = Vocabulary(lower, word_pattern)

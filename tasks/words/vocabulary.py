@@ -14,14 +14,14 @@ WORD = r"\w+"
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """`token_pattern` matches one word; `lower` says that case does not count.
+    """`word_pattern` matches one word; `lower` says that case does not count.
 
     Words that occur less than `min_count` times have no vector. Of the others the `max_words` most
     frequent ones have one.
     """
 
     lower: bool = True
-    token_pattern: str = WORD
+    word_pattern: str = WORD
     min_count: int = 5
     max_words: int | None = None
 
@@ -31,17 +31,15 @@ class Vocabulary:
             if number is not None and number < 1:
                 raise ConfigError(f"encoder.{name} is {number}, but must be 1 or more")
         try:
-            pattern = re.compile(self.token_pattern)
+            pattern = re.compile(self.word_pattern)
         except re.error as error:
-            raise ConfigError(f"encoder.token_pattern {self.token_pattern!r}: {error}") from error
+            raise ConfigError(f"encoder.word_pattern {self.word_pattern!r}: {error}") from error
         if pattern.groups:
             raise ConfigError(
-                f"encoder.token_pattern {self.token_pattern!r} has groups: write (?:...) for (...)"
+                f"encoder.word_pattern {self.word_pattern!r} has groups: write (?:...) for (...)"
             )
         if pattern.fullmatch(""):
-            raise ConfigError(
-                f"encoder.token_pattern {self.token_pattern!r} matches nothing at all"
-            )
+            raise ConfigError(f"encoder.word_pattern {self.word_pattern!r} matches nothing at all")
 
     def words(self, text: str) -> list[str]:
         """The words of a text, in its order."""
@@ -55,8 +53,8 @@ class Vocabulary:
 
     def about(self) -> dict[str, object]:
         """What tells the words of a text, as the arguments of one that does the same."""
-        return {"lower": self.lower, "token_pattern": self.token_pattern}
+        return {"lower": self.lower, "word_pattern": self.word_pattern}
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        return re.compile(self.token_pattern)
+        return re.compile(self.word_pattern)

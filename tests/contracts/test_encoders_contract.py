@@ -32,7 +32,7 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, A
 
     clap = save_clap(tmp_path_factory.mktemp("models") / "clap", fusion=True)
     words = tmp_path_factory.mktemp("words")
-    save_words(words, [*TEXTS, "two"], token_pattern=r"\S+")
+    save_words(words, [*TEXTS, "two"], word_pattern=r"\S+")
     return {
         "timm": {"model": "test_vit", "seed": 0},
         "clap": {"model": str(clap)},

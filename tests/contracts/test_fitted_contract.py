@@ -151,7 +151,7 @@ FREE: dict[tuple[str, ...], list[dict[str, Any]]] = {
 }
 WORDS: list[dict[str, Any]] = [
     {"lower": False},
-    {"token_pattern": "[a-z]+"},
+    {"word_pattern": "[a-z]+"},
     {"min_count": 9},
     {"max_words": 9},
 ]

@@ -159,12 +159,6 @@ def test_a_fit_is_estimated_by_its_words(tmp_path: Path) -> None:
     assert found["seconds_estimate"] > 0
 
 
-def test_texts_without_a_frequent_word_make_no_version(tmp_path: Path) -> None:
-    write(tmp_path, ["each word once"])
-    made = refresh(settings(tmp_path), tmp_path / "v")
-    assert (made["version"], made["rows"], books(made)) == (None, 0, {})
-
-
 def test_texts_that_look_as_they_did_are_counted_again_when_it_is_asked_for(
     tmp_path: Path,
 ) -> None:
@@ -247,6 +241,17 @@ def test_any_space_is_exported_by_its_ids_unless_one_has_a_space(tmp_path: Path)
     with pytest.raises(ConfigError, match="'a b' has white space"):
         export(space(tmp_path), tmp_path / "out", Format.GLOVE)
     assert read(tmp_path / "out", Format.GLOVE)[0] == ["a", "b"]
+    for folder in (tmp_path, Path()):
+        with pytest.raises(ConfigError, match="is a folder: name the file to write"):
+            export(space(tmp_path), folder, Format.GLOVE)
+
+
+def test_words_that_are_all_too_rare_are_told(tmp_path: Path) -> None:
+    write(tmp_path, texts(4))
+    rare = settings(tmp_path)
+    rare["encoder"]["min_count"] = 1_000
+    with pytest.raises(ConfigError, match=r"min_count = 1000: the texts have \d+ words"):
+        refresh(rare, tmp_path / "v")
 
 
 def folder_of_texts(folder: Path, said: list[str]) -> dict[str, Any]:

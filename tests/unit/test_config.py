@@ -287,6 +287,12 @@ def test_names_of_columns_and_plain_options_are_no_secrets(write: Write) -> None
     assert config.source[0].arguments["rename"] == {"token": "tok"}
 
 
+def test_the_pattern_of_words_is_no_secret(write: Write) -> None:
+    said = 'encoder: {use: word2vec, word_pattern: "[a-z]+"}'
+    config = configs.read_config(write(GOOD.replace("encoder: {use: hashing, dim: 8}", said)))
+    assert config.encoder.arguments == {"word_pattern": "[a-z]+"}
+
+
 def test_a_secret_stays_a_reference_until_a_plugin_is_built(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,7 +64,7 @@ def test_a_long_text_is_cut_and_no_word_of_it_left_out() -> None:
 def test_words_are_what_the_pattern_matches_and_case_counts_where_it_is_said() -> None:
     text = "Don't stop_here: Ünïcode 42!"
     assert Vocabulary().words(text) == ["don", "t", "stop_here", "ünïcode", "42"]
-    assert Vocabulary(lower=False, token_pattern="[A-Za-z']+").words(text)[:2] == ["Don't", "stop"]
+    assert Vocabulary(lower=False, word_pattern="[A-Za-z']+").words(text)[:2] == ["Don't", "stop"]
     counts = np.array([9, 5, 5, 4, 1])
     sizes = [Vocabulary(), Vocabulary(max_words=2), Vocabulary(min_count=1)]
     assert [one.size(counts) for one in sizes] == [3, 2, 5]
@@ -75,9 +75,9 @@ def test_words_are_what_the_pattern_matches_and_case_counts_where_it_is_said() -
     [
         ({"min_count": 0}, "encoder.min_count is 0, but must be 1 or more"),
         ({"max_words": 0}, "encoder.max_words is 0, but must be 1 or more"),
-        ({"token_pattern": "["}, r"encoder.token_pattern '\['"),
-        ({"token_pattern": "(a)b"}, r"has groups: write \(\?:...\) for \(...\)"),
-        ({"token_pattern": "a*"}, "matches nothing at all"),
+        ({"word_pattern": "["}, r"encoder.word_pattern '\['"),
+        ({"word_pattern": "(a)b"}, r"has groups: write \(\?:...\) for \(...\)"),
+        ({"word_pattern": "a*"}, "matches nothing at all"),
         ({"sample": 1.0}, "encoder.sample is 1.0, but must be 0 or more, and below 1"),
         ({"window": 0}, "encoder.window is 0, but must be 1 or more"),
         ({"seed": -1}, "encoder.seed is -1, but must be 0 or more"),
