@@ -5,16 +5,29 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tasks.digests import digest_json
 from tasks.errors import SourceError
+from tasks.sources.base import File
 
 WHOLE = "whole.json"
 """The sizes and digests of all other files of a folder."""
 ABANDONED_S = 86_400.0
 """A draft that is so much older than another one was left by a process that was killed."""
+
+
+def as_one(uri: str, files: Sequence[File]) -> File:
+    """One file that stands for all of these, which are read whole when one of them changes."""
+    stamps = [file.stamp for file in files]
+    return File(
+        uri,
+        sum(file.size_bytes for file in files),
+        digest_json(stamps).hex() if all(stamps) else "",
+        digest_json([[file.uri, file.state or file.stamp] for file in files]).hex(),
+    )
 
 
 @contextmanager

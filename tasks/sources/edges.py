@@ -1,7 +1,7 @@
 """Graphs by their edges: a record is a node, its content the sorted adjacency."""
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NotRequired  # pydantic wants it before Python 3.12
@@ -16,7 +16,7 @@ from tasks.errors import ConfigError, SourceChanged
 from tasks.sources import edge_files
 from tasks.sources.access import MAX_RECORD_BYTES
 from tasks.sources.base import Corpus, File, Record, Shard
-from tasks.sources.cached_folder import is_whole
+from tasks.sources.cached_folder import as_one, is_whole
 from tasks.sources.edge_files import Column, Edges, Layout, read_edges
 from tasks.sources.files import FileSet
 from tasks.sources.graph_cache import GraphFiles, NodeRows, Said, build, fresh_folder
@@ -97,16 +97,7 @@ class EdgeSource:
 
     def files(self) -> list[File]:
         """One file that stands for all of them."""
-        listed = self._listed()
-        stamps = [file.stamp for file in listed]
-        return [
-            File(
-                self._uri,
-                sum(file.size_bytes for file in listed),
-                digest_json(stamps).hex() if all(stamps) else "",
-                _state(listed),
-            )
-        ]
+        return [as_one(self._uri, self._listed())]
 
     def owns(self, source_uri: str) -> bool:
         """Whether it is that of this graph."""
@@ -161,7 +152,7 @@ class EdgeSource:
 
     def make(self, folder: Path, file: File) -> None:
         """Reads everything and writes the graph; SourceChanged if it is not as it was listed."""
-        if _state(self._listed()) != file.state:
+        if self.files()[0].state != file.state:
             raise SourceChanged(f"{file.uri} changed since it was listed; run again")
         tables = {one.uri for one in self._nodes.files()} if self._nodes else set()
         found = [one for one in self._files.listed() if one.uri not in tables]
@@ -186,8 +177,3 @@ def _opened(folder: Path, source: EdgeSource, file: File) -> GraphFiles:
     if not is_whole(folder):
         source.make(folder, file)
     return GraphFiles(folder)
-
-
-def _state(files: Sequence[File]) -> str:
-    known: list[Mapping[str, str]] = [{one.uri: one.state or one.stamp} for one in files]
-    return digest_json(known).hex()

@@ -11,7 +11,7 @@ from tasks.content import TEXT, Media
 from tasks.digests import digest_json
 from tasks.errors import ConfigError, SourceChanged
 from tasks.sources.base import Corpus, File, Record, Shard, Source
-from tasks.sources.cached_folder import is_whole
+from tasks.sources.cached_folder import as_one, is_whole
 from tasks.sources.word_cache import WordFiles, build, fresh_folder
 from tasks.words.vocabulary import Vocabulary
 
@@ -46,16 +46,7 @@ class WordSource:
 
     def files(self) -> list[File]:
         """One file that stands for all of them."""
-        listed = [file for own in self._listed() for file in own]
-        stamps = [file.stamp for file in listed]
-        return [
-            File(
-                URI,
-                sum(file.size_bytes for file in listed),
-                digest_json(stamps).hex() if all(stamps) else "",
-                digest_json([[file.uri, file.state or file.stamp] for file in listed]).hex(),
-            )
-        ]
+        return [as_one(URI, [file for own in self._listed() for file in own])]
 
     def owns(self, source_uri: str) -> bool:
         """Whether it is that of this corpus."""
