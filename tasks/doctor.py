@@ -32,6 +32,8 @@ _EXTRAS = {
     "text": "sentence-transformers",
     "image": "open-clip-torch",
     "audio": "soundfile",
+    "graph": "torch-geometric",
+    "words": "gensim",
     "s3": "obstore",
 }
 

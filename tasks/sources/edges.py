@@ -17,7 +17,8 @@ from tasks.sources import edge_files
 from tasks.sources.access import MAX_RECORD_BYTES
 from tasks.sources.base import Corpus, File, Record, Shard
 from tasks.sources.cached_folder import as_one, is_whole
-from tasks.sources.edge_files import Column, Edges, Layout, read_edges
+from tasks.sources.edge_files import read_edges
+from tasks.sources.edge_list import Column, Edges, Layout
 from tasks.sources.files import FileSet
 from tasks.sources.graph_cache import GraphFiles, NodeRows, Said, build, fresh_folder
 from tasks.sources.tables import Table

@@ -26,7 +26,7 @@ from tasks.mistakes import did_you_mean
 from tasks.scan import arrow_type
 from tasks.sources.base import Problem, Record, Value
 from tasks.sources.cached_folder import written_whole
-from tasks.sources.edge_files import Edges
+from tasks.sources.edge_list import Edges
 
 FORMAT = 1
 BATCH_NODES = 4_096

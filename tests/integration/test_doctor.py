@@ -27,6 +27,8 @@ def test_the_doctor_finds_a_test_machine_well(checks: dict[str, Check]) -> None:
         "packages for text",
         "packages for image",
         "packages for audio",
+        "packages for graph",
+        "packages for words",
         "packages for s3",
         "device",
         "default model",
