@@ -168,8 +168,8 @@ class EdgeSource:
     def _node_rows(self) -> NodeRows | None:
         if self._nodes is None:
             return None
-        _, records = self._nodes.read()
-        return NodeRows(records, self._nodes.schema())
+        files, records = self._nodes.read()
+        return NodeRows(files[0].uri, records, self._nodes.schema())
 
 
 @lru_cache(maxsize=2)

@@ -43,6 +43,7 @@ Node: TypeAlias = tuple[str, Mapping[str, Value], bytes, bool]
 class NodeRows:
     """The rows of a table of nodes, and the types of its metadata where they are declared."""
 
+    uri: str
     records: Iterable[Record]
     schema: pa.Schema | None
 
@@ -72,6 +73,10 @@ def build(
     problems: list[Record] = []
     known = _node_table(rows, problems) if rows else _own_nodes(parts, said.metadata)
     ids, source, target = _numbered(parts, known)
+    if rows and known is not None:
+        joined = np.zeros(len(ids), np.bool_)
+        joined[source] = joined[target] = True
+        _check_named(rows.uri, known["id"], ids.filter(pa.array(joined)))
     weights = None
     if parts and parts[0].weights is not None:
         weights = np.concatenate([one.weights for one in parts if one.weights is not None])
@@ -244,6 +249,16 @@ def _node_table(rows: NodeRows, problems: list[Record]) -> pa.Table:
     while batch := list(islice(known, BATCH_NODES)):
         parts.append(pa.Table.from_pylist(batch, schema))
     return pa.concat_tables([*parts, schema.empty_table()])
+
+
+def _check_named(uri: str, named: pa.ChunkedArray, joined: pa.Array) -> None:
+    """Raises ConfigError where a table of nodes names none of those that edges have."""
+    if len(named) and len(joined) and not pc.any(pc.is_in(named, value_set=joined)).as_py():
+        raise ConfigError(
+            f"no row of {uri} names a node that an edge has: the first row has "
+            f"{named[0].as_py()!r}, and nodes of edges are called like {joined[0].as_py()!r}; "
+            "is nodes.id the column of their ids?"
+        )
 
 
 def _aligned(ids: pa.Array, known: pa.Table | None) -> pa.Table:

@@ -258,6 +258,27 @@ def test_a_table_of_nodes_adds_metadata_and_nodes_without_an_edge(tmp_path: Path
 
 
 @pytest.mark.parametrize(
+    ("edges", "rows", "said"),
+    [
+        ("a b\n", "id\nA\nB\n", "the first row has 'A', and nodes of edges are called like 'a'"),
+        ("a b\n", "id\nA\na\n", None),
+        ("a b\n", "id\n", None),
+        ("", "id\nalone\n", None),
+    ],
+)
+def test_a_table_of_nodes_names_at_least_one_that_an_edge_has(
+    tmp_path: Path, edges: str, rows: str, said: str | None
+) -> None:
+    nodes = NodeTable(path=write(tmp_path / "n.csv", rows), id="id")
+    source = EdgeSource(path=write(tmp_path / "e.txt", edges), nodes=nodes)
+    if said is None:
+        read(source)
+        return
+    with pytest.raises(ConfigError, match=rf"no row of .*n\.csv names a node .*: {said}"):
+        read(source)
+
+
+@pytest.mark.parametrize(
     ("text", "want"),
     [
         ("", []),

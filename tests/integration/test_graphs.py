@@ -105,7 +105,7 @@ def test_a_graph_is_a_space_whose_versions_are_fits(
 
     assert refresh(config, store)["version"] == 1
 
-    put([*KARATE[1:], ("0", "new"), ("loop", "loop")], alone="nobody")
+    put([*KARATE[1:], ("0", "new"), ("loop", "loop")], **{"0": "Mr. Hi", "alone": "nobody"})
     second = refresh(config, store)
     assert books(second) == {
         "read": 37,
