@@ -189,6 +189,7 @@ class Run:
             raise ConfigError(self.new_encoder)
 
     def _check_fittable(self) -> None:
+        trained.check_space_name(self.space, self.store_uri)
         if any(one.mode == Mode.APPEND for one in self.config.source):
             raise ConfigError(
                 f"source.mode = 'append': encoder {self.config.encoder.use!r} is fitted to what is "

@@ -10,7 +10,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from schemas.config import Config, TrainConfig
-from tasks import plugins
+from tasks import plugins, trained
 from tasks.config import build_sources
 from tasks.digests import digest_json
 from tasks.encoders.remembered import cache_folder
@@ -32,13 +32,15 @@ def train(config: Config, store_uri: str, wait_s: float) -> dict[str, Any]:
     """Fits what `train:` names, and gives what is kept of it.
 
     A fit that was killed goes on where it was when it is called again with the same config and
-    corpus. Raises ConfigError for a config without `train:`, SourceError for a corpus from which
-    nothing can be learned, LeaseHeld while the same name is trained.
+    corpus. Raises ConfigError for a config without `train:` or with a name that is taken,
+    SourceError for a corpus from which nothing can be learned, LeaseHeld while the same name is
+    trained.
     """
     started = time.monotonic()
     wanted = config.train
     if wanted is None:
         raise ConfigError("the config has no `train:`: it says what to fit, and its name")
+    trained.check_model_name(wanted.name, store_uri)
     with lease(store_uri, f"models.{wanted.name}", wait_s) as held:
         sources = build_sources(config)
         listed = [source.files() for source in sources]

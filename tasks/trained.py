@@ -7,6 +7,7 @@ from pydantic import JsonValue
 from schemas.manifest import Manifest
 from tasks import plugins
 from tasks.encoders.base import Encoder
+from tasks.errors import ConfigError
 from tasks.secrets import resolve_secrets
 from tasks.store import manifests, models
 from tasks.store.catalog import Catalog
@@ -27,6 +28,25 @@ def pin(arguments: Mapping[str, JsonValue], store_uri: str) -> dict[str, JsonVal
         return f"{PREFIX}{model.name}@{model.digest}"
 
     return _changed(arguments, pinned)
+
+
+def check_model_name(name: str, store_uri: str) -> None:
+    """Raises ConfigError if `trained:NAME` is the fit of a space already."""
+    tables = {entry.table for entry in Catalog(store_uri).versions(name)}
+    if any(models.fits(store_uri, table) for table in tables):
+        raise ConfigError(
+            f"train.name = {name!r}: the store has a space {name!r} that is fitted, and "
+            f"`{PREFIX}{name}` is what it serves; give the model another name"
+        )
+
+
+def check_space_name(name: str, store_uri: str) -> None:
+    """Raises ConfigError if `trained:NAME` is a model already, for a space that is fitted."""
+    if models.fits(store_uri, name):
+        raise ConfigError(
+            f"space = {name!r}: the store has a model {name!r}, which `vectorline train` made, and "
+            f"`{PREFIX}{name}` is that one; give the space another name"
+        )
 
 
 def _of_space(space: str, store_uri: str) -> str | None:

@@ -361,6 +361,21 @@ def test_words_are_trained_by_name_and_texts_encoded_with_them(
     assert 'next: encoder: {use: static-words, model: "trained:own"}' in told
 
 
+def test_a_fitted_space_and_a_model_cannot_have_one_name(tmp_path: Path) -> None:
+    write(tmp_path, texts(60))
+    store = str(tmp_path / "v")
+    refresh(settings(tmp_path), store)
+    wanted = {"use": "word2vec", "dim": 8, "epochs": 1, "threads": 1}
+    config = from_dict(training(tmp_path, **wanted, name="words"), "a test")
+    with pytest.raises(ConfigError, match="'words': the store has a space 'words' that is"):
+        train.fn(config, store, 0.0)
+    refresh(folder_of_texts(tmp_path, ["a boat"]), store)
+    for name in ("texts", "own"):  # of a space that is not fitted it may be
+        train.fn(from_dict(training(tmp_path, **wanted, name=name), "a test"), store, 0.0)
+    with pytest.raises(ConfigError, match="space = 'own': the store has a model 'own'"):
+        refresh({**settings(tmp_path), "space": "own"}, store)
+
+
 def test_vectors_of_a_file_are_a_model_with_the_counts_of_another_one(tmp_path: Path) -> None:
     words, vectors = ["the", "river", "boat", "nothing"], np.eye(4, 3, dtype=np.float32)
     write_file(tmp_path / "glove.txt", words, vectors, Format.GLOVE)
