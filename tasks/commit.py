@@ -107,7 +107,7 @@ def commit(run: Run, plan: Plan, encoded: Encoded | None) -> Committed:
     removed = plan.work.head.rows.addresses[found.removed]
     bad = [*plan.quarantined, *encoded.quarantined]
     quarantine.write(run.store_uri, run.table.name, bad)
-    if (objection := too_much_quarantined(run, books, bad)) is not None:
+    if (objection := too_much_quarantined(run, plan.work, books, bad)) is not None:
         raise SourceError(f"{objection}; nothing was committed")
     manifest = _manifest(run, plan, encoded, books, found.data_digest, len(removed))
     if not manifest.balanced:

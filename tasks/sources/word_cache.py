@@ -116,6 +116,11 @@ class WordFiles:
                 f"most frequent one, {self._all['id'][0].as_py()!r}, occurs {most:,} times"
             )
 
+    @cached_property
+    def n_texts(self) -> int:
+        """How many were read, those that cannot be used too."""
+        return len(self.sentences.ends) + len([*self.problems()])
+
     @property
     def n_words(self) -> int:
         """How many have a vector."""

@@ -150,6 +150,16 @@ def test_what_is_no_text_goes_to_quarantine_and_a_word_that_stands_alone_has_no_
     assert refresh(config, store)["version"] == 1
 
 
+def test_the_share_of_what_is_no_text_is_one_of_texts(tmp_path: Path) -> None:
+    config, store = settings(tmp_path), tmp_path / "v"
+    write(tmp_path, [*texts(97), "", "", ""])  # of 9 words
+    config["limits"] = {"max_quarantined": 0.02}
+    with pytest.raises(SourceError, match=r"3 of 100 texts would go to quarantine \(3 empty\)"):
+        refresh(config, store)
+    config["limits"] = {"max_quarantined": 0.03}
+    assert books(refresh(config, store)) == {"read": 12, "new": 9, "quarantined": 3}
+
+
 def test_a_fit_is_estimated_by_its_words(tmp_path: Path) -> None:
     write(tmp_path, texts(40))
     made = Run(from_dict(settings(tmp_path), "a test"), str(tmp_path / "v"), Options(backfill=True))
