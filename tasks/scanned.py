@@ -113,7 +113,7 @@ def _entry(found: Found, rows: list[tuple[int, int]], scan: ShardScan) -> Quaran
         id=name.encode("utf-8", "backslashreplace").decode(),
         reason=found.problem.reason,
         detail=found.problem.detail,
-        source_uri=found.source_uri,
+        source_uri=found.problem.uri or found.source_uri,
         content_hash=scan.contents[found.offset].tobytes().hex(),
         transient=found.problem.reason.transient,
     )

@@ -5,8 +5,9 @@ keyword arguments, exactly the keys that a user may write under `source:`; it op
 Instances are pickled to workers, so what they open they open in `read`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import pyarrow as pa
@@ -50,10 +51,14 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a record cannot be used."""
+    """Why a record cannot be used.
+
+    `uri` is the file where that is seen, if it is not the record's `source_uri`.
+    """
 
     reason: Reason
     detail: str
+    uri: str | None = None
 
 
 def too_large(size_bytes: int, max_bytes: int) -> Problem:
@@ -78,6 +83,13 @@ class Record:
     problem: Problem | None = None
     tombstone: bool = False
     isolated: bool = False
+
+
+def by_row(records: Iterable[Record]) -> Iterator[tuple[str, Record]]:
+    """Each record after what it is called without an id: `<file>#row=N`, from 0."""
+    for uri, own in groupby(records, key=lambda record: record.source_uri):
+        for number, record in enumerate(own):
+            yield f"{uri}#row={number}", record
 
 
 @dataclass(frozen=True, slots=True)

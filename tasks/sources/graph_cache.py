@@ -6,7 +6,7 @@ listed. Made once for each machine; it can be deleted at any time.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -24,11 +24,11 @@ from tasks.errors import ConfigError, SourceError
 from tasks.graphs.csr import Graph
 from tasks.mistakes import did_you_mean
 from tasks.scan import arrow_type
-from tasks.sources.base import Problem, Record, Value
+from tasks.sources.base import Problem, Record, Value, by_row
 from tasks.sources.cached_folder import written_whole
 from tasks.sources.edge_list import Edges
 
-FORMAT = 1
+FORMAT = 2
 BATCH_NODES = 4_096
 WEIGHT_BYTES = 4
 GRAPH, NODES, PROBLEMS = "graph", "nodes.arrow", "problems.json"
@@ -103,10 +103,10 @@ def _directed(parts: Sequence[Edges], said: Said) -> bool:
     return told.pop() if told else False
 
 
-def _told(row: Record) -> tuple[str, str]:
-    """Why a row of a table of nodes cannot be used: the record is one of the graph, not of it."""
+def _told(row: Record) -> tuple[str, str, str]:
+    """Why a row of a table of nodes cannot be used, and the table's file."""
     problem = row.problem or Problem(Reason.WRONG_TYPE, "no node")
-    return problem.reason, f"{row.source_uri}: {problem.detail}"
+    return problem.reason, problem.detail, row.source_uri
 
 
 class GraphFiles:
@@ -142,10 +142,10 @@ class GraphFiles:
         """Types of the metadata."""
         return pa.schema([field for field in self._table.schema if field.name != "id"])
 
-    def problems(self) -> list[tuple[str | None, Problem]]:
+    def problems(self) -> list[tuple[str, Problem]]:
         """The ids of rows of the table of nodes that cannot be used, and why."""
         told = json.loads((self._folder / PROBLEMS).read_text(encoding="utf-8"))
-        return [(id_, Problem(Reason(reason), detail)) for id_, reason, detail in told]
+        return [(id_, Problem(Reason(reason), detail, uri)) for id_, reason, detail, uri in told]
 
     def nodes(self, start: int, end: int) -> Iterator[Node]:
         """Nodes from `start` to before `end`.
@@ -228,10 +228,10 @@ def _node_table(rows: NodeRows, problems: list[Record]) -> pa.Table:
     seen: dict[str, Record] = {}
     parts: list[pa.Table] = []
     kinds: dict[str, set[object]] = {}
-    for row in rows.records:
+    for name, row in by_row(rows.records):
         first = None if row.problem or row.id is None else seen.setdefault(row.id, row)
         if first is None:
-            problems.append(row)
+            problems.append(replace(row, id=row.id or name))
         elif first is not row and first.metadata != row.metadata:
             detail = "the table of nodes has several rows for it, which differ"
             problems.append(

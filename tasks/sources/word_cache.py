@@ -20,18 +20,19 @@ from schemas.quarantine import Reason
 from tasks.encoders.remembered import cache_folder
 from tasks.errors import ConfigError
 from tasks.scan import examine
-from tasks.sources.base import Problem, Record
+from tasks.sources.base import Problem, Record, by_row
 from tasks.sources.cached_folder import written_whole
 from tasks.words.sentences import BLOCK_TOKENS, Places, Sentences
 from tasks.words.vocabulary import Vocabulary
 
+FORMAT = 1
 WORDS, TOKENS, ENDS, PROBLEMS = "words.arrow", "tokens.i4", "ends.i8", "problems.json"
 TOKEN, END = np.dtype("<i4"), np.dtype("<i8")
 
 
 def fresh_folder(key: str, state: str) -> Path:
     """Where the words of sources stand, by their digest and the state of their files."""
-    return cache_folder() / "words" / key / state
+    return cache_folder() / "words" / f"{FORMAT}-{key}" / state
 
 
 def build(folder: Path, records: Iterable[Record], vocabulary: Vocabulary, max_bytes: int) -> None:
@@ -41,9 +42,11 @@ def build(folder: Path, records: Iterable[Record], vocabulary: Vocabulary, max_b
     ends, end = array("q"), 0
     with written_whole(folder, "corpus") as draft:
         with (draft / TOKENS).open("wb") as file:
-            for record in records:
+            for row, record in by_row(records):
                 if (problem := examine(record, b"", max_bytes).problem) is not None:
-                    problems.append([_name(record, len(problems)), problem.reason, problem.detail])
+                    uri = record.source_uri
+                    name = row if record.id is None else f"{uri}#{record.id}"
+                    problems.append([name, problem.reason, problem.detail, uri])
                 elif isinstance(record.content, str) and not record.tombstone:
                     words = vocabulary.words(record.content)
                     found = [numbers.setdefault(word, len(numbers)) for word in words]
@@ -59,11 +62,6 @@ def build(folder: Path, records: Iterable[Record], vocabulary: Vocabulary, max_b
         ):
             writer.write_table(table)
         (draft / PROBLEMS).write_text(json.dumps(problems), encoding="utf-8")
-
-
-def _name(record: Record, number: int) -> str:
-    """What a bad text is called: no word, since a word may be called like a text."""
-    return f"{record.source_uri}#{f'bad={number}' if record.id is None else record.id}"
 
 
 def _ranked(tokens: npt.NDArray[Any], names: list[str]) -> tuple[list[str], Places]:
@@ -151,7 +149,10 @@ class WordFiles:
         )
 
     def problems(self) -> Iterator[tuple[str, Problem]]:
-        """The texts that cannot be used: what each is called, and why."""
+        """The texts that cannot be used: what each is called, and why.
+
+        No name is a word, since a word may be called like a text.
+        """
         told = json.loads((self._folder / PROBLEMS).read_text(encoding="utf-8"))
-        for name, reason, detail in told:
-            yield name, Problem(Reason(reason), detail)
+        for name, reason, detail, uri in told:
+            yield name, Problem(Reason(reason), detail, uri)

@@ -251,9 +251,8 @@ def test_a_table_of_nodes_adds_metadata_and_nodes_without_an_edge(tmp_path: Path
         ("b", {"year": None}, False),
         ("c", {"year": None}, False),
     ]
-    bad = [(one.id, one.problem.reason, one.source_uri) for one in found if one.problem]
-    assert bad == [("b", Reason.ID_CONFLICT, path), (None, Reason.NULL_ID, path)]
-    assert all(nodes in one.problem.detail for one in found if one.problem)
+    bad = [(one.id, one.problem.reason, one.problem.uri) for one in found if one.problem]
+    assert bad == [("b", Reason.ID_CONFLICT, nodes), (f"{nodes}#row=5", Reason.NULL_ID, nodes)]
     assert source.schema(source.files()) == pa.schema([("year", pa.int64())])
 
 

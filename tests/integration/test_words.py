@@ -138,13 +138,15 @@ def test_what_is_no_text_goes_to_quarantine_and_a_word_that_stands_alone_has_no_
         {"id": "l", "text": "lonely"}, {"id": "m", "text": "lonely rare"},
     ]  # fmt: skip
     write_jsonl(tmp_path / "notes.jsonl", rows + odd)
+    write_jsonl(tmp_path / "other.jsonl", [{"id": None, "text": "fish"}])
     config["limits"] = {"max_quarantined": 0.5}
     made = refresh(config, store)
-    assert books(made) == {"read": 13, "new": 9, "quarantined": 3, "isolated": 1}
+    assert books(made) == {"read": 14, "new": 9, "quarantined": 4, "isolated": 1}
     found = quarantine.read(str(store), space(tmp_path).entry.table)
-    uri = (tmp_path / "notes.jsonl").as_posix()
-    assert sorted((entry.id, entry.reason.value) for entry in found) == [
-        (f"{uri}#bad=1", "null_id"), (f"{uri}#e", "empty"), (f"{uri}#river", "nul_character"),
+    uri, other = ((tmp_path / f"{name}.jsonl").as_posix() for name in ("notes", "other"))
+    assert [(entry.id, entry.reason.value, entry.source_uri) for entry in found] == [
+        (f"{uri}#e", "empty", uri), (f"{uri}#river", "nul_character", uri),
+        (f"{uri}#row=41", "null_id", uri), (f"{other}#row=0", "null_id", other),
     ]  # fmt: skip
     assert counts(space(tmp_path)) == Counter(" ".join(texts(40)).split())
     assert refresh(config, store)["version"] == 1
