@@ -2,8 +2,12 @@
 
 import codecs
 import io
+import re
 from collections.abc import Sequence
 from csv import reader as read_csv
+from dataclasses import replace
+from functools import partial
+from itertools import islice
 from typing import IO
 
 import numpy as np
@@ -13,11 +17,14 @@ from typing_extensions import Buffer
 
 from tasks.errors import ConfigError, SourceError
 from tasks.mistakes import did_you_mean
-from tasks.sources.edge_list import Column, Edges, Ends, Layout
+from tasks.sources.edge_list import Column, Edges, Ends, Layout, Opened
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 SEPARATORS = "\t,; "
 COMMENTS = (b"#", b"%")
+WEIGHTS = "Weights are positive numbers (float32)"
+BAD_ROW = re.compile(r"Row #(\d+): (?:CSV conversion error to [^:]*: )?(.*)", re.DOTALL)
+NO_NUMBER = re.compile(r"^invalid value (.*)", re.DOTALL)
 
 
 def read_parquet(stream: IO[bytes], uri: str, layout: Layout) -> Edges:
@@ -31,43 +38,65 @@ def read_parquet(stream: IO[bytes], uri: str, layout: Layout) -> Edges:
     return _of_table(table, chosen, uri)
 
 
-def read_text(stream: IO[bytes], uri: str, layout: Layout, ending: str) -> Edges:
+def read_text(opened: Opened, uri: str, layout: Layout, ending: str) -> Edges:
     """Those of delimited text, from its first line on that is no comment."""
     from pyarrow import csv
 
-    lines, first = _first_line(stream)
-    if not first:
-        nothing = Ends(np.empty(0, np.int32), pa.array([], pa.string()))
-        return Edges(nothing, nothing, None if layout.weight is None else np.empty(0))
-    delimiter = layout.delimiter or DELIMITERS.get(ending) or _separator(first, uri)
-    header = layout.header if layout.header is not None else ending in DELIMITERS
-    fields = next(read_csv([first], delimiter=delimiter))
-    names = fields if header else [str(number) for number in range(len(fields))]
-    # One thread: it alone knows the number of a row that cannot be read.
-    reading = csv.ReadOptions(column_names=names, skip_rows=int(header), use_threads=False)
-    parsing = csv.ParseOptions(delimiter=delimiter)
-    chosen = _chosen(layout, names, uri, header=header)
-    text = pa.dictionary(pa.int32(), pa.string())
-    types: dict[str, pa.DataType] = {chosen[0]: text, chosen[1]: text}
-    if chosen[2] is not None:
-        types[chosen[2]] = pa.float64()
-    converting = csv.ConvertOptions(column_types=types, include_columns=list(types))
-    found = _of_table(csv.read_csv(lines, reading, parsing, converting), chosen, uri)
+    with opened() as stream:
+        lines, first, n_before = _first_line(stream)
+        if not first:
+            nothing = Ends(np.empty(0, np.int32), pa.array([], pa.string()))
+            return Edges(nothing, nothing, None if layout.weight is None else np.empty(0))
+        delimiter = layout.delimiter or DELIMITERS.get(ending) or _separator(first, uri)
+        header = layout.header if layout.header is not None else ending in DELIMITERS
+        fields = next(read_csv([first], delimiter=delimiter))
+        names = fields if header else [str(number) for number in range(len(fields))]
+        # One thread: it alone knows the number of a row that cannot be read.
+        reading = csv.ReadOptions(column_names=names, skip_rows=int(header), use_threads=False)
+        chosen = _chosen(layout, names, uri, header=header)
+        text = pa.dictionary(pa.int32(), pa.string())
+        types = dict(zip(filter(None, chosen), (text, text, pa.float64()), strict=False))
+        converting = csv.ConvertOptions(column_types=types, include_columns=list(types))
+        place = partial(_place, opened, n_before)
+        try:
+            table = csv.read_csv(lines, reading, csv.ParseOptions(delimiter=delimiter), converting)
+        except pa.ArrowInvalid as error:
+            if (row := BAD_ROW.search(str(error))) is None:
+                raise
+            why = NO_NUMBER.sub(
+                rf"the weight \1 is no number. {WEIGHTS}; take such edges out", row[2]
+            )
+            where = "" if header else "; each line is an edge, comments stand before the first one"
+            raise SourceError(f"{uri} {place(int(row[1]))}: {why[:300]}{where}") from error
+    edges = _of_table(table, chosen, uri)
+    found = replace(edges, place=lambda edge: place(edge + 1 + int(header)))
     if not header:
         _check_comments(found, uri)
     return found
 
 
-def _first_line(stream: IO[bytes]) -> tuple[IO[bytes], str]:
+def _first_line(stream: IO[bytes]) -> tuple[IO[bytes], str, int]:
     """The stream from its first line on that is no comment and not blank, and that line.
 
-    The line is empty where there is none.
+    The line is empty where there is none. The number is that of the lines before it.
     """
     lines = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)  # type: ignore[type-var]
-    start = lines.readline().removeprefix(codecs.BOM_UTF8)
+    n_before, start = 0, lines.readline().removeprefix(codecs.BOM_UTF8)
     while start and (not start.strip() or start[:1] in COMMENTS):
-        start = lines.readline()
-    return io.BufferedReader(_Joined(start, lines)), start.decode("utf-8", "replace").rstrip("\r\n")
+        n_before, start = n_before + 1, lines.readline()
+    first = start.decode("utf-8", "replace").rstrip("\r\n")
+    return io.BufferedReader(_Joined(start, lines)), first, n_before
+
+
+def _place(opened: Opened, n_before: int, row: int) -> str:
+    """The line of a row, as an editor counts: pyarrow counts no blank lines."""
+    with opened() as stream:
+        filled = (
+            number
+            for number, line in enumerate(stream, 1)
+            if number > n_before and line not in (b"\n", b"\r\n")
+        )
+        return f"line {next(islice(filled, row - 1, None))}"
 
 
 class _Joined(io.RawIOBase):
@@ -94,8 +123,9 @@ def _check_comments(edges: Edges, uri: str) -> None:
     bad = odd.to_numpy(zero_copy_only=False)[edges.source.codes]
     if bad.any():
         raise SourceError(
-            f"{uri}: edge {int(np.argmax(bad)) + 1} begins like a comment ({' or '.join(marks)}); "
-            "comments stand before the first edge: take it out, or give the file a header"
+            f"{uri} {edges.place(int(np.argmax(bad)))} begins like a comment "
+            f"({' or '.join(marks)}); comments stand before the first edge: take it out, or "
+            "give the file a header"
         )
 
 

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NotRequired  # pydantic wants it before Python 3.12
 
@@ -162,8 +162,7 @@ class EdgeSource:
 
     def _edges(self, files: Sequence[File]) -> Iterator[Edges]:
         for file in files:
-            with self._files.reading(file) as stream:
-                yield read_edges(stream, file.uri, self._layout)
+            yield read_edges(partial(self._files.reading, file), file.uri, self._layout)
 
     def _node_rows(self) -> NodeRows | None:
         if self._nodes is None:

@@ -339,20 +339,23 @@ def test_nodes_are_the_same_in_batches_of_any_size(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a,b,w\nx,y,1\nx,,2\n", "edge 2 has no target"),
-        ("a,b,w\n,y,1\n", "edge 1 has no source"),
+        ("a,b,w\nx,y,1\nx,,2\n", "line 3: the edge from 'x' has no target"),
+        ("a,b,w\n,y,1\n", "line 2: the edge to 'y' has no source"),
         (
             "a,b,w\nx,y,1\nx,z,-2\nx,u,0\n",
-            r"edge 2, from 'x' to 'z', has the weight -2\.0\. .* 2 in all",
+            r"line 3: the edge from 'x' to 'z' has the weight -2\.0\. .* 2 in all",
         ),
-        ("a,b,w\nx,y,0\n", r"edge 1, .* has the weight 0\.0"),
-        ("a,b,w\nx,y,nan\n", "edge 1, .* has no weight"),
-        ("a,b,w\nx,y,inf\n", "edge 1, .* has the weight inf"),
-        ("a,b,w\nx,y,\n", "edge 1, .* has no weight"),
-        ("a,b,w\nx,y,many\n", "Row #2: .*invalid value 'many'"),
-        ("a,b,w\nx,y,1e-46\n", "edge 1, .* has the weight 1e-46"),
+        ("a,b,w\nx,y,0\n", r"line 2: .* has the weight 0\.0"),
+        ("a,b,w\nx,y,nan\n", "line 2: .* has no weight"),
+        ("a,b,w\nx,y,inf\n", "line 2: .* has the weight inf"),
+        ("a,b,w\nx,y,\n", "line 2: .* has no weight"),
+        ("a,b,w\nx,y,many\n", "line 2: the weight 'many' is no number. Weights are positive"),
+        ("a,b,w\nx,y,1e-46\n", "line 2: .* has the weight 1e-46"),
         ("a,b,w\nx,y,3e38\nx,y,3e38\n", "add up to infinity"),
-        ("a,b,w\nx,y,1\nx,y\n", "Row #3: Expected 3 columns, got 2"),
+        ("a,b,w\nx,y,1\nx,y\n", "line 3: Expected 3 columns, got 2: x,y$"),
+        ("# one\n\na,b,w\n\nx,y,1\r\n\r\n\nx,y,0\n\n", r"line 8: .* has the weight 0\.0"),
+        ("# one\n\na,b,w\n\nx,y,1\r\n\r\n\nx,y\n\n", "line 8: Expected 3 columns"),
+        ("# one\n\na,b,w\n\nx,y,1\r\n\r\n\nx,y,q\n\n", "line 8: the weight 'q'"),
     ],
 )
 def test_an_edge_that_cannot_be_used_stops_the_reading_with_its_place(
@@ -383,10 +386,22 @@ def test_columns_that_cannot_be_meant_are_told(
         read(EdgeSource(path=str(tmp_path / "e.parquet"), **arguments))
 
 
-def test_a_comment_between_edges_is_no_edge(tmp_path: Path) -> None:
-    path = write(tmp_path / "e.txt", "1 2\n# late\n2 3\n")
-    with pytest.raises(SourceError, match="edge 2 begins like a comment"):
-        read(EdgeSource(path=path))
+@pytest.mark.parametrize(
+    ("text", "weight", "said"),
+    [
+        ("# early\n1 2\n# late\n2 3\n", None, r"line 3 begins like a comment \(# or %\); comments"),
+        ("1 2 3\n# late\n2 3 4\n", 2, "line 2: Expected 3 columns, got 2: # late; each line is an"),
+        ("1 2 3\n# so late\n", 2, "line 2: the weight 'late' is no number.*; each line is an edge"),
+        ("1 2\n7\n", None, "line 2: Expected 2 columns, got 1: 7; each line is an edge, comments"),
+    ],
+)
+def test_a_comment_between_edges_is_no_edge(
+    tmp_path: Path, text: str, weight: int | None, said: str
+) -> None:
+    for name, data in (("e.txt", text.encode()), ("e.txt.gz", gzip.compress(text.encode()))):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(SourceError, match=said):
+            read(EdgeSource(path=str(tmp_path / name), weight=weight))
 
 
 def test_an_attribute_that_no_edge_has_is_no_weight(tmp_path: Path) -> None:
@@ -451,7 +466,7 @@ def test_ids_are_strings_or_integers(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="column 'a' is double; ids are strings or integers"):
         read(EdgeSource(path=str(tmp_path / "e.parquet"), source="a", target="b"))
     pq.write_table(pa.table({"a": [1, None], "b": [2, 3]}), tmp_path / "e.parquet")
-    with pytest.raises(SourceError, match="edge 2 has no source"):
+    with pytest.raises(SourceError, match="edge 2: the edge to '3' has no source"):
         read(EdgeSource(path=str(tmp_path / "e.parquet"), source="a", target="b"))
 
 
