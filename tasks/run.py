@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ from tasks.digests import digest_json
 from tasks.encoders.base import Encoder
 from tasks.encoders.fitted import FittedEncoder
 from tasks.encoders.word_encoder import WordEncoder
-from tasks.errors import ConfigError, noting
+from tasks.errors import ConfigError, StoreError, noting
 from tasks.progress import Report, listener
 from tasks.secrets import resolve_secrets
 from tasks.sources.base import Fittable, Source
@@ -185,7 +185,9 @@ class Run:
                 f"chunk.tokens = {chunk.tokens}: the encoder reads {limit} tokens of a text "
                 "at most, the rest of each chunk would be lost"
             )
-        if self.new_encoder is not None and not self.options.backfill and not self.options.limit:
+        if self.options.backfill or self.options.limit:
+            return
+        if self.new_encoder is not None:
             raise ConfigError(self.new_encoder)
 
     def _check_fittable(self) -> None:
@@ -215,12 +217,22 @@ class Run:
         last = versions[-1]
         return (
             f"space {self.space!r} is encoded with fingerprint {last.fingerprint[:12]} "
-            f"(table {last.table}), and this config's encoder has {self.fingerprint[:12]}: "
+            f"(table {last.table}), and this config's encoder has {self.fingerprint[:12]}"
+            f"{self.other_fits}. "
             "`vectorline run` refreshes a space with an encoder that it has, `vectorline backfill` "
             f"brings in a new one. It would make about {last.rows:,} vectors, "
             f"{last.rows * self.encoder.dim * 4 / 2**20:,.1f} MiB of them; "
             "`vectorline plan` says how long that takes"
         )
+
+    @property
+    def other_fits(self) -> str:
+        """What `trained:NAME` meant in the space's last version, where it means another fit now."""
+        table = Table(self.store_uri, self.catalog.versions(self.space)[-1].table)
+        with suppress(StoreError):  # a table that cannot be opened keeps no new one from being made
+            written, before = self.config.encoder.arguments, table.settings().encoder
+            return trained.moved(written, self.encoder_arguments, before, self.store_uri)
+        return ""
 
     def start_early(self) -> None:
         """Starts Ray and the loading of weights at once, if all records are sure to be encoded."""

@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 
 from pydantic import JsonValue
 
+from schemas.catalog import VersionEntry
 from schemas.manifest import Manifest
 from tasks import plugins
 from tasks.encoders.base import Encoder
 from tasks.errors import ConfigError
 from tasks.secrets import resolve_secrets
-from tasks.store import manifests, models
+from tasks.store import layout, manifests, models
 from tasks.store.catalog import Catalog
 
 PREFIX = models.PREFIX
@@ -28,6 +29,30 @@ def pin(arguments: Mapping[str, JsonValue], store_uri: str) -> dict[str, JsonVal
         return f"{PREFIX}{model.name}@{model.digest}"
 
     return _changed(arguments, pinned)
+
+
+def moved(
+    written: Mapping[str, JsonValue],
+    now: Mapping[str, JsonValue],
+    before: Mapping[str, JsonValue],
+    store_uri: str,
+) -> str:
+    """A sentence for each `trained:NAME` that meant another fit `before`, as `pin` gives them."""
+    return "".join(
+        f"; {value} is {_called(str(now[key]), store_uri)} now, and that table was made with "
+        f"{_called(str(before[key]), store_uri)}"
+        for key, value in written.items()
+        if str(before.get(key)).startswith(PREFIX) and before[key] != now[key]
+    )
+
+
+def _called(pinned: str, store_uri: str) -> str:
+    """What a fit is called: by the version that holds it, if it is that of a space."""
+    name, _, digest = pinned.removeprefix(PREFIX).partition("@")
+    for entry in reversed(Catalog(store_uri).versions(layout.space_of(name))):
+        if entry.table == name and _fit_of(entry, store_uri) == digest:
+            return f"version {entry.version} of {entry.space}"
+    return f"the fit {digest[: models.DIGITS]} of {name}"
 
 
 def check_model_name(name: str, store_uri: str) -> None:
@@ -52,11 +77,14 @@ def check_space_name(name: str, store_uri: str) -> None:
 def _of_space(space: str, store_uri: str) -> str | None:
     """The fit that the serving version of a space holds, None if there is none."""
     serving = Catalog(store_uri).serving(space)
-    if serving is None:
-        return None
-    manifest = manifests.read(store_uri, serving.table, serving.run_id, Manifest)
-    fit = manifest.fit if manifest else None
-    return f"{serving.table}@{fit.model}" if fit else None
+    fit = _fit_of(serving, store_uri) if serving else None
+    return f"{serving.table}@{fit}" if serving and fit else None
+
+
+def _fit_of(version: VersionEntry, store_uri: str) -> str | None:
+    """The digest of the fit that a version holds, None if it holds none."""
+    manifest = manifests.read(store_uri, version.table, version.run_id, Manifest)
+    return manifest.fit.model if manifest and manifest.fit else None
 
 
 def build_encoder(use: str, arguments: Mapping[str, JsonValue], store_uri: str) -> Encoder:

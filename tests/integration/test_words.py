@@ -305,6 +305,11 @@ def test_texts_are_encoded_with_the_words_of_a_space(tmp_path: Path) -> None:
     assert found.settings.encoder["model"] == pinned
     assert [check.detail for check in verify(store, "texts", None) if not check.ok] == []
     assert refresh(folder_of_texts(tmp_path, asked), store)["version"] == 1
+    write(tmp_path, texts(601))
+    refresh(settings(tmp_path, epochs=20, sample=0.0), store)
+    said = "; trained:words is version 2 of words now, and that table was made with version 1 of w"
+    with pytest.raises(ConfigError, match=said):
+        refresh(folder_of_texts(tmp_path, asked), store)
 
 
 def test_a_fit_stays_while_texts_are_encoded_with_it(tmp_path: Path, clock: Clock) -> None:
@@ -368,6 +373,11 @@ def test_words_are_trained_by_name_and_texts_encoded_with_them(
     assert (done["rows"], books(done)["quarantined"]) == (60, 1)
     used = open_space("texts", store).settings.encoder["model"]
     assert used == f"trained:own@{made['digest']}"
+    other = training(tmp_path, **wanted | {"epochs": 3})
+    now = train.fn(from_dict(other, "a test"), store, 0.0)["digest"]
+    said = f"trained:own is the fit {now[:12]} of own now, and .* the fit {made['digest'][:12]} of"
+    with pytest.raises(ConfigError, match=said):
+        refresh(other, store)
     show(build_parser().parse_args(["train", "c.yaml"]), made)
     told = capsys.readouterr().out
     assert 'next: encoder: {use: static-words, model: "trained:own"}' in told
