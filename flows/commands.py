@@ -49,7 +49,8 @@ def _plan(args: argparse.Namespace) -> dict[str, Any]:
         if run.new_encoder:
             run.notes.append(
                 f"another encoder than those of the space{run.other_fits}: "
-                f"`vectorline backfill {args.config}` does this, beside the version that serves; `run` does not"
+                f"`vectorline backfill {args.config}` does this, beside the version "
+                "that serves; `run` does not"
             )
         return estimate(run, plan.fn(run))
 

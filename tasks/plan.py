@@ -137,7 +137,17 @@ def plan(run: Run) -> Plan:
     ]
     files = [*kept, *file_entries(listing, reading, compared, head, unread)]
     books = books_of_work(compared, reading, kept)
+    run.notes += _nothing_to_fit(run, books)
     return Plan(version, rows, books, quarantined, files, time.monotonic() - started, work)
+
+
+def _nothing_to_fit(run: Run, books: RecordBook) -> list[str]:
+    """A note for a fitted space none of whose records can have a vector."""
+    if not run.fitted or books.read > books.quarantined + books.isolated:
+        return []
+    what = run.sources[0].modality
+    why = f"each {what} is isolated" if books.isolated else f"the source has no {what}"
+    return [f"there is nothing to fit: {why}"]
 
 
 def _ledger(run: Run, version: int) -> Ledger:

@@ -106,7 +106,13 @@ class WordFiles:
         return self._all.slice(0, self._vocabulary.size(self._all["count"].to_numpy()))
 
     def check(self) -> None:
-        """Raises ConfigError for texts with words of which none occurs often enough."""
+        """Raises ConfigError for texts that have no word, or none that occurs often enough."""
+        n_good = len(self.sentences.ends)
+        if n_good and not self._all.num_rows:
+            raise ConfigError(
+                f"encoder.word_pattern = {self._vocabulary.word_pattern!r} finds no word in "
+                f"{n_good:,} texts: is `text` the right column of the source?"
+            )
         if self._all.num_rows and not self.n_words:
             most, least = self._all["count"][0].as_py(), self._vocabulary.min_count
             raise ConfigError(

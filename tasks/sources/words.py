@@ -55,7 +55,7 @@ class WordSource:
     def shards(self, files: Sequence[File]) -> list[Shard]:
         """Ranges of words; the texts that cannot be used come last. Counts the words.
 
-        Raises ConfigError where all words are too rare.
+        Raises ConfigError where there is no word, or all are too rare.
         """
         (file,) = files
         words = self.words(file)

@@ -266,6 +266,23 @@ def test_words_that_are_all_too_rare_are_told(tmp_path: Path) -> None:
         refresh(rare, tmp_path / "v")
 
 
+def test_texts_without_a_word_are_told(tmp_path: Path) -> None:
+    write(tmp_path, ["...", "!!! ---"])
+    with pytest.raises(ConfigError, match=r"word_pattern = .* finds no word in 2 texts: is `text`"):
+        refresh(settings(tmp_path), tmp_path / "v")
+
+
+@pytest.mark.parametrize(
+    ("said", "note"), [([], "the source has no word"), (["alone"] * 5, "each word is isolated")]
+)
+def test_a_corpus_from_which_nothing_can_be_learned_makes_no_version_and_says_so(
+    tmp_path: Path, said: list[str], note: str
+) -> None:
+    write(tmp_path, said)
+    made = refresh(settings(tmp_path), tmp_path / "v")
+    assert (made["version"], made["notes"]) == (None, [f"there is nothing to fit: {note}"])
+
+
 def folder_of_texts(folder: Path, said: list[str]) -> dict[str, Any]:
     """A space `texts` that is encoded with the words of the space `words`."""
     write_jsonl(
