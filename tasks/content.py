@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 TEXT = "text"
 NO_KNOWN_WORD = "no_known_word"
-UNITS = {TEXT: "tokens", "node": "steps of walks", "word": "words"}
+UNITS = {TEXT: "tokens", "node": "steps of walks", "word": "words in all epochs"}
 
 
 @dataclass(frozen=True, slots=True)
