@@ -25,7 +25,8 @@ def pin(arguments: Mapping[str, JsonValue], store_uri: str) -> dict[str, JsonVal
 
     def pinned(named: str) -> str:
         known = "@" in named or models.fits(store_uri, named)
-        model = models.find(store_uri, named if known else _of_space(named, store_uri) or named)
+        fit = None if known else _of_space(named, store_uri)
+        model = models.find(store_uri, fit or named, () if known or fit else _spaces(store_uri))
         return f"{PREFIX}{model.name}@{model.digest}"
 
     return _changed(arguments, pinned)
@@ -57,8 +58,7 @@ def _called(pinned: str, store_uri: str) -> str:
 
 def check_model_name(name: str, store_uri: str) -> None:
     """Raises ConfigError if `trained:NAME` is the fit of a space already."""
-    tables = {entry.table for entry in Catalog(store_uri).versions(name)}
-    if any(models.fits(store_uri, table) for table in tables):
+    if _is_fitted(name, store_uri):
         raise ConfigError(
             f"train.name = {name!r}: the store has a space {name!r} that is fitted, and "
             f"`{PREFIX}{name}` is what it serves; give the model another name"
@@ -75,10 +75,28 @@ def check_space_name(name: str, store_uri: str) -> None:
 
 
 def _of_space(space: str, store_uri: str) -> str | None:
-    """The fit that the serving version of a space holds, None if there is none."""
+    """The fit that the serving version of a space holds, None if the space holds none.
+
+    Raises ConfigError where none serves.
+    """
     serving = Catalog(store_uri).serving(space)
+    if serving is None and _is_fitted(space, store_uri):
+        raise ConfigError(
+            f"{PREFIX}{space}: space {space!r} serves no version yet, see `vectorline promote`"
+        )
     fit = _fit_of(serving, store_uri) if serving else None
     return f"{serving.table}@{fit}" if serving and fit else None
+
+
+def _is_fitted(space: str, store_uri: str) -> bool:
+    """Whether a version of a space may hold a fit."""
+    tables = {entry.table for entry in Catalog(store_uri).versions(space)}
+    return any(models.fits(store_uri, table) for table in tables)
+
+
+def _spaces(store_uri: str) -> list[str]:
+    """Those that are fitted."""
+    return [one for one in Catalog(store_uri).spaces() if _is_fitted(one, store_uri)]
 
 
 def _fit_of(version: VersionEntry, store_uri: str) -> str | None:

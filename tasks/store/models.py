@@ -15,6 +15,7 @@ from schemas.receipt import WrittenFile
 from tasks.digests import digest_json
 from tasks.encoders.remembered import cache_folder
 from tasks.errors import ConfigError, StoreError
+from tasks.mistakes import did_you_mean
 from tasks.store import checksums, files, layout
 from tasks.store.files import LocalFiles
 from tasks.store.formats import parse
@@ -56,18 +57,23 @@ def fits(store_uri: str, name: str) -> list[TrainedModel]:
     return sorted(found, key=lambda model: model.created_at)
 
 
-def find(store_uri: str, named: str) -> TrainedModel:
-    """The newest fit of a name, or with `NAME@DIGEST` that one; ConfigError if there is none."""
+def find(store_uri: str, named: str, spaces: Collection[str] = ()) -> TrainedModel:
+    """The newest fit of a name, or with `NAME@DIGEST` that one.
+
+    Raises ConfigError if there is none, which tells the names that there are, `spaces` among them.
+    """
     name, _, digest = named.partition("@")
     known = fits(store_uri, name)
     found = [model for model in known if model.digest.startswith(digest)]
     if not found:
         folder = layout.models_folder(store_uri, "").rstrip("/")
-        others = [one for one in files.of(folder).names(folder) if fits(store_uri, one)]
-        have = [f"{name}@{model.digest[:DIGITS]}" for model in known] or others or ["none"]
+        names = [one for one in files.of(folder).names(folder) if not layout.space_of(one)]
+        others = sorted([*spaces, *(one for one in names if fits(store_uri, one))])
+        have = [f"{name}@{model.digest[:DIGITS]}" for model in known] or others
         raise ConfigError(
-            f"store {layout.root(store_uri)!r} has no model {named!r}; it has: {', '.join(have)}; "
-            "`vectorline train` makes one"
+            f"store {layout.root(store_uri)!r} has no model {named!r}"
+            f"{did_you_mean(name, others) or '.'} It has: {', '.join(have) or 'none'}. "
+            "`vectorline train` makes one, or a run of words"
         )
     return found[-1]
 

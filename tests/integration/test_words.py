@@ -331,6 +331,22 @@ def test_texts_are_encoded_with_the_words_of_a_space(tmp_path: Path) -> None:
         refresh(folder_of_texts(tmp_path, asked), store)
 
 
+def test_a_name_that_is_neither_model_nor_space_is_told_with_those_that_are(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, texts(60))
+    store, config = str(tmp_path / "v"), folder_of_texts(tmp_path, ["a boat"])
+    wanted = {"use": "word2vec", "dim": 8, "epochs": 1, "threads": 1, "name": "own"}
+    train.fn(from_dict(training(tmp_path, **wanted), "a test"), store, 0.0)
+    refresh(settings(tmp_path), store, promote="no")
+    with pytest.raises(ConfigError, match="space 'words' serves no version yet, see `vectorline p"):
+        refresh(config, store)
+    config["encoder"]["model"] = "trained:wordz"
+    said = r"has no model 'wordz', did you mean 'words'\? It has: own, words\. `vectorline train`"
+    with pytest.raises(ConfigError, match=said):
+        refresh(config, store)
+
+
 def test_a_fit_stays_while_texts_are_encoded_with_it(tmp_path: Path, clock: Clock) -> None:
     write(tmp_path, texts(60))
     store = str(tmp_path / "v")

@@ -51,7 +51,7 @@ def test_fits_are_found_by_name_and_digest_and_fetched_whole(store: str, tmp_pat
     pinned = trained.pin(arguments, store)
     assert pinned == {"model": f"trained:shapes@{new.digest}", "dim": 3}
     assert trained.pin(pinned, store) == pinned
-    with pytest.raises(ConfigError, match="has no model 'other'; it has: shapes; "):
+    with pytest.raises(ConfigError, match=r"has no model 'other'\. It has: shapes\. "):
         models.find(store, "other")
 
 
