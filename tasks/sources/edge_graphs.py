@@ -30,11 +30,13 @@ def read_networkx(stream: IO[bytes], uri: str, layout: Layout, ending: str) -> E
     }
     with _foreign(uri):
         graph = readers[ending](stream)
-        names = [str(name) for name in graph]
+        names = [str(name).strip() for name in graph]
         place = {name: number for number, name in enumerate(graph)}
         whole = list(graph.edges(data=True))
         rows = [(a, b, own.get(str(layout.weight))) for a, b, own in whole]
-        plain = [{"id": str(name), **_plain(known)} for name, known in graph.nodes(data=True)]
+        plain = [
+            {"id": str(name).strip(), **_plain(known)} for name, known in graph.nodes(data=True)
+        ]
         nodes = pa.Table.from_pylist(plain, pa.schema(_kinds(plain)))
     ids = pa.array(names, pa.string())
     ends = np.array([[place[one[0]], place[one[1]]] for one in rows], np.int64).reshape(-1, 2)

@@ -201,7 +201,7 @@ def _ends(column: pa.ChunkedArray, name: str, uri: str) -> Ends:
     whole = column.unify_dictionaries().combine_chunks()
     if isinstance(whole, pa.ChunkedArray):  # of no rows
         whole = pa.array([], column.type)
-    ids = whole.dictionary.cast(pa.string())
+    ids = pc.utf8_trim_whitespace(whole.dictionary.cast(pa.string()))
     codes = whole.indices
     if codes.null_count:
         ids = pa.concat_arrays([ids, pa.array([None], pa.string())])

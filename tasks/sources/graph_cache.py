@@ -105,7 +105,7 @@ def _directed(parts: Sequence[Edges], said: Said) -> bool:
 
 def _told(row: Record) -> tuple[str, str, str]:
     """Why a row of a table of nodes cannot be used, and the table's file."""
-    problem = row.problem or Problem(Reason.WRONG_TYPE, "no node")
+    problem = row.problem or Problem(Reason.NULL_ID, "the id is empty")
     return problem.reason, problem.detail, row.source_uri
 
 
@@ -229,6 +229,7 @@ def _node_table(rows: NodeRows, problems: list[Record]) -> pa.Table:
     parts: list[pa.Table] = []
     kinds: dict[str, set[object]] = {}
     for name, row in by_row(rows.records):
+        row = replace(row, id=(row.id or "").strip() or None)  # as that of an edge
         first = None if row.problem or row.id is None else seen.setdefault(row.id, row)
         if first is None:
             problems.append(replace(row, id=row.id or name))

@@ -470,7 +470,23 @@ def test_ids_are_strings_or_integers(tmp_path: Path) -> None:
         read(EdgeSource(path=str(tmp_path / "e.parquet"), source="a", target="b"))
 
 
-@pytest.mark.parametrize("name", ["x" * 10_000_000, "a\nb", " a ", "ü'\"\\", "#1"])
+def test_white_space_around_an_id_is_no_part_of_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "e.csv", "one, other\na, b\n b ,c\t\n")
+    nodes = NodeTable(path=write(tmp_path / "n.csv", "id,x\n b ,1\n ,2\n"), id="id", metadata=["x"])
+    source = EdgeSource(path=path, source="one", target=" other", nodes=nodes)
+    assert neighbours(source) == {"a": {"b": None}, "b": {"a": None, "c": None}, "c": {"b": None}}
+    found = read(source)
+    good = {one.id: one.metadata["x"] for one in found if one.problem is None}
+    assert good == {"a": None, "b": "1", "c": None}
+    assert [one.problem.reason for one in found if one.problem] == [Reason.NULL_ID]
+    made = networkx.Graph([(" a", "b ")])
+    networkx.write_graphml(made, tmp_path / "k.graphml")
+    assert set(neighbours(EdgeSource(path=str(tmp_path / "k.graphml")))) == {"a", "b"}
+    with pytest.raises(SourceError, match="line 2: the edge from 'a' has no target"):
+        read(EdgeSource(path=write(tmp_path / "e.csv", "x,y\na, \n"), source="x", target="y"))
+
+
+@pytest.mark.parametrize("name", ["x" * 10_000_000, "a\nb", "a b", "ü'\"\\", "#1"])
 def test_ids_may_be_any_text(tmp_path: Path, name: str) -> None:
     pq.write_table(pa.table({"a": [name], "b": ["other"]}), tmp_path / "e.parquet")
     source = EdgeSource(path=str(tmp_path / "e.parquet"), source="a", target="b")
