@@ -10,6 +10,7 @@ import numpy as np
 from tasks.content import TEXT, Content, Media
 from tasks.encoders.base import Vectors
 from tasks.errors import ConfigError
+from tasks.mistakes import did_you_mean
 from tasks.space import Hit, Space
 from tasks.store.rows import metadata_schema, to_matrix, unit
 
@@ -138,8 +139,10 @@ def _content(one: Term) -> Content:
 def _vector_of(space: Space, record_id: str) -> Vectors:
     rows = space.rows_of(record_id)
     if not rows.num_rows:
+        near = [record_id.lower()] if space.rows_of(record_id.lower()).num_rows else []
         raise ConfigError(
             f"space {space.entry.space!r} version {space.version} has no record {record_id!r}"
+            + did_you_mean(record_id.lower(), near)
             + ("; an isolated node has no row" if space.modalities() == ["node"] else "")
         )
     mean: Vectors = to_matrix(rows["vector"]).mean(axis=0, dtype=np.float64).astype(np.float32)

@@ -105,6 +105,10 @@ def test_words_of_one_topic_are_near(tmp_path: Path) -> None:
     refresh(settings(tmp_path, epochs=20, sample=0.0), tmp_path / "v")
     hits = search(space(tmp_path), Query([term("id:fish")], k=4))
     assert {hit.id for hit in hits} == {*RIVER.split()} - {"bank"}
+    with pytest.raises(ConfigError, match="has no record 'Fish', did you mean 'fish'"):
+        search(space(tmp_path), Query([term("id:Fish")]))
+    with pytest.raises(ConfigError, match=r"has no record 'Fishes'$"):
+        search(space(tmp_path), Query([term("id:Fishes")]))
     with pytest.raises(ConfigError, match="knows nothing but its own records"):
         search(space(tmp_path), Query([term("a text")]))
 
