@@ -79,7 +79,7 @@ def fit(
         },
     )
     failpoints.reach("fit")
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
     return _book(model)
 
 
@@ -106,6 +106,7 @@ def _only(folder: Path, name: str) -> Path:
 
 
 def _new_folder(folder: Path) -> Path:
+    """An empty one, also where all that is above it is gone: a cache may be deleted at any time."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    folder.mkdir(parents=True)
     return folder

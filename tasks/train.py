@@ -64,7 +64,7 @@ def train(config: Config, store_uri: str, wait_s: float) -> dict[str, Any]:
                 "created_at": datetime.now(UTC).isoformat(),
             },
         )
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
     return {
         "name": model.name,
         "digest": model.digest,

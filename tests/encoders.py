@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -223,6 +224,15 @@ class ByteEncoder(HashingEncoder):
         if data.startswith(b"bad"):
             return Prepared(1, False, None, Unusable("undecodable", data.decode()))
         return super().prepare([data.hex()])[0]
+
+
+class ForgetfulWalkEncoder(DeepWalkEncoder):
+    """Deletes the user's cache while it fits."""
+
+    def fit(self, *arguments: Any, **options: Any) -> Fit:
+        made = super().fit(*arguments, **options)
+        shutil.rmtree(os.environ["VECTORLINE_CACHE"])
+        return made
 
 
 class CarefulWalkEncoder(DeepWalkEncoder):

@@ -109,6 +109,18 @@ def test_a_fit_that_is_killed_anywhere_ends_as_if_it_had_not_been(
     assert not list((tmp_path / "cache" / "fits").glob("*/*"))
 
 
+def test_a_cache_may_be_deleted_while_a_fit_runs(
+    tmp_path: Path, quiet: dict[int, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VECTORLINE_CACHE", str(tmp_path / "cache"))
+    made = settings(tmp_path)
+    made["encoder"]["use"] = "tests.encoders:ForgetfulWalkEncoder"
+    for version in (1, 2):
+        write(tmp_path, version)
+        refresh(made, tmp_path / "v")
+    assert {version: rows(tmp_path / "v", version) for version in (1, 2)} == quiet
+
+
 @pytest.mark.ray
 def test_a_worker_that_is_killed_while_it_fits_is_followed_by_one_that_goes_on(
     tmp_path: Path, quiet: dict[int, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
