@@ -34,11 +34,12 @@ from tasks.store.table import Table
 from tasks.table_encoder import load_encoder
 
 ANEW = (
-    "promote a version that is whole, or bring the store back from a copy; "
-    "`vectorline drop` and a run make the table anew"
+    "promote a version that is whole",
+    "or bring the store back from a copy",
+    "or let `vectorline drop` and a run make the table anew",
 )
 MEND = {
-    "versions": f"a run or `vectorline maintain` mends what a kill left; if not, {ANEW}",
+    "versions": ("a run or `vectorline maintain` mends what a kill left; if not:", *ANEW),
     "manifests": ANEW,
     "files": ANEW,
     "ids": ANEW,
@@ -46,11 +47,11 @@ MEND = {
     "texts": ANEW,
     "metadata": ANEW,
     "vectors": ANEW,
-    "canaries": "bring back the weights and libraries that made the table",
+    "canaries": ("bring back the weights and libraries that made the table",),
     "encoder": ANEW,
-    "indexes": "`vectorline maintain` makes those anew that are its own; drop yours yourself",
+    "indexes": ("`vectorline maintain` makes those anew that are its own; drop yours yourself",),
 }
-"""What to do, by check."""
+"""What to do, by check: a line each."""
 RECALL_NOISE = 0.02  # other queries are asked when rows have come since
 UNSEEN = "not checked"
 ROW_CHECKS = ("ids", "data", "texts", "metadata", "vectors", "encoder", "indexes")
@@ -132,7 +133,7 @@ class _Findings:
         for check, found in self._found.items():
             faults = _joined([(version, one) for version, own in found for one in own.faults])
             said = [(version, own.looked) for version, own in found if own.looked]
-            detail = f"{faults}: {MEND[check]}" if faults else _joined(said)
+            detail = "\n".join([faults, *MEND[check]]) if faults else _joined(said)
             looked = not all(one.startswith(UNSEEN) for _, one in said)
             done.append(Check(check, not faults, detail, looked or bool(faults)))
         return done
