@@ -315,7 +315,9 @@ def _quarantine(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any
     tables = quarantine.tables(args.store, args.space)
     if not tables:
         catalog.known(args.space)
-    replay = f"vectorline quarantine {args.space} --replay"
+    committed = {entry.table for entry in catalog.versions(args.space)}
+    config = "" if committed else " --config CONFIG"
+    replay = f"vectorline quarantine {args.space} --replay{config}"
     return [
         {
             "id": entry.id,
@@ -324,6 +326,7 @@ def _quarantine(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any
             "source": entry.source_uri,
             "replay": replay,
             "transient": entry.transient,
+            "committed": table in committed,
         }
         for table in tables
         for entry in quarantine.read(args.store, table)

@@ -279,13 +279,16 @@ def _quarantine(args: argparse.Namespace, result: list[dict[str, Any]]) -> None:
     table(result[:QUARANTINE_ROWS], ["id", "reason", "detail", "source"])
     if len(result) > QUARANTINE_ROWS:
         print(f"... and {len(result) - QUARANTINE_ROWS:,} more: --json lists them all")
+    if not any(entry["committed"] for entry in result):
+        print(f"\nnothing of {args.space} was committed yet")
     print(f"\nto try them all again: {result[0]['replay']}")
 
 
 def _checks(args: argparse.Namespace, result: dict[str, Any]) -> None:
     for check in result["checks"]:
         mark = "BAD" if not check["ok"] else "ok " if check["looked"] else "-- "
-        print(f"{mark}  {check['name']:<24}{check['detail']}")
+        detail = check["detail"].replace("\n", "\n" + " " * 29)
+        print(f"{mark}  {check['name']:<24}{detail}")
 
 
 def _init(args: argparse.Namespace, result: dict[str, Any]) -> None:

@@ -157,14 +157,28 @@ def test_what_is_no_text_goes_to_quarantine_and_a_word_that_stands_alone_has_no_
     assert refresh(config, store)["version"] == 1
 
 
-def test_the_share_of_what_is_no_text_is_one_of_texts(tmp_path: Path) -> None:
+def test_the_share_of_what_is_no_text_is_one_of_texts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config, store = settings(tmp_path), tmp_path / "v"
     write(tmp_path, [*texts(97), "", "", ""])  # of 9 words
     config["limits"] = {"max_quarantined": 0.02}
     with pytest.raises(SourceError, match=r"3 of 100 texts would go to quarantine \(3 empty\)"):
         refresh(config, store)
+    told = ["quarantine", "words", "--store", str(store)]
+    assert main(told) == 0
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        "nothing of words was committed yet",
+        "",
+        "to try them all again: vectorline quarantine words --replay --config CONFIG",
+    ]
     config["limits"] = {"max_quarantined": 0.03}
     assert books(refresh(config, store)) == {"read": 12, "new": 9, "quarantined": 3}
+    assert main(told) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "",
+        "to try them all again: vectorline quarantine words --replay",
+    ]
 
 
 def test_a_fit_is_estimated_by_its_words(tmp_path: Path) -> None:
