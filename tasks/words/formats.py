@@ -21,6 +21,7 @@ Vectors: TypeAlias = npt.NDArray[np.float32]
 
 BLOCK_WORDS = 4_096
 LONGEST_HEADER = 64
+COMPRESSED = (".gz", ".zst", ".bz2", ".xz", ".zip")
 FLOAT = np.dtype("<f4")
 _UNFIT = re.compile(r"[ \t\n\v\f\r]|^$")
 
@@ -60,9 +61,10 @@ def write(path: Path, words: Sequence[str], vectors: Vectors, form: Format) -> N
 def read(path: Path, form: Format) -> tuple[list[str], Vectors]:
     """The words of a file, and vector i of word i.
 
-    Raises ConfigError for a file that is not there, SourceError for one that is not of this format,
-    names a word twice, or has a number that is not finite.
+    Raises ConfigError for a file that is not there or is compressed, SourceError for one that is
+    not of this format, names a word twice, or has a number that is not finite.
     """
+    _check_plain(path)
     try:
         with path.open("rb") as file:
             found = (
@@ -86,8 +88,10 @@ def read(path: Path, form: Format) -> tuple[list[str], Vectors]:
 def read_counts(path: Path) -> dict[str, int]:
     """How often each word occurs: a word and a number in each line.
 
-    Raises ConfigError for a file that is not there, SourceError for a line that is none of these.
+    Raises ConfigError for a file that is not there or is compressed, SourceError for a line that is
+    none of these.
     """
+    _check_plain(path)
     counts: dict[str, int] = {}
     try:
         with path.open("rb") as file:
@@ -101,6 +105,11 @@ def read_counts(path: Path) -> dict[str, int]:
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     return counts
+
+
+def _check_plain(path: Path) -> None:
+    if path.suffix in COMPRESSED:
+        raise ConfigError(f"{path} is compressed: unpack it, and name what comes out")
 
 
 def _entries(words: Sequence[str], vectors: Vectors, form: Format) -> Iterator[bytes]:
@@ -133,9 +142,15 @@ def _text(file: BinaryIO, path: Path, form: Format) -> tuple[list[str], Vectors]
         word, *numbers = line.rstrip(b" \r\n").split(b" ")
         dim = dim or len(numbers)
         if len(numbers) != dim or not dim:
+            swapped = number == 2 and dim == 1 and words[0].isdigit()
+            why = (
+                f"line 1 looks like one of format {Format.WORD2VEC}"
+                if swapped and form == Format.GLOVE
+                else "a word cannot have a space"
+            )
             raise SourceError(
                 f"{path} line {number}: a word and {dim or 'some'} numbers were expected, and "
-                f"there are {len(numbers)}: {line[:40]!r}; a word cannot have a space"
+                f"there are {len(numbers)}: {line[:40]!r}; {why}"
             )
         try:
             rows.append(np.array([float(one) for one in numbers], np.float32))

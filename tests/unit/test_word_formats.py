@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.errors import ConfigError, SourceError
-from tasks.words.formats import Format, Vectors, read, write
+from tasks.words.formats import Format, Vectors, read, read_counts, write
 
 WORDS = ["the", "Ünïcode", "日本", "don't", "x\u00a0y", "😀", "0.5"]
 GENSIM: dict[Format, dict[str, Any]] = {
@@ -105,6 +105,11 @@ def test_a_word_with_white_space_is_refused_by_name_and_nothing_written(
             "line 2: a word and 3 numbers were expected, and there are 2",
         ),
         ("glove", b"a 0 1\nb c 0 1\n", "line 2: a word and 2 .* are 3: b'b c 0 1.*have a space"),
+        (
+            "glove",
+            b"2 3\na 0 1 2\n",
+            "line 2: a word and 1 .* are 3: .*; line 1 looks like one of format word2vec",
+        ),
         ("glove", b"a 0 1\nb 0 x\n", "line 2: could not convert string to float: b'x'"),
         ("glove", b"a 0 1\na 0 2\n", "'a', word 2, stands there before"),
         ("glove", b"a 0 1\nb nan 2\n", "the vector of 'b' is not finite"),
@@ -126,6 +131,9 @@ def test_a_file_of_another_kind_is_told_with_its_place(
 def test_a_file_that_is_not_there_or_cannot_be_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="none: No such file or directory"):
         read(tmp_path / "none", Format.GLOVE)
+    for reading in (lambda path: read(path, Format.GLOVE), read_counts):
+        with pytest.raises(ConfigError, match=r"v\.gz is compressed: unpack it, and name what"):
+            reading(tmp_path / "v.gz")
     with pytest.raises(ConfigError, match="cannot be written: No such file or directory"):
         write(tmp_path / "no" / "v", ["a"], np.ones((1, 1), np.float32), Format.GLOVE)
     (tmp_path / "folder").mkdir()
