@@ -75,10 +75,15 @@ class StaticWordsEncoder:
         return BATCH_WORDS
 
     def fingerprint(self) -> dict[str, object]:
-        """Its arguments, and the digest of the words' vectors."""
+        """Its arguments, and the digest of the words' vectors.
+
+        Raises ConfigError for a model that is none of words, or lacks the counts that SIF needs.
+        """
+        words_are = self._vocabulary.about()
+        self._check_counts()
         return {
             "encoder": "static-words",
-            "words_are": self._vocabulary.about(),
+            "words_are": words_are,
             "method": 1,
             "words": sha256(self._checked().path),
             "a": self._a if self._sif else None,
@@ -102,11 +107,7 @@ class StaticWordsEncoder:
         if not self._sif:
             self._weights = _Weights(words, vectors, np.ones(len(words)), None)
             return
-        if not file.has("counts"):
-            raise EncoderError(
-                f"encoder.pooling is 'sif', and {self._model!r} does not say how often its words "
-                "occur: import it with `counts`, or take pooling: mean"
-            )
+        self._check_counts()
         shares = file.table("counts") / file.table("counts").sum()
         weights = self._a / (self._a + shares)
         common = _common(vectors, np.sqrt(shares) * weights)
@@ -151,6 +152,13 @@ class StaticWordsEncoder:
                 "what a word is"
             )
         return Vocabulary(**about)
+
+    def _check_counts(self) -> None:
+        if self._sif and not self._checked().has("counts"):
+            raise ConfigError(
+                "encoder.pooling = 'sif', and encoder.model does not say how often its words "
+                "occur: train it again with `counts`, a file that says so, or take pooling: mean"
+            )
 
     def _held(self) -> "_Weights":
         if self._weights is None:
