@@ -139,7 +139,7 @@ def accuracy(space: Space, found: Sequence[Labelled], column: str) -> float | No
     known = metadata_schema(space.dataset.schema).names
     if column not in known:
         raise ConfigError(
-            f"--truth = {column!r} is no metadata column{did_you_mean(column, known)}; "
+            f"--truth = {column!r} is no metadata column{did_you_mean(column, known) or ';'} "
             f"there are: {', '.join(known) or 'none'}"
         )
     truth = {

@@ -143,7 +143,11 @@ def _vector_of(space: Space, record_id: str) -> Vectors:
         raise ConfigError(
             f"space {space.entry.space!r} version {space.version} has no record {record_id!r}"
             + did_you_mean(record_id.lower(), near)
-            + ("; an isolated node has no row" if space.modalities() == ["node"] else "")
+            + (
+                "; an isolated node has no row"
+                if not near and space.modalities() == ["node"]
+                else ""
+            )
         )
     mean: Vectors = to_matrix(rows["vector"]).mean(axis=0, dtype=np.float64).astype(np.float32)
     return mean

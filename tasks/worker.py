@@ -144,7 +144,8 @@ class Worker:
         except MemoryError as error:
             raise WorkerLost("one content alone does not fit into memory") from error
         except Exception as error:
-            what = f"{type(job).__name__} failed with {type(error).__name__}: {error}"
+            step = type(job).__name__.removesuffix("Job").lower()
+            what = f"{step} failed with {type(error).__name__}: {error}"
             place = traceback.extract_tb(error.__traceback__)[-1]
             raise VectorlineError(f"{what} ({place.filename} line {place.lineno})") from error
 

@@ -131,7 +131,7 @@ class Fields:
                 if n_found > 1 or (not n_found and column in self.required):
                     found = "several columns" if n_found else "no column"
                     near = "" if n_found else did_you_mean(column, columns)
-                    raise ConfigError(f"{uri} has {found} {column!r}{near}; {there(columns)}")
+                    raise ConfigError(f"{uri} has {found} {column!r}{near or ';'} {there(columns)}")
             absent -= set(columns)
             seen |= dict.fromkeys(columns)
         if not absent or not seen:
@@ -141,7 +141,9 @@ class Fields:
             if not absent:
                 return
         name, near = min(absent), did_you_mean(min(absent), seen)
-        raise ConfigError(f"no file, such as {uri}, has a column {name!r}{near}; {there(seen)}")
+        raise ConfigError(
+            f"no file, such as {uri}, has a column {name!r}{near or ';'} {there(seen)}"
+        )
 
 
 def there(columns: Collection[str]) -> str:

@@ -228,7 +228,9 @@ def test_quarantine_can_be_looked_at_after_a_first_run_that_it_stopped(
 
 
 def test_an_encoder_that_raises_ends_the_run_with_its_place(corpus: Path, store: Path) -> None:
-    with pytest.raises(VectorlineError, match=r"KeyError.*encoders\.py line \d+"):
+    with pytest.raises(
+        VectorlineError, match=r"^write failed with KeyError.*encoders\.py line \d+"
+    ):
         refresh(config(corpus, encoder={"use": "tests.encoders:RaisingEncoder"}), store)
 
 

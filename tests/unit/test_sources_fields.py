@@ -163,6 +163,8 @@ def test_a_missing_column_is_named_with_what_is_there() -> None:
         ConfigError, match=r"^no file, such as /f1, has a column 'm'; it has: 'key', 'a', 'b'$"
     ):
         three.check_columns([("/f1", ["key", "a", "b"])], lambda: [])
+    with pytest.raises(ConfigError, match=r"no column 'key', did you mean 'keys'\? it has: 'keys'"):
+        three.check_columns([("/f1", ["keys", "a", "b", "m"])], lambda: [])
     three.check_columns([("/f1", ["key", "a", "b"])], lambda: [("/f2", ["m"])])
     with pytest.raises(ConfigError, match=r"^/f1 has several columns 'a'"):
         three.check_columns([("/f1", ["key", "a", "a", "b", "m"])], lambda: [])
