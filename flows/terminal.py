@@ -41,10 +41,8 @@ def describe(report: Report, meter: Meter) -> str:
     contents = max(report.done, min(report.workers.contents, report.total))
     rows, tokens = meter.rates(contents, report.workers.tokens)
     left = f", {_clock((report.total - contents) / rows)} left" if rows > 0 else ""
-    return (
-        f"encode {contents}/{report.total} records, "
-        f"{rows:,.0f} rows/s, {tokens:,.0f} {report.unit}/s{left}"
-    )
+    speed = f", {tokens:,.0f} {report.unit}/s" if tokens else ""  # rows of a fit cost none
+    return f"encode {contents}/{report.total} records, {rows:,.0f} rows/s{speed}{left}"
 
 
 def _describe_fit(report: Report, meter: Meter) -> str:

@@ -12,6 +12,7 @@ import yaml
 
 from flows.cli import build_parser, main
 from flows.display import show
+from flows.terminal import Meter, describe
 from schemas.config import IndexConfig, Retention
 from schemas.manifest import Manifest
 from tasks.config import from_dict, read_config
@@ -22,6 +23,7 @@ from tasks.estimate import estimate
 from tasks.export import export
 from tasks.maintain import maintain
 from tasks.plan import plan
+from tasks.progress import Report
 from tasks.run import Options, Run, open_run
 from tasks.search import Query, search, term
 from tasks.sources.words import WordSource
@@ -189,6 +191,11 @@ def test_a_fit_is_estimated_by_its_words(tmp_path: Path) -> None:
     assert (found["to_encode"], found["tokens"]) == (9, 5 * 40 * 12)
     assert found["unit"] == "words in all epochs"
     assert found["seconds_estimate"] > 0
+
+
+def test_rows_that_are_taken_from_a_fit_have_no_speed_in_words() -> None:
+    report = Report("encode", done=0, total=9, unit="words in all epochs")
+    assert describe(report, Meter()) == "encode 0/9 records, 0 rows/s"
 
 
 def test_texts_that_look_as_they_did_are_counted_again_when_it_is_asked_for(
