@@ -1,4 +1,5 @@
-# What there is to do here; `make` alone lists it. Everything is installed into .venv, nothing outside.
+# What there is to do here; `make` alone lists it. Everything is installed into .venv, nothing outside,
+# but for Debian's chromium, where `setup` is run by root and does not find it.
 
 BIN := .venv/bin
 UV := $(BIN)/uv
@@ -11,10 +12,10 @@ LOCK := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
-setup: .venv/.ready ## Install all that the other targets need into .venv
+setup: .venv/.ready .venv/.browser ## Install all that the other targets need into .venv
 	@echo "setup: .venv is ready"
 
-demo: setup ## Encode docstrings, images and a graph that every machine has, and search them
+demo: .venv/.ready ## Encode docstrings, images and a graph that every machine has, and search them
 	@sh examples/demo.sh
 
 test: setup ## Run the tests, without the long ones
@@ -61,4 +62,17 @@ clean: ## Remove what the other targets made: .venv, build/, caches
 	    requirements.lock requirements-uv.lock
 	@echo "setup: installing vectorline itself, editable"
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --offline -e .
+	@touch $@
+
+# A browser for the tests of pages, which are skipped without it: never a reason for setup to fail.
+APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o Acquire::Retries=0 -o Acquire::http::Timeout=20
+.venv/.browser: .venv/.uv
+	@if command -v chromium >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+	    echo "setup: no chromium here: the tests that look at pages will be skipped"; exit 0; fi; \
+	echo "setup: installing Debian's chromium, which looks at pages in tests (half a minute)"; \
+	install="$(APT) install -y --no-install-recommends chromium"; \
+	eval "$$install" >/dev/null 2>&1 </dev/null || \
+	    { $(APT) update && eval "$$install"; } >/dev/null 2>&1 </dev/null || \
+	    echo "setup: chromium cannot be installed: the tests that look at pages will be skipped"
 	@touch $@

@@ -34,6 +34,9 @@ _EXTRAS = {
     "audio": "soundfile",
     "graph": "torch-geometric",
     "words": "gensim",
+    "evaluate": "matplotlib",
+    "umap": "umap-learn",
+    "mteb": "mteb",
     "s3": "obstore",
 }
 
@@ -98,7 +101,7 @@ def _packages(extra: str, requirements: list[Requirement]) -> Check:
         for one in requirements
         if found[one.name] is None or not one.specifier.contains(found[one.name] or "", True)
     ]
-    if extra and found[_EXTRAS[extra]] is None:
+    if extra and _version(_EXTRAS[extra]) is None:
         return Check(name, True, f"none, if they are needed: {mend}")
     if wrong:
         return Check(name, False, f"{', '.join(wrong)}: {mend}")
