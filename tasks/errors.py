@@ -11,6 +11,7 @@
         LeaseHeld                another writer holds the table
         LeaseLost                another writer took the table over
         CommitConflict           another commit from the same base came first (transient)
+      MetricError                arrays from which a number cannot be had
       WorkerLost                 a worker died or was ended without an answer (transient)
       Interrupted                the user asked to stop; exit 130
 
@@ -74,6 +75,10 @@ class LeaseLost(StoreError):
 
 class CommitConflict(StoreError, Transient):
     """Another commit from the same base came first: plan anew."""
+
+
+class MetricError(VectorlineError):
+    """A metric is undefined on what it was given; the message says what it needs."""
 
 
 class WorkerLost(VectorlineError, Transient):

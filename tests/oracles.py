@@ -1,5 +1,6 @@
 """What numbers must be, by loops that anyone can check."""
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -119,3 +120,109 @@ def glove(
             table[item] -= step / np.sqrt(square[item])
             square[item] += step**2
     return tables[0], tables[1], float(np.mean(losses))
+
+
+def nearest_by_loop(
+    queries: npt.NDArray[np.floating], vectors: npt.NDArray[np.floating], k: int, likeness: str
+) -> tuple[list[list[int]], list[list[float]]]:
+    """Rows of the k most alike, ties by row, and how alike they are."""
+
+    def alike(one: npt.NDArray[np.floating], other: npt.NDArray[np.floating]) -> float:
+        if likeness == "euclidean":
+            return -math.dist(one, other)
+        dot = sum(float(a) * float(b) for a, b in zip(one, other, strict=True))
+        norms = math.hypot(*one) * math.hypot(*other)
+        return dot if likeness == "dot" else dot / norms
+
+    scored = np.array([[alike(one, other) for other in vectors] for one in queries])
+    rows = [sorted(range(len(vectors)), key=(-line).__getitem__)[:k] for line in scored]
+    return rows, [line[best].tolist() for line, best in zip(scored, rows, strict=True)]
+
+
+def flipped_p(differences: Sequence[float], alternative: str) -> float:
+    """The share of all ways to flip signs whose sum is as far as that of none flipped."""
+
+    def far(total: float) -> float:
+        return {"greater": total, "less": -total, "two-sided": abs(total)}[alternative]
+
+    seen = far(math.fsum(differences))
+    sums = [
+        far(math.fsum(sign * one for sign, one in zip(signs, differences, strict=True)))
+        for signs in itertools.product((1, -1), repeat=len(differences))
+    ]
+    return sum(total >= seen for total in sums) / len(sums)
+
+
+def holm_by_steps(p_values: Mapping[str, float], alpha: float) -> set[str]:
+    """What is claimed at alpha: from the smallest up, until one is too large for what is left."""
+    claimed: set[str] = set()
+    for name, p in sorted(p_values.items(), key=lambda pair: pair[1]):
+        if p > alpha / (len(p_values) - len(claimed)):
+            break
+        claimed.add(name)
+    return claimed
+
+
+def average_precision_by_loop(scores: npt.NDArray[np.generic], truth: Sequence[bool]) -> float:
+    """The sum over thresholds, from the highest, of precision times what recall gains."""
+    found, last = 0.0, 0.0
+    for threshold in sorted(set(scores.tolist()), reverse=True):
+        taken = [
+            bool(flag) for score, flag in zip(scores, truth, strict=True) if score >= threshold
+        ]
+        recall = sum(taken) / sum(map(bool, truth))
+        found += (recall - last) * sum(taken) / len(taken)
+        last = recall
+    return found
+
+
+def weat_by_loop(x: Reals, y: Reals, a: Reals, b: Reals) -> tuple[float, float, int]:
+    """The effect size, the share of splits as far as these sets, and how many there are."""
+
+    def cosine(one: Reals, other: Reals) -> float:
+        return float(one @ other) / math.hypot(*one) / math.hypot(*other)
+
+    def bound(word: Reals) -> float:
+        nearer = sum(cosine(word, one) for one in a) / len(a)
+        return nearer - sum(cosine(word, one) for one in b) / len(b)
+
+    scores = [bound(word) for word in [*x, *y]]
+
+    def difference(chosen: Sequence[int]) -> float:
+        ours = [scores[i] for i in chosen]
+        theirs = [score for i, score in enumerate(scores) if i not in chosen]
+        return sum(ours) / len(ours) - sum(theirs) / len(theirs)
+
+    seen = difference(range(len(x)))
+    splits = [difference(chosen) for chosen in itertools.combinations(range(len(scores)), len(x))]
+    mean = sum(scores) / len(scores)
+    deviation = math.sqrt(sum((score - mean) ** 2 for score in scores) / (len(scores) - 1))
+    as_far = sum(one >= seen - 1e-12 for one in splits)
+    return seen / deviation, as_far / len(splits), len(splits)
+
+
+def skew_by_loop(
+    rows: Sequence[Sequence[int]], groups: Sequence[str], wanted: Mapping[str, float] | None
+) -> tuple[list[float], float, dict[str, float]]:
+    """MaxSkew of each query, the mean NDKL, and the skew of each group over all that was shown."""
+    shares = wanted or {name: groups.count(name) / len(groups) for name in set(groups)}
+
+    def skews(shown: Sequence[int]) -> dict[str, float]:
+        names = [groups[row] for row in shown]
+        return {
+            name: math.log(names.count(name) / len(names) / share)
+            for name, share in shares.items()
+            if name in names
+        }
+
+    def divergence(shown: Sequence[int]) -> float:
+        names = [groups[row] for row in shown]
+        return sum(names.count(name) / len(names) * skew for name, skew in skews(shown).items())
+
+    ndkl = []
+    for row in rows:
+        discounts = [1 / math.log2(i + 1) for i in range(1, len(row) + 1)]
+        terms = [discounts[i] * divergence(row[: i + 1]) for i in range(len(row))]
+        ndkl.append(sum(terms) / sum(discounts))
+    everything = [shown for row in rows for shown in row]
+    return [max(skews(row).values()) for row in rows], sum(ndkl) / len(ndkl), skews(everything)
