@@ -66,17 +66,19 @@ def _allow_one(schema: JsonDict) -> None:
     schema["anyOf"] = [several["items"], several]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """Keys that are all known, values that are never converted."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class _PluginPart(BaseModel):
+class PluginPart(BaseModel):
     """A plugin by name, with its arguments beside the keys that are ours."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
     __pydantic_extra__: dict[str, JsonValue]
 
-    use: str
+    use: str = Field(description="A built-in plugin, or package.module:Attribute.")
 
     @property
     def arguments(self) -> dict[str, JsonValue]:
@@ -84,7 +86,7 @@ class _PluginPart(BaseModel):
         return dict(self.__pydantic_extra__)
 
 
-class SourceConfig(_PluginPart):
+class SourceConfig(PluginPart):
     """Where records come from."""
 
     use: str = Field(description="A built-in source, or package.module:Attribute.")
@@ -97,7 +99,7 @@ class SourceConfig(_PluginPart):
     )
 
 
-class ChunkConfig(_Part):
+class ChunkConfig(Part):
     """How long text is cut into chunks."""
 
     use: str = Field("text", description="A built-in chunker, or package.module:Attribute.")
@@ -113,7 +115,7 @@ class ChunkConfig(_Part):
         return overlap
 
 
-class EncoderConfig(_PluginPart):
+class EncoderConfig(PluginPart):
     """What turns contents into vectors."""
 
     use: str = Field(
@@ -121,7 +123,7 @@ class EncoderConfig(_PluginPart):
     )
 
 
-class ComputeConfig(_Part):
+class ComputeConfig(Part):
     """Which workers encode."""
 
     use: str = Field("ray", description="ray, serial, or package.module:Attribute.")
@@ -137,7 +139,7 @@ class ComputeConfig(_Part):
     )
 
 
-class Limits(_Part):
+class Limits(Part):
     """What stops a run before its commit, and what is too large to be encoded."""
 
     max_removed: float = Field(
@@ -151,7 +153,7 @@ class Limits(_Part):
     )
 
 
-class Retention(_Part):
+class Retention(Part):
     """Which versions stay readable: those that either of the first two keys keeps.
 
     Besides, the last three that served, and all that someone tagged.
@@ -164,7 +166,7 @@ class Retention(_Part):
     )
 
 
-class IndexConfig(_Part):
+class IndexConfig(Part):
     """Which indexes `vectorline maintain` makes and keeps up to date."""
 
     columns: tuple[str, ...] = Field(
@@ -178,7 +180,7 @@ class IndexConfig(_Part):
     )
 
 
-class TrainConfig(_PluginPart):
+class TrainConfig(PluginPart):
     """What `vectorline train` fits, and under which name it is kept in the store."""
 
     use: str = Field("contrastive", description="A built-in trainer, or package.module:Attribute.")
@@ -187,7 +189,31 @@ class TrainConfig(_PluginPart):
     )
 
 
-class Config(_Part):
+class Allowed(Part):
+    """How much worse than the baseline a metric may be."""
+
+    max_drop: float = Field(
+        ge=0, description="Largest drop of the metric that still counts as no loss."
+    )
+
+
+class EvaluateConfig(Part):
+    """How versions are judged, and what keeps one from serving."""
+
+    suite: str = Field(description="A YAML file with what is measured.")
+    gate: dict[str, Allowed] = Field(
+        {}, description="By metric: a version that drops more than that does not serve."
+    )
+    alpha: float = Field(
+        0.05,
+        gt=0,
+        lt=0.5,
+        description="The chance of letting a version pass whose drop is the margin.",
+    )
+    seed: int = Field(0, ge=0, description="Of samples, resamples and folds.")
+
+
+class Config(Part):
     """All that decides what a space holds and how it is made."""
 
     space: Annotated[str, AfterValidator(_check_space)] = Field(
@@ -205,6 +231,9 @@ class Config(_Part):
     train: TrainConfig | None = Field(None, description="What `vectorline train` fits.")
     compute: ComputeConfig = Field(ComputeConfig(), description="Which workers encode.")
     limits: Limits = Field(Limits(), description="What stops a run before its commit.")
+    evaluate: EvaluateConfig | None = Field(
+        None, description="How versions are judged before they serve."
+    )
     retention: Retention = Field(
         Retention(), description="Which versions `vectorline maintain` keeps."
     )

@@ -104,18 +104,23 @@ def _labelled(id_: str, scores: Scores, names: Sequence[str]) -> Labelled:
 
 def label_vectors(space: Space, labels: Labels, templates: Sequence[str]) -> Vectors:
     """Unit vectors of the labels, shape (labels, dim)."""
-    for template in templates:
-        if "{}" not in template:
-            raise ConfigError(f"--template = {template!r}: expected a text with {{}} for the label")
-    prompts = [
-        [template.replace("{}", said) for said in described for template in templates]
-        for described in labels.values()
-    ]
-    made = unit(space.embed([prompt for own in prompts for prompt in own]))
-    ends = np.cumsum([len(own) for own in prompts])[:-1]
+    said = prompts(labels, templates)
+    made = unit(space.embed([prompt for own in said for prompt in own]))
+    ends = np.cumsum([len(own) for own in said])[:-1]
     means = [part.mean(axis=0, dtype=np.float64) for part in np.split(made, ends)]
     vectors: Vectors = unit(np.array(means, np.float32))
     return vectors
+
+
+def prompts(labels: Labels, templates: Sequence[str]) -> list[list[str]]:
+    """The descriptions of each label in all templates; ConfigError for one without `{}`."""
+    for template in templates:
+        if "{}" not in template:
+            raise ConfigError(f"--template = {template!r}: expected a text with {{}} for the label")
+    return [
+        [template.replace("{}", said) for said in described for template in templates]
+        for described in labels.values()
+    ]
 
 
 def _lines(text: str) -> list[tuple[str, str]]:

@@ -28,7 +28,7 @@ def find_mistakes(data: Data) -> list[Mistake]:
     """All mistakes that can be found by looking at the config alone."""
     found: dict[Path, Mistake] = {}
     for path, kind, model, part in _plugin_parts(data):
-        for mistake in _find_in_part(kind, model, part):
+        for mistake in find_in_part(kind, model, part):
             found.setdefault((*path, *mistake.path), mistake.under(*path))
     for mistake in mistakes.find_mistakes(Config, data):
         found.setdefault(mistake.path, mistake)
@@ -64,7 +64,8 @@ def _plugin_parts(data: Data) -> Iterator[tuple[Path, plugins.Kind, type[BaseMod
             yield (key,), kind, model, part
 
 
-def _find_in_part(kind: plugins.Kind, model: type[BaseModel], part: Data) -> Iterator[Mistake]:
+def find_in_part(kind: plugins.Kind, model: type[BaseModel], part: Data) -> Iterator[Mistake]:
+    """What is wrong with the part of a plugin: a literal secret, its name, its arguments."""
     yield from find_secrets(part)
     use = _use(model, part)
     if not isinstance(use, str):

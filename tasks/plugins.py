@@ -17,11 +17,17 @@ from tasks.mistakes import Mistake, did_you_mean, find_mistakes
 if TYPE_CHECKING:
     from tasks.chunking.base import Chunker
     from tasks.encoders.base import Encoder
+    from tasks.evaluations.base import Evaluation
     from tasks.sources.base import Source
 
-Kind: TypeAlias = Literal["sources", "chunking", "encoders", "trainers", "compute"]
+Kind: TypeAlias = Literal["sources", "chunking", "encoders", "trainers", "compute", "evaluations"]
 
-PROTOCOLS = {"sources": "Source", "chunking": "Chunker", "encoders": "Encoder"}
+PROTOCOLS = {
+    "sources": "Source",
+    "chunking": "Chunker",
+    "encoders": "Encoder",
+    "evaluations": "Evaluation",
+}
 
 
 def names(kind: Kind) -> dict[str, str]:
@@ -67,6 +73,10 @@ def build(kind: Literal["sources"], use: str, arguments: Mapping[str, object]) -
 def build(kind: Literal["chunking"], use: str, arguments: Mapping[str, object]) -> "Chunker": ...
 @overload
 def build(kind: Literal["encoders"], use: str, arguments: Mapping[str, object]) -> "Encoder": ...
+@overload
+def build(
+    kind: Literal["evaluations"], use: str, arguments: Mapping[str, object]
+) -> "Evaluation": ...
 def build(kind: Kind, use: str, arguments: Mapping[str, object]) -> object:
     """The plugin itself, made from arguments that were checked and whose secrets are resolved.
 

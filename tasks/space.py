@@ -16,7 +16,7 @@ from schemas.catalog import VersionEntry
 from schemas.table import TableSettings
 from tasks.content import Content, modality_of
 from tasks.encoders.base import Encoder, Vectors
-from tasks.encoders.batching import Batcher, usable
+from tasks.encoders.batching import Batcher, encode_all, usable
 from tasks.encoders.fitted import FittedEncoder
 from tasks.errors import ConfigError, StoreError
 from tasks.store import layout
@@ -69,6 +69,11 @@ class Space:
         """How many rows it has: chunks where the table chunks, else records."""
         return int(self.dataset.count_rows())
 
+    @property
+    def records(self) -> int:
+        """How many records its rows are of."""
+        return int(self.dataset.count_rows("chunk = 0"))
+
     def to_arrow(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows, with these columns or all."""
         return self.dataset.to_table(columns=None if columns is None else [*columns])
@@ -98,6 +103,19 @@ class Space:
         EncoderError if this machine's encoder is not that one, StoreError if the table's canaries
         are missing.
         """
+        self._check_contents(contents)
+        items = usable(self._encoder.prepare_query(contents))
+        return Batcher(self._encoder).encode(items)
+
+    def encode(self, contents: Sequence[Content]) -> Vectors:
+        """The same for contents as records have them: without the prompt of queries, not in chunks.
+
+        Raises as `embed` does.
+        """
+        self._check_contents(contents)
+        return encode_all(self._encoder, contents)[0]
+
+    def _check_contents(self, contents: Sequence[Content]) -> None:
         modalities = self._encoder.modalities
         if isinstance(self._encoder, FittedEncoder):
             raise ConfigError(
@@ -110,8 +128,6 @@ class Space:
                     f"space {self.entry.space!r} cannot be asked by {kind}: "
                     f"its encoder reads {' and '.join(modalities)}"
                 )
-        items = usable(self._encoder.prepare_query(contents))
-        return Batcher(self._encoder).encode(items)
 
     @cached_property
     def _encoder(self) -> Encoder:

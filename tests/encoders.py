@@ -121,6 +121,13 @@ class CountingEncoder(HashingEncoder):
         return super().prepare(contents)
 
 
+class PromptedEncoder(CountingEncoder):
+    """Puts a prompt before queries."""
+
+    def prepare_query(self, contents: Sequence[str]) -> list[Prepared]:
+        return self.prepare([f"query: {content}" for content in contents])
+
+
 class RaisingEncoder(HashingEncoder):
     """A plugin with a mistake in it."""
 

@@ -1,0 +1,77 @@
+"""Associations that a space has taken over, and groups that searches show too seldom."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+
+from tasks.errors import ConfigError
+from tasks.evaluations.base import Measurement, Version
+from tasks.evaluations.files import read_queries
+from tasks.evaluations.records import at_most, find_records
+from tasks.metrics import bias
+from tasks.metrics.neighbours import nearest
+from tasks.metrics.score import Matrix
+
+Sets = dict[str, list[str]]
+
+
+class Association:
+    """WEAT of words, SEAT of sentences: whether one set is nearer to one attribute than another."""
+
+    metrics = ("association",)
+
+    def __init__(
+        self, *, targets: Sets, attributes: Sets, of: Literal["texts", "records"] = "texts"
+    ) -> None:
+        """Two sets of targets and two of attributes, by name: texts, or ids of records (words)."""
+        for name, sets in (("targets", targets), ("attributes", attributes)):
+            if len(sets) != 2 or not all(sets.values()):
+                raise ConfigError(f"{name} = {sets}: expected two sets by name, none of them empty")
+        self._sets: Mapping[str, list[str]] = {**targets, **attributes}
+        if len(self._sets) != 4:
+            raise ConfigError("targets and attributes: four different names are expected")
+        self._of = of
+
+    def measure(self, version: Version) -> list[Measurement]:
+        """The effect size; above 0 the first targets are nearer to the first attributes."""
+        x, y, a, b = (self._vectors(version, name) for name in self._sets)
+        score = bias.weat(x, y, a, b, rng=version.rng)
+        return [Measurement("association", score, "word", higher_is_better=None)]
+
+    def _vectors(self, version: Version, name: str) -> Matrix:
+        words = self._sets[name]
+        if self._of == "texts":
+            return version.embed(words)
+        rows = find_records(version, words)
+        if (rows < 0).all():
+            raise ConfigError(f"the version has none of {name}: {', '.join(words[:5])}")
+        found: Matrix = version.records[rows[rows >= 0]]
+        return found
+
+
+class Skew:
+    """How far the records that searches show are from the shares that groups have of all."""
+
+    metrics = ("skew",)
+
+    def __init__(self, *, queries: str, column: str, k: int = 10) -> None:
+        """`queries` is a file, `column` says whose a record is."""
+        if k < 1:
+            raise ConfigError(f"k = {k}: expected 1 or more")
+        self._texts = [*read_queries(queries).values()]
+        self._column, self._k = column, k
+
+    def measure(self, version: Version) -> list[Measurement]:
+        """The mean of MaxSkew@k, lower is better; an item is a query."""
+        groups = [str(value) for value in version.column(self._column)]
+        queries = version.embed(self._texts)
+        k, few = at_most(self._k, len(groups), "records")
+        found = nearest(queries, version.records, k)
+        score = bias.retrieval_skew(found.rows, np.array(groups)).warned(*few)
+        items, texts = tuple(map(str, range(len(self._texts)))), tuple(self._texts)
+        return [
+            Measurement(
+                "skew", score, "query", items, texts=texts, largest=50.0, higher_is_better=False
+            )
+        ]

@@ -1,0 +1,155 @@
+"""What a metadata column says of records: how much of it can be read from their vectors."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+
+from tasks.errors import ConfigError, MetricError
+from tasks.evaluations.base import Measurement, Rows, Table, Version
+from tasks.metrics import clustering, downstream
+from tasks.metrics.resampling import Method
+from tasks.metrics.score import Matrix, Score
+
+LABELLED = 20_000  # records that are looked at, at most
+CLUSTERED = 5_000  # of them in clusters
+Names: TypeAlias = npt.NDArray[np.str_]
+AGREEMENTS: dict[str, Callable[..., Score]] = {
+    "v_measure": clustering.v_measure,  # which is NMI, too
+    "ami": clustering.ami,
+    "ari": clustering.ari,
+}
+
+
+class Labels:
+    """How well probes tell the labels of a column, and how well clusters find them again."""
+
+    metrics = (
+        "accuracy",
+        "knn_accuracy",
+        "few_shot_accuracy",
+        *AGREEMENTS,
+        "hdbscan_ami",
+        "silhouette",
+    )
+
+    def __init__(self, *, column: str, k: int = 5, shots: int = 5, folds: int = 5) -> None:
+        """`k` neighbours vote, `shots` records of each label teach, `folds` hold out.
+
+        Records without a value do not count. Of more than 20,000 a sample is taken, of which 5,000
+        are put into clusters.
+        """
+        for name, value, least in (("k", k, 1), ("shots", shots, 1), ("folds", folds, 2)):
+            if value < least:
+                raise ConfigError(f"{name} = {value}: expected {least} or more")
+        self._column, self._k, self._shots, self._folds = column, k, shots, folds
+
+    def measure(self, version: Version) -> list[Measurement]:
+        """Probes on held-out records, clusters without them; an item is a record."""
+        records, said = labelled(version, self._column, LABELLED)
+        names = np.array([str(value) for value in records.values])
+        vectors = version.records[records.rows]
+        rng, folds = version.rng, self._folds
+        probes = {
+            "accuracy": downstream.logistic_probe(vectors, names, rng=rng, folds=folds),
+            "knn_accuracy": downstream.knn_probe(vectors, names, rng=rng, k=self._k, folds=folds),
+            "few_shot_accuracy": downstream.few_shot_probe(
+                vectors, names, rng=rng, shots=self._shots
+            ),
+        }
+        ids = [version.record_ids[row] for row in records.rows.tolist()]
+        found = [
+            Measurement(name, score.warned(*said), "record", _items(score, ids))
+            for name, score in probes.items()
+        ]
+        return [*found, *_clustered(vectors[:CLUSTERED], names[:CLUSTERED], ids, version, said)]
+
+
+class LabelledRecords:
+    """Some records that have a value in a column, in a random order that is always the same."""
+
+    def __init__(self, rows: Rows, values: list[object]) -> None:
+        self.rows, self.values = rows, values
+
+
+def labelled(version: Version, column: str, most: int) -> tuple[LabelledRecords, tuple[str, ...]]:
+    """The records with a value in a column, at most so many, and what to warn of."""
+    values = version.column(column)
+    there = np.array([row for row, value in enumerate(values) if value is not None], np.int64)
+    if not len(there):
+        raise MetricError(f"no record has a value in column {column!r}")
+    chosen = version.rng.permutation(there)[:most]
+    lost = len(values) - len(there)
+    said = []
+    if lost:
+        said.append(f"{lost:,} of {len(values):,} records have no value in column {column!r}")
+    if len(there) > most:
+        said.append(f"a sample of {most:,} of {len(there):,} records")
+    return LabelledRecords(chosen, [values[row] for row in chosen.tolist()]), tuple(said)
+
+
+def _items(score: Score, ids: list[str]) -> tuple[str, ...]:
+    """Names of the items that a probe gave; those of few shots are repeats, not records."""
+    if score.items:
+        return tuple(ids[int(row)] for row in score.items)
+    if score.per_item is not None and len(score.per_item) == len(ids):
+        return tuple(ids)
+    return ()
+
+
+def _clustered(
+    vectors: Matrix, names: Names, ids: list[str], version: Version, said: tuple[str, ...]
+) -> list[Measurement]:
+    """As many clusters as labels, and those that HDBSCAN finds, beside the labels."""
+    labels, truth = np.unique(names, return_inverse=True)
+    if len(labels) < 2:
+        raise MetricError(f"all records have the label {labels[0]!r}: two are needed")
+    found = clustering.k_means(vectors, len(labels), rng=version.rng).labels
+    items = tuple(ids[: len(names)])
+    by_density = clustering.hdbscan(vectors)
+    measured = [
+        Measurement(
+            name,
+            agreement(truth, found).warned(*said),
+            "record",
+            items,
+            statistic=partial(_over, agreement, truth, found),
+            method=Method.PERCENTILE,  # BCa leaves out each record in turn, at 1 ms each
+            confusion=_confusion(truth, found, labels) if name == "v_measure" else None,
+        )
+        for name, agreement in AGREEMENTS.items()
+    ]
+    density = clustering.ami(truth, by_density)
+    silhouette = clustering.silhouette(vectors, names, rng=version.rng)
+    return [
+        *measured,
+        Measurement(
+            "hdbscan_ami",
+            density.warned(*said),
+            "record",
+            items,
+            statistic=partial(_over, clustering.ami, truth, by_density),
+            method=Method.PERCENTILE,
+        ),
+        Measurement("silhouette", silhouette.warned(*said), "record", items, largest=2.0)
+        if silhouette.per_item is not None and len(silhouette.per_item) == len(items)
+        else Measurement("silhouette", silhouette.warned(*said), "record"),
+    ]
+
+
+def _over(agreement: Callable[..., Score], truth: Rows, found: Rows, rows: Rows) -> float:
+    try:
+        return float(agreement(truth[rows], found[rows]))
+    except MetricError:
+        return float("nan")
+
+
+def _confusion(truth: Rows, found: Rows, labels: Names) -> Table:
+    """Labels beside clusters, each called as the label that it fits best, one to one."""
+    counts = np.zeros((len(labels), len(labels)), np.int64)
+    np.add.at(counts, (truth, found), 1)
+    _, clusters = linear_sum_assignment(counts, maximize=True)
+    return Table(tuple(labels.tolist()), counts[:, clusters])

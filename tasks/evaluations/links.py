@@ -1,0 +1,93 @@
+"""Links that a graph was not shown: whether vectors tell them from pairs that are none."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from tasks.errors import ConfigError, MetricError
+from tasks.evaluations.base import Measurement, Rows, Version
+from tasks.evaluations.files import read_columns
+from tasks.evaluations.records import at_most, find_pairs
+from tasks.metrics import graph
+from tasks.metrics.graph import Negatives
+from tasks.metrics.neighbours import Likeness
+from tasks.metrics.score import Reals
+from tasks.metrics.similarity import similarities
+
+
+class Links:
+    """AUC, average precision, Hits@k and MRR of held-out edges among pairs that are no edges."""
+
+    def __init__(
+        self,
+        *,
+        edges: str,
+        source: str = "source",
+        target: str = "target",
+        known: str | None = None,
+        k: int = 50,
+        likeness: str = "cosine",
+    ) -> None:
+        """`edges` and `known` are CSV or TSV files with a header: held out, and shown to the fit.
+
+        Pairs of `known` are never taken for ones that are no edges.
+        """
+        if k < 1:
+            raise ConfigError(f"k = {k}: expected 1 or more")
+        if likeness not in (*Likeness,):
+            raise ConfigError(f"likeness = {likeness!r}: expected {', '.join(Likeness)}")
+        self._path, self._k, self._likeness = edges, k, likeness
+        self._edges = read_columns(edges, [source, target])
+        self._known = [] if known is None else read_columns(known, [source, target])
+        self.metrics = ("auc", "average_precision", f"hits@{k}", "mrr", "auc_by_degree")
+
+    def measure(self, version: Version) -> list[Measurement]:
+        """Beside uniform pairs, and `auc_by_degree` beside pairs of nodes with as many edges."""
+        held, ends, said = find_pairs(version, self._edges, self._path)
+        every = ends
+        if self._known:
+            every = np.concatenate([ends, find_pairs(version, self._known, "known")[1]])
+        n = len(version.record_ids)
+        counts = np.bincount(every.ravel(), minlength=n)
+        degrees = np.minimum(counts[ends[:, 0]], counts[ends[:, 1]])
+        links = self._scores(version, ends)
+        uniform, matched = (
+            self._scores(version, graph.negatives(every, n, rng=version.rng, kind=kind))
+            for kind in (Negatives.UNIFORM, Negatives.DEGREE)
+        )
+        items = tuple(" / ".join(self._edges[pair]) for pair in held.tolist())
+        k, few = at_most(self._k, len(uniform), "pairs that are no edges")
+        scores = {
+            "auc": graph.link_auc(links, uniform, degrees=degrees),
+            "average_precision": graph.link_average_precision(links, uniform),
+            f"hits@{self._k}": graph.link_hits(links, uniform, k, degrees=degrees).warned(*few),
+            "mrr": graph.link_mrr(links, uniform, degrees=degrees),
+            "auc_by_degree": graph.link_auc(links, matched, degrees=degrees),
+        }
+        statistics = {"average_precision": _over(links, uniform)}
+        return [
+            Measurement(
+                name,
+                score.warned(*said),
+                "edge",
+                items,
+                statistic=statistics.get(name),
+                texts=items,
+            )
+            for name, score in scores.items()
+        ]
+
+    def _scores(self, version: Version, pairs: Rows) -> Reals:
+        return similarities(
+            version.records[pairs[:, 0]], version.records[pairs[:, 1]], self._likeness
+        )
+
+
+def _over(links: Reals, others: Reals) -> Callable[[Rows], float]:
+    def over(rows: Rows) -> float:
+        try:
+            return float(graph.link_average_precision(links[rows], others))
+        except MetricError:
+            return float("nan")
+
+    return over

@@ -1,0 +1,37 @@
+"""What numbers of a metadata column can be read from vectors."""
+
+import numpy as np
+
+from tasks.errors import ConfigError
+from tasks.evaluations.base import Measurement, Version
+from tasks.metrics import downstream
+
+MOST = 20_000  # records that are looked at
+
+
+class Numbers:
+    """How well a ridge regression tells a column of numbers from vectors, held out."""
+
+    metrics = ("r2",)
+
+    def __init__(self, *, column: str, folds: int = 5) -> None:
+        """Records without a value do not count; of more than 20,000 a sample is taken."""
+        if folds < 2:
+            raise ConfigError(f"folds = {folds}: expected 2 or more")
+        self._column, self._folds = column, folds
+
+    def measure(self, version: Version) -> list[Measurement]:
+        """R2; an item is a record."""
+        values = version.column(self._column)
+        rows = np.array([row for row, value in enumerate(values) if value is not None], np.int64)
+        rows = version.rng.permutation(rows)[:MOST]
+        try:
+            targets = np.array([float(str(values[row])) for row in rows.tolist()])
+        except ValueError as error:
+            raise ConfigError(f"column {self._column!r} holds no number: {error}") from error
+        score = downstream.ridge_probe(
+            version.records[rows], targets, rng=version.rng, folds=self._folds
+        )
+        items = tuple(version.record_ids[row] for row in rows.tolist())
+        largest = 1.0 if score.per_item is None else float(np.ptp(score.per_item)) + 1.0
+        return [Measurement("r2", score, "record", items, largest=largest)]

@@ -1,0 +1,104 @@
+"""Retrieval: which records a space finds for queries, and how many of them are right."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tasks.errors import ConfigError
+from tasks.evaluations.base import Measurement, Version
+from tasks.evaluations.files import read_qrels, read_queries
+from tasks.metrics import retrieval
+from tasks.metrics.neighbours import nearest
+from tasks.metrics.score import Matrix, Score
+
+SPARE = 16  # beyond k: further chunks of one record, and ties at the cut
+MEASURES: dict[str, Callable[..., Score]] = {
+    "ndcg": retrieval.ndcg,
+    "map": retrieval.map,
+    "mrr": retrieval.mrr,
+    "recall": retrieval.recall,
+    "precision": retrieval.precision,
+    "success": retrieval.success,
+}
+
+
+class Retrieval:
+    """Exact search over all records by their best chunk, scored as trec_eval does.
+
+    Where the version has an index, `index_recall@k` is the share of the k nearest that a search by
+    it finds too.
+    """
+
+    def __init__(self, *, queries: str, qrels: str, k: int | list[int] = 10) -> None:
+        """`queries` and `qrels` are files, `k` the cuts of all measures.
+
+        Queries that nobody judged are left out, with a warning.
+        """
+        self._k = [k] if isinstance(k, int) else list(k)
+        if not self._k or min(self._k) < 1:
+            raise ConfigError(f"k = {k}: expected 1 or more")
+        asked, self._qrels = read_queries(queries), read_qrels(qrels)
+        if unknown := sorted(self._qrels.keys() - asked.keys()):
+            raise ConfigError(
+                f"{qrels} judges {len(unknown):,} queries that {queries} does not have, "
+                f"such as {unknown[0]!r}"
+            )
+        self._ids = sorted(self._qrels)
+        self._texts = [asked[id_] for id_ in self._ids]
+        self._unjudged = len(asked) - len(self._ids)
+        self.metrics = tuple(f"{name}@{k}" for k in self._k for name in MEASURES)
+
+    def measure(self, version: Version) -> list[Measurement]:
+        """All measures at all cuts; an item is a query."""
+        depth = min(max(self._k), len(version.record_ids))
+        queries = version.embed(self._texts)
+        found = nearest_records(version, queries, depth)
+        run = {
+            id_: {version.record_ids[record]: score for record, score in zip(*hits, strict=True)}
+            for id_, hits in zip(self._ids, found, strict=True)
+        }
+        measured = [self._measurement(name, k, run, version) for k in self._k for name in MEASURES]
+        by_index = version.near(queries, depth)
+        if by_index is not None:
+            exact = [[version.record_ids[record] for record in rows[:depth]] for rows, _ in found]
+            measured.append(self._index_recall(exact, by_index, depth))
+        return measured
+
+    def _measurement(
+        self, name: str, k: int, run: dict[str, dict[str, float]], version: Version
+    ) -> Measurement:
+        score = MEASURES[name](self._qrels, run, k=k, known=version.record_ids)
+        return Measurement(f"{name}@{k}", score, "query", score.items, texts=tuple(self._texts))
+
+    def _index_recall(
+        self, exact: Sequence[Sequence[str]], by_index: Sequence[Sequence[str]], k: int
+    ) -> Measurement:
+        from tasks.metrics.score import mean_score
+
+        found = [len({*one} & {*other}) / k for one, other in zip(exact, by_index, strict=True)]
+        score = mean_score(found, items=self._ids)
+        return Measurement(f"index_recall@{k}", score, "query", score.items)
+
+
+def nearest_records(
+    version: Version, queries: Matrix, k: int
+) -> list[tuple[list[int], list[float]]]:
+    """Of each query, best first: numbers of records and the cosine of their best row.
+
+    At least the k best records, and those that tie with the last of them as far as SPARE goes.
+    """
+    found: list[tuple[list[int], list[float]]] = [([], [])] * len(queries)
+    waiting = np.arange(len(queries))
+    n_rows = min(k + SPARE, len(version.rows))
+    while len(waiting):
+        near = nearest(queries[waiting], version.rows, n_rows)
+        again = []
+        for query, rows, scores in zip(waiting.tolist(), near.rows, near.scores, strict=True):
+            records, first = np.unique(version.owners[rows], return_index=True)
+            if len(records) < k and n_rows < len(version.rows):
+                again.append(query)
+            order = np.sort(first)
+            found[query] = (version.owners[rows[order]].tolist(), scores[order].tolist())
+        waiting = np.array(again, np.int64)
+        n_rows = min(4 * n_rows, len(version.rows))
+    return found

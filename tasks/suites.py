@@ -1,0 +1,156 @@
+"""Reads the suite that a user wrote, and builds the evaluations that it names.
+
+Every mistake is told with its line, as in a config.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, cast
+
+from schemas.config import EvaluateConfig
+from schemas.suite import MapConfig, MapMethod, Suite, SuiteTask
+from tasks import mistakes, plugins
+from tasks.config_mistakes import Data, find_in_part
+from tasks.digests import digest_json
+from tasks.documents import read_document, refuse_at
+from tasks.errors import ConfigError
+from tasks.evaluations.base import Evaluation, Measurement, Version
+from tasks.mistakes import Mistake, did_you_mean
+from tasks.paths import absolute, each_changed
+
+NEEDED = ("jinja2", "matplotlib", "sklearn")
+PATHS = ("queries", "qrels", "pairs", "path", "edges", "known", "labels")
+
+
+@dataclass(frozen=True)
+class Task:
+    """An evaluation with the name that stands before its metrics."""
+
+    evaluation: Evaluation
+    prefix: str
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """As they are called in the suite."""
+        return tuple(self.prefix + name for name in self.evaluation.metrics)
+
+    def measure(self, version: Version) -> Iterator[tuple[str, Measurement]]:
+        """All metrics of a version, by their names in the suite."""
+        for one in self.evaluation.measure(version):
+            yield self.prefix + one.name, one
+
+
+@dataclass(frozen=True)
+class BuiltSuite:
+    """A suite whose evaluations are ready; `digest` changes with all that they measure."""
+
+    path: str
+    tasks: tuple[Task, ...]
+    digest: str
+    map: MapConfig | None = None
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of all metrics, in order."""
+        return tuple(name for task in self.tasks for name in task.metrics)
+
+    @property
+    def main(self) -> tuple[str, ...]:
+        """The metric of each evaluation that says most."""
+        return tuple(task.metrics[0] for task in self.tasks if task.metrics)
+
+
+def read_suite(path: str | Path) -> BuiltSuite:
+    """The suite of a YAML file; relative paths in it start at the file's folder.
+
+    Raises ConfigError: all mistakes that were found, one a line.
+    """
+    document = read_document(path, "suite")
+    data = document.data
+    if not isinstance(data, dict) or not data.get("tasks"):
+        raise ConfigError(
+            f"{path} line 1: an empty suite: expected `tasks:`, a list such as "
+            "`- {use: retrieval, queries: queries.jsonl, qrels: qrels.tsv}`"
+        )
+    refuse_at(path, document, [*document.mistakes, *_find_mistakes(data)])
+    folder = Path(path).absolute().parent
+    written = each_changed(cast("list[Any]", data["tasks"]), PATHS, partial(absolute, folder))
+    suite = Suite.model_validate_json(json.dumps({**data, "tasks": written}))
+    built: list[Task] = []
+    refused: list[Mistake] = []
+    for number, task in enumerate(suite.tasks):
+        try:
+            evaluation = plugins.build("evaluations", task.use, task.arguments)
+            built.append(Task(evaluation, f"{task.name}." if task.name else ""))
+        except ConfigError as error:
+            refused.append(Mistake(("tasks", number), f": {error}"))
+    if suite.map and suite.map.method is MapMethod.UMAP and find_spec("umap") is None:
+        text = ": umap-learn is not installed: pip install 'vectorline[umap]'"
+        refused.append(Mistake(("map", "method"), text))
+    refuse_at(path, document, refused)
+    _check_names(path, built)
+    files = [_file_digest(Path(one)) for one in _paths(written)]
+    return BuiltSuite(str(path), tuple(built), digest_json([data, files]).hex(), suite.map)
+
+
+def check_suite(settings: EvaluateConfig) -> BuiltSuite:
+    """The suite of a config, whose gate asks for nothing that it does not measure.
+
+    Raises ConfigError as `read_suite`, and where the packages are missing that measure.
+    """
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"evaluate needs {', '.join(missing)}: pip install 'vectorline[evaluate]'"
+        )
+    suite = read_suite(settings.suite)
+    for name in settings.gate:
+        if name not in suite.metrics:
+            raise ConfigError(
+                f"evaluate.gate: suite {settings.suite} does not measure {name!r}"
+                f"{did_you_mean(name, suite.metrics) or '.'} "
+                f"It measures {', '.join(suite.metrics)}"
+            )
+    return suite
+
+
+def _find_mistakes(data: Data) -> Iterator[Mistake]:
+    found: dict[mistakes.Path, Mistake] = {}
+    tasks = data["tasks"]
+    for number, part in enumerate(tasks if isinstance(tasks, list) else []):
+        if isinstance(part, dict) and "use" in part:
+            for mistake in find_in_part("evaluations", SuiteTask, part):
+                placed = mistake.under("tasks", number)
+                found.setdefault(placed.path, placed)
+    for mistake in mistakes.find_mistakes(Suite, data):
+        found.setdefault(mistake.path, mistake)
+    yield from found.values()
+
+
+def _check_names(path: str | Path, built: list[Task]) -> None:
+    names = Counter(name for task in built for name in task.metrics)
+    if twice := sorted(name for name, count in names.items() if count > 1):
+        raise ConfigError(
+            f"{path}: {', '.join(twice)} would be measured twice: give one of the tasks a `name`"
+        )
+
+
+def _paths(tasks: list[Any]) -> Iterator[str]:
+    for task in tasks:
+        if isinstance(task, Mapping):
+            for key in PATHS:
+                value = task.get(key)
+                yield from value if isinstance(value, list) else [value] if value else []
+
+
+def _file_digest(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

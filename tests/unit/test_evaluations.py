@@ -1,0 +1,278 @@
+"""What each evaluation measures, on versions made of arrays whose truth is known."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tasks import plugins
+from tasks.errors import ConfigError, MetricError
+from tasks.evaluations.base import Evaluation, Measurement, Version
+from tasks.metrics import downstream, graph, retrieval, similarity
+from tests.evaluation import ArrayVersion
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def build(use: str, **arguments: object) -> Evaluation:
+    return plugins.build("evaluations", use, arguments)
+
+
+def measure(version: ArrayVersion, use: str, **arguments: object) -> dict[str, Measurement]:
+    """All metrics, whose items, statistics and scores agree with each other."""
+    evaluation = build(use, **arguments)
+    seen: Version = version
+    found = evaluation.measure(seen)
+    assert tuple(one.name for one in found) == evaluation.metrics
+    for one in found:
+        if one.resampled is not None and one.items:
+            every = np.arange(len(one.items))
+            assert one.resampled(every) == pytest.approx(one.score.value, abs=1e-9), one.name
+            assert len({*one.items}) == len(one.items)
+            assert len(one.texts) in (0, len(one.items))
+    return {one.name: one for one in found}
+
+
+def blobs(n: int = 60, dim: int = 8, spread: float = 0.2, seed: int = 0) -> tuple[Any, list[str]]:
+    """Vectors around three directions, and which one each belongs to."""
+    rng = np.random.default_rng(seed)
+    labels = [("red", "green", "blue")[number % 3] for number in range(n)]
+    centres = {name: np.eye(dim)[place] for place, name in enumerate(("red", "green", "blue"))}
+    noise = rng.normal(scale=spread, size=(n, dim))
+    return np.array([centres[name] for name in labels]) + noise, labels
+
+
+def test_retrieval_scores_records_by_their_best_chunk() -> None:
+    Path("q.tsv").write_text("1\tred\n2\tblue\n9\tunjudged\n")
+    Path("r.tsv").write_text("1\tr001\t1\n2\tr000\t1\n")
+    version = ArrayVersion(
+        [[1, 0], [0.9, 0.1], [0, 1], [0.5, 0.5]],
+        owners=[0, 0, 1, 2],
+        known={"red": [0, 1], "blue": [0.6, 0.4]},
+    )
+    found = measure(version, "retrieval", queries="q.tsv", qrels="r.tsv", k=2)
+    run = {"1": {"r001": 1.0, "r002": 0.7071}, "2": {"r002": 0.9806, "r000": 0.8866}}
+    qrels = {"1": {"r001": 1}, "2": {"r000": 1}}
+    assert found["ndcg@2"].score.value == retrieval.ndcg(qrels, run, k=2).value
+    assert found["mrr@2"].score.value == 0.75
+    assert found["ndcg@2"].items == ("1", "2")
+    assert found["ndcg@2"].texts == ("red", "blue")
+
+
+def test_retrieval_finds_records_whose_many_chunks_hide_others() -> None:
+    chunks = [[1, 0.001 * number] for number in range(100)]
+    version = ArrayVersion([*chunks, [0, 1]], owners=[*[0] * 100, 1], known={"x": [1, 0]})
+    Path("q.tsv").write_text("1\tx\n")
+    Path("r.tsv").write_text("1\tr001\t1\n")
+    found = measure(version, "retrieval", queries="q.tsv", qrels="r.tsv", k=2)
+    assert found["recall@2"].score.value == 1.0
+    assert found["mrr@2"].score.value == 0.5
+
+
+def test_similarity_of_texts_and_of_records() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(12, 4))
+    names = [f"w{number}" for number in range(12)]
+    lines = [f"w{number},w{number + 1},{number * 7 % 5}" for number in range(11)]
+    Path("p.csv").write_text("\n".join(["sentence1,sentence2,score", *lines]) + "\n")
+    gold = [number * 7 % 5 for number in range(11)]
+    known = dict(zip(names, vectors.tolist(), strict=True))
+    texts = measure(ArrayVersion(vectors, known=known), "similarity", pairs="p.csv")
+    wanted = similarity.spearman(vectors[:-1], vectors[1:], gold)
+    assert texts["spearman"].score.value == pytest.approx(wanted.value, abs=1e-6)
+    version = ArrayVersion(vectors[:10], names[:10])
+    some = measure(version, "similarity", pairs="p.csv", of="records")
+    assert some["spearman"].score.n == 9
+    assert some["spearman"].score.parts["oov"] == pytest.approx(2 / 11)
+    assert some["spearman"].score.warnings == (
+        "2 of 11 pairs name records that this version lacks",
+    )
+    with pytest.raises(ConfigError, match=r"of the 11 pairs of p\.csv the version has none"):
+        measure(ArrayVersion(vectors), "similarity", pairs="p.csv", of="records")
+
+
+def test_pairs_that_belong_together_are_told_from_others() -> None:
+    vectors, labels = blobs(30, spread=0.01)
+    pairs = [(one, other) for one in range(20) for other in range(one + 1, 20, 2)]
+    lines = [f"r{one:03d},r{other:03d},{int(labels[one] == labels[other])}" for one, other in pairs]
+    lines = ["sentence1,sentence2,label", *lines]
+    Path("p.csv").write_text("\n".join(lines) + "\n")
+    found = measure(ArrayVersion(vectors), "pair-classification", pairs="p.csv", of="records")
+    assert [one.score.value for one in found.values()] == pytest.approx([1.0, 1.0, 1.0])
+
+
+def test_analogies_are_answered_by_category() -> None:
+    words = {"man": [1, 0, 0.1], "woman": [1, 1, 0.1], "king": [0, 0, 1], "queen": [0, 1, 1]}
+    Path("a.txt").write_text(": family\nman woman king queen\n: none\nman woman dog cat\n")
+    version = ArrayVersion(list(words.values()), list(words))
+    found = measure(version, "analogies", path="a.txt")
+    assert found["three_cos_add"].score.value == 1.0
+    assert found["three_cos_add"].score.parts["oov"] == 0.5
+    Path("b.txt").write_text("man woman king\n")
+    with pytest.raises(ConfigError, match=r"b\.txt line 1: expected four words, there are 3"):
+        build("analogies", path="b.txt")
+
+
+def test_labels_are_read_from_vectors_and_found_by_clusters() -> None:
+    vectors, labels = blobs()
+    values: list[object] = [None, *labels[1:]]
+    found = measure(ArrayVersion(vectors, columns={"colour": values}), "labels", column="colour")
+    scores = {name: one.score.value for name, one in found.items()}
+    assert min(scores[name] for name in ("accuracy", "knn_accuracy", "v_measure", "ari")) > 0.95
+    said = "1 of 60 records have no value in column 'colour'"
+    assert all(said in one.score.warnings for one in found.values())
+    confusion = found["v_measure"].confusion
+    assert confusion is not None
+    assert confusion.labels == ("blue", "green", "red")
+    assert np.trace(confusion.counts) >= 57
+    assert confusion.counts.sum() == 59
+
+
+def test_labels_without_a_pattern_are_at_chance() -> None:
+    rng = np.random.default_rng(3)
+    labels = rng.choice(["a", "b"], 200).tolist()
+    version = ArrayVersion(rng.normal(size=(200, 5)), columns={"x": labels})
+    found = measure(version, "labels", column="x")
+    assert 0.35 < found["accuracy"].score.value < 0.65
+    assert abs(found["ari"].score.value) < 0.1
+
+
+@pytest.mark.parametrize("values", [["a"] * 8, [None] * 8])
+def test_labels_that_say_nothing_are_an_error(values: list[object]) -> None:
+    version = ArrayVersion(np.random.default_rng(0).normal(size=(8, 3)), columns={"x": values})
+    with pytest.raises(MetricError):
+        build("labels", column="x").measure(version)
+
+
+def test_numbers_are_read_from_vectors() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(80, 4))
+    years: list[object] = [int(2000 + 10 * one) for one in vectors[:, 0]]
+    found = measure(ArrayVersion(vectors, columns={"year": years}), "numbers", column="year")
+    assert found["r2"].score.value > 0.95
+    version = ArrayVersion(vectors, columns={"year": ["x"] * 80})
+    with pytest.raises(ConfigError, match="column 'year' holds no number"):
+        build("numbers", column="year").measure(version)
+
+
+def test_clusters_that_are_there_are_found_again() -> None:
+    vectors, _ = blobs(spread=0.05)
+    found = measure(ArrayVersion(vectors), "clusters", n=3)
+    assert found["stability"].score.value > 0.99
+    assert found["silhouette"].score.value > 0.8
+    dense = measure(ArrayVersion(vectors), "clusters", method="hdbscan")
+    assert dense["clusters"].score.value == 3
+
+
+def test_descriptions_classify_without_labels() -> None:
+    Path("labels.txt").write_text("red\tthe red one\ngreen\tthe green one\n")
+    vectors, labels = blobs(30, spread=0.05)
+    known = {"the red one": np.eye(8)[0].tolist(), "the green one": np.eye(8)[1].tolist()}
+    version = ArrayVersion(vectors, columns={"colour": labels}, known=known)
+    found = measure(version, "zero-shot", labels="labels.txt", column="colour")
+    assert found["accuracy"].score.value == 1.0
+    assert found["accuracy"].score.n == 20
+    assert found["accuracy"].score.warnings == ("10 records have no label that is described",)
+
+
+def test_partners_find_each_other() -> None:
+    vectors = np.repeat(np.eye(5), 2, axis=0)
+    lines = [f"r{2 * pair:03d},r{2 * pair + 1:03d}" for pair in range(5)]
+    Path("p.csv").write_text("\n".join(["one,other", *lines]) + "\n")
+    found = measure(ArrayVersion(vectors), "cross-modal", pairs="p.csv", k=[1, 9])
+    assert found["cross_modal_recall@1"].score.value == 1.0
+    assert found["cross_modal_recall@9"].score.warnings == (
+        "there are 5 pairs: measured at 5 instead of 9",
+    )
+    one, other = vectors[::2], vectors[1::2]
+    wanted = downstream.cross_modal_recall(one, other, 1)
+    assert found["cross_modal_recall@1"].score.parts == wanted.parts
+
+
+def test_links_are_told_from_pairs_that_are_none() -> None:
+    vectors, labels = blobs(30, spread=0.05)
+    same = [(a, b) for a in range(30) for b in range(a) if labels[a] == labels[b]]
+    held, known = same[::4], [pair for place, pair in enumerate(same) if place % 4]
+    for name, pairs in (("held.csv", held), ("known.csv", known)):
+        lines = [f"r{a:03d},r{b:03d}" for a, b in pairs]
+        Path(name).write_text("\n".join(["source,target", *lines]) + "\n")
+    found = measure(ArrayVersion(vectors), "links", edges="held.csv", known="known.csv", k=10)
+    assert {name: one.score.value for name, one in found.items()} == {
+        "auc": 1.0,
+        "average_precision": 1.0,
+        "hits@10": 1.0,
+        "mrr": 1.0,
+        "auc_by_degree": 1.0,
+    }
+    assert found["auc"].score.n == len(held)
+
+
+def test_negatives_are_no_edges_that_are_known() -> None:
+    pairs = np.array([(a, b) for a in range(6) for b in range(a)][:10])
+    drawn = graph.negatives(pairs, 6, rng=np.random.default_rng(0), n=5)
+    assert not {tuple(sorted(pair)) for pair in drawn.tolist()} & {
+        tuple(sorted(pair)) for pair in pairs.tolist()
+    }
+
+
+def test_an_association_has_its_direction_and_no_verdict() -> None:
+    words = {"rose": [1, 0.1], "wasp": [0.1, 1], "nice": [1, 0], "nasty": [0, 1]}
+    words |= {"tulip": [0.9, 0.2], "flea": [0.2, 0.8]}
+    version = ArrayVersion(list(words.values()), list(words))
+    found = measure(
+        version,
+        "association",
+        targets={"flowers": ["rose", "tulip"], "insects": ["wasp", "flea"]},
+        attributes={"pleasant": ["nice"], "unpleasant": ["nasty"]},
+        of="records",
+    )["association"]
+    assert found.score.value > 1
+    assert found.higher_is_better is None
+    with pytest.raises(ConfigError, match=r"targets = .* expected two sets by name"):
+        build("association", targets={"a": ["x"]}, attributes={"b": ["x"], "c": ["y"]})
+
+
+def test_searches_that_show_all_groups_alike_have_no_skew() -> None:
+    Path("q.tsv").write_text("1\tx\n2\ty\n")
+    vectors = np.repeat(np.eye(2), 4, axis=0) + np.arange(8)[:, None] * 1e-3
+    version = ArrayVersion(
+        vectors, columns={"who": ["a", "b"] * 4}, known={"x": [1, 0], "y": [0, 1]}
+    )
+    even = measure(version, "skew", queries="q.tsv", column="who", k=4)["skew"]
+    assert even.score.value == pytest.approx(0)
+    apart = ArrayVersion(
+        vectors, columns={"who": ["a"] * 4 + ["b"] * 4}, known={"x": [1, 0], "y": [0, 1]}
+    )
+    odd = measure(apart, "skew", queries="q.tsv", column="who", k=4)["skew"]
+    assert odd.score.value == pytest.approx(np.log(2))
+    assert odd.higher_is_better is False
+
+
+def test_geometry_needs_no_labels_and_has_no_verdict() -> None:
+    vectors = np.random.default_rng(0).normal(size=(300, 6))
+    found = measure(ArrayVersion(vectors), "geometry")
+    assert 4.5 < found["two_nn"].score.value < 7.5
+    assert found["participation_ratio"].score.value == pytest.approx(6, abs=0.5)
+    assert {one.higher_is_better for one in found.values()} == {None}
+
+
+@pytest.mark.parametrize(
+    ("use", "arguments", "said"),
+    [
+        ("labels", {"column": "x", "k": 0}, "k = 0: expected 1 or more"),
+        ("labels", {"column": "x", "folds": 1}, "folds = 1: expected 2 or more"),
+        ("numbers", {"column": "x", "folds": 1}, "folds = 1: expected 2 or more"),
+        ("clusters", {"n": 1}, "n = 1: expected 2 or more"),
+        ("links", {"edges": "e", "k": 0}, "k = 0"),
+        ("links", {"edges": "e", "likeness": "cosin"}, "likeness = 'cosin': expected cosine, dot"),
+        ("skew", {"queries": "q", "column": "c", "k": 0}, "k = 0"),
+        ("cross-modal", {"pairs": "p", "k": []}, r"k = \[\]"),
+    ],
+)
+def test_a_bad_argument_is_told(use: str, arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        build(use, **arguments)
