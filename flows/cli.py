@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 DEFAULT_STORE = "./vectors"
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+FAILED, USAGE, REFUSED, INTERRUPTED = 1, 2, 3, 130
 
 EPILOG = """exit codes: 0 done, 1 failed, 2 bad usage or config, 3 a gate said no, 130 interrupted
 A version V is a number, a tag, `serving`, `latest` or a time such as 2026-05-01T12:00."""
@@ -141,6 +141,22 @@ def _space_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> N
         "--version", default="latest", metavar="V", help="which version (default: latest)"
     )
     _wait(duplicates)
+    clusters = command("clusters", "put records into groups, and show what is typical of each")
+    clusters.add_argument("space", metavar="SPACE")
+    clusters.add_argument("-n", type=_positive, default=10, help="how many (default: 10)")
+    clusters.add_argument(
+        "--method",
+        choices=["k-means", "hdbscan"],
+        default="k-means",
+        help="hdbscan finds how many there are, and leaves out noise (default: k-means)",
+    )
+    clusters.add_argument(
+        "--column", metavar="NAME", help="write the name of each record's cluster into a column"
+    )
+    clusters.add_argument(
+        "--version", default="latest", metavar="V", help="which version (default: latest)"
+    )
+    _wait(clusters)
     export = command("export", "write a version's vectors into a file for other programs")
     export.add_argument("space", metavar="SPACE")
     export.add_argument("path", metavar="PATH")
@@ -152,6 +168,20 @@ def _space_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> N
     )
     export.add_argument(
         "--version", default="serving", metavar="V", help="which version (default: serving)"
+    )
+    evaluate = command("evaluate", "measure a version, and compare it with the one that serves")
+    evaluate.add_argument("space", metavar="SPACE")
+    evaluate.add_argument(
+        "--suite", metavar="FILE", help="what to measure, instead of what the config says"
+    )
+    evaluate.add_argument(
+        "--baseline", metavar="V", help="the version to compare with (default: serving)"
+    )
+    evaluate.add_argument(
+        "--version", default="latest", metavar="V", help="which version (default: latest)"
+    )
+    evaluate.add_argument(
+        "--config", metavar="CONFIG", help="its `evaluate`, not that of the last committed config"
     )
     command("spaces", "list the spaces of a store")
     versions = command("versions", "list the versions of a space")
@@ -255,5 +285,14 @@ def _execute(args: argparse.Namespace) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    bad = args.command == "verify" and isinstance(result, dict) and not result["ok"]
-    return FAILED if bad else 0
+    return _exit_code(args.command, result)
+
+
+def _exit_code(command: str, result: object) -> int:
+    """Of a command that came to its end: whether what it looked at is well."""
+    if not isinstance(result, dict):
+        return 0
+    if command == "verify" and not result["ok"]:
+        return FAILED
+    gate = result.get("gate")
+    return REFUSED if gate and not gate["passed"] and not result.get("promoted") else 0

@@ -7,12 +7,12 @@ import importlib
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-from schemas.config import Config
+from schemas.config import Config, EvaluateConfig
 from tasks.config import from_dict, read_config
 from tasks.errors import ConfigError, Interrupted
 from tasks.run import Options, Run, open_run, waiting
@@ -81,6 +81,45 @@ def _train(args: argparse.Namespace) -> dict[str, Any]:
         raise ConfigError(f"{args.config} has no `train:`, which says what to fit and its name")
     name = config.train.name
     return _under_prefect("train", (name, config.model_dump(mode="json"), args.store, args.wait))
+
+
+def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
+    catalog = Catalog(args.store)
+    candidate = catalog.resolve(args.space, args.version)
+    settings = _evaluate_config(args, catalog, candidate.fingerprint)
+    baseline = args.baseline
+    serving = catalog.serving(args.space)
+    if baseline is None and serving is not None and serving.version != candidate.version:
+        baseline = "serving"
+    arguments = (
+        args.space,
+        settings.model_dump(mode="json"),
+        args.store,
+        str(candidate.version),
+        baseline,
+        " ".join(sys.argv[1:]) and f"vectorline {' '.join(sys.argv[1:])}",
+    )
+    return _under_prefect("evaluate", arguments)
+
+
+def _evaluate_config(
+    args: argparse.Namespace, catalog: Catalog, fingerprint: str
+) -> EvaluateConfig:
+    """As the config says that is given, else the last one of the candidate's encoder."""
+    if args.config is not None:
+        settings = read_config(Path(args.config)).evaluate
+    else:
+        entry = catalog.config(args.space, fingerprint)
+        settings = None if entry is None else _config(entry.config, args.space).evaluate
+    if args.suite is not None:
+        suite = str(Path(args.suite).absolute())
+        settings = (settings or EvaluateConfig(suite=suite)).model_copy(update={"suite": suite})
+    if settings is None:
+        raise ConfigError(
+            f"nothing says what to measure of space {args.space!r}: give --suite FILE, or a config "
+            "with `evaluate: {suite: FILE}`"
+        )
+    return settings
 
 
 def _under_prefect(
@@ -177,19 +216,38 @@ def _classify(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _duplicates(args: argparse.Namespace) -> dict[str, Any]:
-    from tasks.duplicates import duplicates, mark
+    from tasks.duplicates import duplicates, firsts
+    from tasks.marking import mark
     from tasks.search import restriction
 
     space = open_space(args.space, args.store, args.version)
     groups = duplicates(space, args.threshold, restriction(space, args.where, args.modality))
     if args.column is not None:
-        mark(space, groups, args.column, args.wait)
+        mark(space, firsts(groups), args.column, args.wait)
     return {
         "space": args.space,
         "version": space.version,
         "threshold": args.threshold,
         "column": args.column,
         "groups": [asdict(group) for group in groups],
+    }
+
+
+def _clusters(args: argparse.Namespace) -> dict[str, Any]:
+    from tasks.clusters import Method, clusters
+    from tasks.marking import mark
+
+    space = open_space(args.space, args.store, args.version)
+    found = clusters(space, Method(args.method), args.n)
+    if args.column is not None:
+        named = {id_: one.name for one in found for id_ in one.ids}
+        mark(space, named, args.column, args.wait)
+    return {
+        "space": args.space,
+        "version": space.version,
+        "method": args.method,
+        "column": args.column,
+        "clusters": [asdict(one) | {"records": len(one.ids)} for one in found],
     }
 
 
@@ -373,7 +431,11 @@ def _config_of(args: argparse.Namespace, catalog: Catalog) -> Config:
     if entry is None:
         catalog.known(args.space)
         raise ConfigError(f"the catalog has no config of space {args.space!r}: give --config")
-    return from_dict(entry.config, f"the config of {args.space} in the catalog")
+    return _config(entry.config, args.space)
+
+
+def _config(data: Mapping[str, object], space: str) -> Config:
+    return from_dict(data, f"the config of {space} in the catalog")
 
 
 COMMANDS = {
@@ -383,9 +445,11 @@ COMMANDS = {
     "run": _run,
     "backfill": _run,
     "train": _train,
+    "evaluate": _evaluate,
     "search": _search,
     "classify": _classify,
     "duplicates": _duplicates,
+    "clusters": _clusters,
     "export": _export,
     "spaces": _spaces,
     "versions": _versions,

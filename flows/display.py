@@ -110,6 +110,10 @@ def _run(args: argparse.Namespace, result: dict[str, Any]) -> None:
         f"{name} {seconds[name]:.1f}" for name in ("start", "plan", "encode", "commit")
     )
     print(f"seconds    {seconds['total']:.1f} ({parts})")
+    if result["gate"]:
+        said = "yes" if result["gate"]["passed"] else "NO"
+        print(f"gate       {said}, {result['gate']['verdict']}: {result['gate']['reason']}")
+        print(f"report     {result['gate']['report']}")
     if result["promoted"]:
         print(f"serving    version {result['version']}")
     if result["records"]["quarantined"]:
@@ -194,11 +198,81 @@ def _duplicates(args: argparse.Namespace, result: dict[str, Any]) -> None:
         print(f"column {args.column!r} of the newest version has the first id of each group")
 
 
+def _clusters(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    found = result["clusters"]
+    total = sum(one["records"] for one in found)
+    print(
+        f"space {result['space']} version {result['version']}: {len(found):,} clusters of "
+        f"{total:,} records by {result['method']}"
+    )
+    for one in found:
+        print(f"\n{one['name']}  {one['records']:,} records")
+        for typical in one["typical"]:
+            text = " ".join((typical["text"] or "").split())[:TEXT_CHARACTERS]
+            print(f"     {typical['id']}  {text}".rstrip())
+    if args.column is not None:
+        print(f"\ncolumn {args.column!r} of the newest version has the cluster of each record")
+
+
 def _export(args: argparse.Namespace, result: dict[str, Any]) -> None:
     del args
     print(
         f"{result['rows']:,} vectors of {result['dim']} components of {result['space']} version "
         f"{result['version']} in {result['path']}, as {result['format']}"
+    )
+
+
+def _evaluate(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    del args
+    beside = f" beside version {result['baseline']}" if result["baseline"] else ""
+    print(f"space {result['space']}: version {result['version']}{beside}")
+    if result["verdict"]:
+        print(f"verdict    {result['verdict']}: {result['reason']}")
+    if result["gate"]:
+        failed = ", ".join(result["gate"]["failed"])
+        print(f"gate       {'yes' if result['gate']['passed'] else f'NO: {failed}'}")
+    print()
+    table([_metric_row(name, one) for name, one in result["metrics"].items()], METRIC_COLUMNS)
+    print()
+    for name, one in result["metrics"].items():
+        for warning in one["warnings"]:
+            print(f"note       {name}: {warning}")
+    if result["neighbour_overlap"] is not None:
+        print(f"neighbours {result['neighbour_overlap']:.1%} of the 10 nearest are the same")
+    for name, cost in result["cost"].items():
+        print(f"{name:<11}{_cost(cost)}")
+    print(f"report     {result['report']}")
+
+
+METRIC_COLUMNS = ("metric", "value", "interval", "n", "difference", "its interval", "verdict")
+
+
+def _metric_row(name: str, one: dict[str, Any]) -> dict[str, Any]:
+    beside = one["compared"]
+    difference = beside["difference"] if beside else None
+    return {
+        "metric": name,
+        "value": f"{one['value']:.4f}",
+        "interval": _interval(one, ".4f"),
+        "n": one["n"],
+        "difference": f"{difference['value']:+.4f}" if difference else "",
+        "its interval": _interval(difference, "+.4f") if difference else "",
+        "verdict": beside["verdict"] if beside and beside["margin"] is not None else "",
+    }
+
+
+def _interval(estimate: dict[str, Any], form: str) -> str:
+    if estimate["low"] is None:
+        return ""
+    return f"{estimate['low']:{form}} to {estimate['high']:{form}}"
+
+
+def _cost(cost: dict[str, Any]) -> str:
+    time = "" if cost["encode_seconds"] is None else f", {cost['encode_seconds']:,.1f} s"
+    encoded = f" for {cost['encoded']:,} contents" if cost["encoded"] else ""
+    return (
+        f"{cost['encoder']}, {cost['dim']} dimensions, {cost['precision']}, "
+        f"{_bytes(cost['size_bytes'])} of vectors{time}{encoded}"
     )
 
 
@@ -345,7 +419,9 @@ RENDER: dict[str, Callable[[argparse.Namespace, Any], None]] = {
     "search": _search,
     "classify": _classify,
     "duplicates": _duplicates,
+    "clusters": _clusters,
     "export": _export,
+    "evaluate": _evaluate,
     "spaces": _spaces,
     "versions": _versions,
     "show": _show,

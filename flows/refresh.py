@@ -13,9 +13,11 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from flows.evaluate import show_artifacts
 from tasks.commit import check, commit
 from tasks.config import from_dict
 from tasks.encode import encode
+from tasks.evaluate import judge
 from tasks.plan import plan
 from tasks.progress import Report, listener
 from tasks.promote import promote
@@ -42,10 +44,15 @@ def refresh(
         check(run, planned)
         encoded = encode(run, planned) if planned.changes else None
         committed = commit(run, planned, encoded)
-        promoted = promote(run, committed.version)
+        judged = judge(run, committed.version)
+        promoted = promote(run, committed.version, judged)
         books = [{"outcome": name, "records": n} for name, n in committed.manifest.records]
         create_table_artifact(books, key="manifest", description=committed.manifest.run_id)
-        return committed.summary(promoted, run.notes)
+        gate = None
+        if judged is not None:
+            show_artifacts(judged)
+            gate = judged.gate()
+        return committed.summary(promoted, run.notes, gate)
 
 
 @contextmanager

@@ -36,7 +36,8 @@ def describe(report: Report, meter: Meter) -> str:
     if report.stage == "fit" and report.workers.expected:
         return _describe_fit(report, meter)
     if report.stage != "encode" or not report.total:
-        count = f" {report.done}/{report.total} shards" if report.total else ""
+        parts = "tasks" if report.stage.startswith("measure") else "shards"
+        count = f" {report.done}/{report.total} {parts}" if report.total else ""
         return f"{report.stage}{count}"
     contents = max(report.done, min(report.workers.contents, report.total))
     rows, tokens = meter.rates(contents, report.workers.tokens)

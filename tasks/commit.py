@@ -1,9 +1,8 @@
 """Commit: all receipts there, the books balanced, then one transaction and one version."""
 
-import importlib.metadata
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +18,7 @@ from tasks.digests import digest_json, digest_text, to_array
 from tasks.encode import Encoded
 from tasks.errors import SourceError, StoreError
 from tasks.estimate import check_disk
+from tasks.libraries import versions_of
 from tasks.limits import objections, too_much_quarantined
 from tasks.plan import Plan, Work
 from tasks.run import Run
@@ -50,7 +50,9 @@ class Committed:
     version: VersionEntry | None
     unit: str
 
-    def summary(self, promoted: bool, notes: Sequence[str]) -> dict[str, object]:
+    def summary(
+        self, promoted: bool, notes: Sequence[str], gate: Mapping[str, object] | None = None
+    ) -> dict[str, object]:
         """What scripts may rely on, plain data."""
         manifest, version = self.manifest, self.version
         return {
@@ -62,7 +64,7 @@ class Committed:
             "fingerprint": manifest.fingerprint,
             "rows": manifest.rows_after,
             "promoted": promoted,
-            "gate": None,
+            "gate": gate,
             "records": manifest.records.model_dump(),
             "chunks": manifest.chunks.model_dump(),
             "seconds": manifest.seconds.model_dump(),
@@ -232,19 +234,9 @@ def _manifest(
         seconds=Seconds(start=run.seconds_to_plan, plan=plan.seconds, encode=encoded.seconds),
         started_at=run.started_at,
         host=platform.node(),
-        libraries=_libraries(),
+        libraries=versions_of(LIBRARIES),
         notes=tuple(run.notes),
     )
-
-
-def _libraries() -> dict[str, str]:
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _write_ledger(run: Run, plan: Plan, encoded: Encoded | None, lance_version: int) -> None:

@@ -8,24 +8,17 @@ each other one. The vectors of all records are held: 4 bytes for each component.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from tasks import ledger
 from tasks.encoders.base import Vectors
 from tasks.errors import ConfigError
 from tasks.space import Space
-from tasks.store.catalog import Catalog
-from tasks.store.columns import put_column
-from tasks.store.heal import heal
 from tasks.store.indexes import vector_index
-from tasks.store.lease import lease
 from tasks.store.rows import to_matrix, unit
-from tasks.store.table import Table
 
 THRESHOLD = 0.95
 ROUNDING = 1e-6
@@ -65,19 +58,9 @@ def duplicates(space: Space, threshold: float = THRESHOLD, where: str | None = N
     return _groups(ids, labels.astype(np.int64), lowest)
 
 
-def mark(space: Space, groups: Sequence[Group], column: str, wait_s: float) -> None:
-    """Writes the first id of each record's group into a column of the newest version.
-
-    Raises ConfigError for a name that is taken, StoreError where `space` is not the newest version
-    of its table by now, LeaseHeld while a run writes it.
-    """
-    firsts = {id_: group.ids[0] for group in groups for id_ in group.ids}
-    table, catalog = Table(space.store_uri, space.entry.table), Catalog(space.store_uri)
-    with lease(space.store_uri, table.name, wait_s) as held:
-        heal(table, catalog)
-        held.check()
-        after = put_column(table, catalog, space.entry, column, firsts, now=datetime.now(UTC))
-        ledger.follow(space.store_uri, table.name, space.entry.lance_version, after.lance_version)
+def firsts(groups: Sequence[Group]) -> dict[str, str]:
+    """The first id of its group for each record that is in one."""
+    return {id_: group.ids[0] for group in groups for id_ in group.ids}
 
 
 def _records(space: Space, where: str | None) -> tuple[list[str], Vectors]:

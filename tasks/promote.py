@@ -6,16 +6,17 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from schemas.catalog import VersionEntry
+from tasks.evaluate import Evaluated
 from tasks.run import Run
 
 
 @task(name="promote", persist_result=False, cache_policy=NO_CACHE)
-def promote(run: Run, version: VersionEntry | None) -> bool:
+def promote(run: Run, version: VersionEntry | None, judged: Evaluated | None = None) -> bool:
     """Moves the serving pointer as the options say; gives whether it moved.
 
     `auto` leaves it alone after a rollback, until someone promotes, where someone chose another
-    version since this one was made, and where another encoder serves: that this one is better has
-    to be shown. A run of the version that serves already moves nothing.
+    version since this one was made, where the gate says no, and where another encoder serves and no
+    gate has said that this one may. A run of the version that serves already moves nothing.
     """
     wanted = run.options.promote
     serving = run.catalog.serving(run.space)
@@ -31,11 +32,19 @@ def promote(run: Run, version: VersionEntry | None) -> bool:
     if wanted == "auto" and run.catalog.hold(run.space):
         run.notes.append("serving was rolled back by hand: `vectorline promote` lets it move again")
         return False
-    other = serving is not None and serving.fingerprint != version.fingerprint
-    if wanted == "auto" and other and not run.options.limit:
+    if wanted == "auto" and judged is not None and judged.passed is False:
         run.notes.append(
-            f"version {version.version} is of another encoder than the one that serves: compare "
-            f"them, then `vectorline promote {run.space} {version.version}` lets it serve"
+            f"the gate says no, so that version {serving and serving.version} serves on: "
+            f"{judged.record.reason}"
+        )
+        return False
+    other = serving is not None and serving.fingerprint != version.fingerprint
+    shown = judged is not None and judged.passed
+    if wanted == "auto" and other and not shown and not run.options.limit:
+        run.notes.append(
+            f"version {version.version} is of another encoder than the one that serves, and no "
+            f"gate has judged it: compare them, then `vectorline promote {run.space} "
+            f"{version.version}` lets it serve, or give the config `evaluate:` with a `gate:`"
         )
         return False
     if wanted == "auto" and serving is not None and run.catalog.moved_since(version):

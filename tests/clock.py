@@ -6,11 +6,24 @@ from types import SimpleNamespace
 
 import pytest
 
-from tasks import duplicates, fitting, maintain, run, train
+from tasks import evaluation, fitting, maintain, marking, run, train
 from tasks.sources import access, web
 from tasks.store import catalog, commit, flock, holder
 
-READERS = (access, catalog, commit, duplicates, fitting, flock, holder, maintain, run, train, web)
+READERS = (
+    access,
+    catalog,
+    commit,
+    evaluation,
+    fitting,
+    flock,
+    holder,
+    maintain,
+    marking,
+    run,
+    train,
+    web,
+)
 """All modules that ask for the time of day."""
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from tasks.commit import check, commit
 from tasks.config import from_dict
 from tasks.encode import encode
+from tasks.evaluate import judge
 from tasks.plan import plan
 from tasks.promote import promote
 from tasks.run import Options, Run, open_run
@@ -59,8 +60,9 @@ def refresh(
         check.fn(run, planned)
         encoded = encode.fn(run, planned) if planned.changes else None
         committed = commit.fn(run, planned, encoded)
-        promoted = promote.fn(run, committed.version)
-        return committed.summary(promoted, run.notes)
+        judged = judge.fn(run, committed.version)
+        promoted = promote.fn(run, committed.version, judged)
+        return committed.summary(promoted, run.notes, None if judged is None else judged.gate())
 
 
 def books(summary: Mapping[str, Any]) -> dict[str, int]:

@@ -8,6 +8,8 @@ _leases/<table>.lease/<token>.json        on an object store
 runs/<table>/receipts/<run>.<session>.<job>.<attempt>.json
 runs/<table>/files/<run, or a random name>.json
 runs/<table>/<run>/manifest.json
+runs/<table>/evaluations/<evaluation>.json|html|png
+runs/<table>/evaluations/projection-<method>.npz
 models/<name or table>/<digest>/          weights that were fitted here
 """
 
@@ -130,3 +132,8 @@ def files_folder(store_uri: str, table: str) -> str:
 def manifest_path(store_uri: str, table: str, run_id: str) -> str:
     """The file of a run's manifest."""
     return f"{table_runs_folder(store_uri, table)}/{run_id}/manifest.json"
+
+
+def evaluation_path(store_uri: str, table: str, evaluation_id: str, ending: str) -> str:
+    """The file of an evaluation of a version of a table: its record, its page, or its map."""
+    return f"{table_runs_folder(store_uri, table)}/evaluations/{evaluation_id}.{ending}"

@@ -106,8 +106,9 @@ def test_a_new_encoder_waits_beside_the_old_one_until_someone_promotes_it(
     caught_up = refresh(new, store, promote="auto")
     assert (caught_up["version"], caught_up["promoted"]) == (4, False)
     assert caught_up["notes"] == [
-        "version 4 is of another encoder than the one that serves: compare them, then "
-        "`vectorline promote notes 4` lets it serve"
+        "version 4 is of another encoder than the one that serves, and no gate has judged it: "
+        "compare them, then `vectorline promote notes 4` lets it serve, or give the config "
+        "`evaluate:` with a `gate:`"
     ]
     catalog.promote("notes", 4, who="me", why="better", expected_from=3)
     assert serving() == (4, 64)

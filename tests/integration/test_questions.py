@@ -10,10 +10,11 @@ import pytest
 from flows import cli
 from schemas.config import IndexConfig, Retention
 from tasks.classify import accuracy, classify, read_labels
-from tasks.duplicates import duplicates, mark
+from tasks.duplicates import duplicates, firsts
 from tasks.encoders.hashing import HashingEncoder
 from tasks.errors import ConfigError, StoreError
 from tasks.maintain import maintain
+from tasks.marking import mark
 from tasks.search import Query, Term, search, term
 from tasks.space import open_space
 from tasks.store import indexes, maintenance
@@ -219,11 +220,11 @@ def test_a_mark_that_was_killed_is_made_by_the_next_one(
     with monkeypatch.context() as patch:
         patch.setattr(maintenance, "move", killed)
         with pytest.raises(KeyboardInterrupt):
-            mark(space, groups, "twin", 0.0)
-    mark(space, groups, "twin", 0.0)
+            mark(space, firsts(groups), "twin", 0.0)
+    mark(space, firsts(groups), "twin", 0.0)
     rows = open_space("notes", store).to_arrow(["id", "twin"]).to_pylist()
-    firsts = {id_: group.ids[0] for group in groups for id_ in group.ids}
-    assert {row["id"]: row["twin"] for row in rows if row["twin"]} == firsts
+    wanted = {id_: group.ids[0] for group in groups for id_ in group.ids}
+    assert {row["id"]: row["twin"] for row in rows if row["twin"]} == wanted
 
 
 @pytest.mark.parametrize("indexed", [False, True])

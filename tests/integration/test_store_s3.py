@@ -14,9 +14,10 @@ from schemas.config import IndexConfig, Retention
 from tasks.drop import drop, droppable
 from tasks.maintain import maintain
 from tasks.space import open_space
-from tasks.store import epochs, files, layout, quarantine
+from tasks.store import epochs, evaluations, files, layout, quarantine
 from tasks.store.catalog import Catalog
 from tasks.verify import verify
+from tests.evaluation import search_task
 from tests.pipeline import books, config, refresh, write_jsonl
 
 pytestmark = pytest.mark.stores
@@ -62,6 +63,28 @@ def test_runs_upkeep_and_reading_on_an_object_store(bucket: str, tmp_path: Path)
     )
     assert len(by_index) == 3
     assert by_index == by_scan
+
+
+def test_versions_are_judged_on_an_object_store(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VECTORLINE_CACHE", str(tmp_path / "cache"))
+    corpus = tmp_path / "corpus"
+    judged = {"suite": str(search_task(corpus, 60)), "gate": {"ndcg@5": {"max_drop": 0.02}}}
+    for dim, verdict in ((16, None), (512, "better")):
+        encoder = {"use": "hashing", "dim": dim}
+        made = refresh(config(corpus, encoder=encoder, evaluate=judged), bucket, backfill=True)
+        assert made["promoted"]
+        assert (made["gate"] or {}).get("verdict") == verdict
+    report = made["gate"]["report"]
+    page = files.of(report).read(report)
+    assert page is not None
+    assert b"better" in page
+    assert set(evaluations.history(bucket, "notes")["version"].to_pylist()) == {1, 2}
+    names = droppable(bucket, "notes", None)
+    drop(bucket, "notes", names, "someone", 0.0)
+    assert files.of(report).read(report) is None
+    assert evaluations.history(bucket, "notes").num_rows == 0
 
 
 def test_verify_and_drop_on_an_object_store(bucket: str, tmp_path: Path) -> None:

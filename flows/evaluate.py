@@ -1,0 +1,43 @@
+"""Evaluate a version of a space, alone or beside another one."""
+
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_link_artifact, create_table_artifact
+
+from schemas.config import EvaluateConfig
+from tasks.evaluate import Evaluated
+from tasks.evaluate import evaluate as evaluate_version
+
+
+@flow(
+    name="evaluate",
+    flow_run_name="evaluate {space}",
+    persist_result=False,
+    validate_parameters=False,
+)
+def evaluate(
+    space: str,
+    settings: dict[str, Any],
+    store_uri: str,
+    version: str,
+    baseline: str | None,
+    command: str,
+) -> dict[str, Any]:
+    """One evaluation; gives what `vectorline evaluate --json` prints."""
+    found = evaluate_version(
+        store_uri,
+        space,
+        EvaluateConfig.model_validate(settings),
+        version,
+        baseline,
+        command=command,
+    )
+    show_artifacts(found)
+    return found.summary()
+
+
+def show_artifacts(found: Evaluated) -> None:
+    """Lets Prefect show the metrics, and a link to the page."""
+    create_table_artifact(found.rows(), key="metrics", description=found.title)
+    create_link_artifact(found.page, key="report", link_text=found.title)

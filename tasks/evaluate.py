@@ -1,0 +1,176 @@
+"""Evaluate: measure a version, set it beside another one, and keep what was found."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from schemas.catalog import VersionEntry
+from schemas.config import EvaluateConfig
+from schemas.evaluation import EvaluationRecord
+from tasks.errors import VectorlineError
+from tasks.evaluation import Asked, run_evaluation
+from tasks.reports.map_figure import draw
+from tasks.reports.page import render
+from tasks.run import Run
+from tasks.space import open_space
+from tasks.store import evaluations
+from tasks.suites import check_suite
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation, and where its page is, and the picture of its map, if it has one."""
+
+    record: EvaluationRecord
+    page: str
+    picture: str | None
+
+    @property
+    def passed(self) -> bool | None:
+        """What the gate says; None where nobody asked it."""
+        return None if self.record.gate is None else self.record.gate.passed
+
+    @property
+    def title(self) -> str:
+        """What was looked at, and the verdict, in one line."""
+        record = self.record
+        beside = "" if record.baseline is None else f" beside version {record.baseline.version}"
+        said = "" if record.verdict is None else f": {record.verdict}"
+        return f"{record.space} version {record.candidate.version}{beside}{said}"
+
+    def rows(self) -> list[dict[str, object]]:
+        """The metrics as rows of a table."""
+        return [
+            {
+                "metric": name,
+                **one.estimate.model_dump(include={"value", "low", "high", "n"}),
+                "baseline": one.compared and one.compared.baseline,
+                "verdict": one.compared and one.compared.verdict,
+            }
+            for name, one in self.record.metrics.items()
+        ]
+
+    def gate(self) -> dict[str, object] | None:
+        """What a run tells of it; None where nobody asked the gate."""
+        gate = self.record.gate
+        if gate is None:
+            return None
+        return {
+            "passed": gate.passed,
+            "failed": list(gate.failed),
+            "verdict": self.record.verdict,
+            "reason": self.record.reason,
+            "report": self.page,
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """What scripts may rely on, plain data."""
+        told = self.record.model_dump(mode="json", exclude={"format", "metrics", "details"})
+        candidate, baseline = self.record.candidate, self.record.baseline
+        return told | {
+            "version": candidate.version,
+            "baseline": None if baseline is None else baseline.version,
+            "metrics": {
+                name: {
+                    **one.estimate.model_dump(mode="json"),
+                    "of": one.of,
+                    "parts": one.parts,
+                    "compared": one.compared and one.compared.model_dump(mode="json"),
+                }
+                for name, one in self.record.metrics.items()
+            },
+            "cost": {
+                name: {key: getattr(one, key) for key in COSTS}
+                for name, one in (("candidate", candidate), ("baseline", baseline))
+                if one is not None
+            },
+            "report": self.page,
+            "map": self.picture,
+        }
+
+
+COSTS = ("encoder", "precision", "dim", "size_bytes", "encode_seconds", "encoded")
+
+
+@task(name="evaluate", persist_result=False, cache_policy=NO_CACHE)
+def evaluate(
+    store_uri: str,
+    space: str,
+    settings: EvaluateConfig,
+    version: str,
+    baseline: str | None,
+    *,
+    command: str = "",
+) -> Evaluated:
+    """Measures a version by the suite, beside `baseline` if there is one, and keeps what it found.
+
+    Raises ConfigError for a suite, a gate or a version that cannot be, MetricError for a metric
+    that is undefined on one of the versions.
+    """
+    return _evaluate(_asked(store_uri, space, settings, version, baseline, command))
+
+
+@task(name="judge", persist_result=False, cache_policy=NO_CACHE)
+def judge(run: Run, version: VersionEntry | None) -> Evaluated | None:
+    """Evaluates the version of a run beside the one that serves, as the config says.
+
+    None where the config does not, where only some records were taken, and where the version serves
+    already. What was found before of the same versions by the same suite stands.
+    """
+    settings, serving = run.config.evaluate, run.catalog.serving(run.space)
+    if settings is None or version is None or run.options.limit:
+        return None
+    if serving is not None and serving.version == version.version:
+        return None
+    run.report("evaluate")
+    baseline = None if serving is None else str(serving.version)
+    command = f"vectorline evaluate {run.space} --version {version.version}"
+    try:
+        asked = _asked(run.store_uri, run.space, settings, str(version.version), baseline, command)
+        known = evaluations.read(run.store_uri, version.table, asked.id)
+        if known is not None:
+            return _kept(run.store_uri, known)
+        return _evaluate(asked)
+    except VectorlineError as error:
+        error.add_note(
+            f"version {version.version} is made, and does not serve, since it cannot be judged: "
+            f"the next run tries again, `vectorline promote {run.space} {version.version}` "
+            "serves it"
+        )
+        raise
+
+
+def _asked(
+    store_uri: str,
+    space: str,
+    settings: EvaluateConfig,
+    version: str,
+    baseline: str | None,
+    command: str,
+) -> Asked:
+    suite = check_suite(settings)
+    candidate = open_space(space, store_uri, version)
+    beside = None if baseline is None else open_space(space, store_uri, baseline)
+    if beside is not None and beside.version == candidate.version:
+        beside = None
+    return Asked(suite, settings, candidate, beside, command)
+
+
+def _evaluate(asked: Asked) -> Evaluated:
+    started = time.monotonic()
+    record = run_evaluation(asked)
+    record = record.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
+    store_uri = asked.candidate.store_uri
+    evaluations.add_scores(store_uri, record)
+    picture = draw(record)
+    page = render(record, evaluations.history(store_uri, record.space), picture)
+    evaluations.write(store_uri, record, page, picture)
+    return _kept(store_uri, record)
+
+
+def _kept(store_uri: str, record: EvaluationRecord) -> Evaluated:
+    page, picture = evaluations.page(store_uri, record), evaluations.picture(store_uri, record)
+    return Evaluated(record, page, picture)
