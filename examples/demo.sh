@@ -1,6 +1,6 @@
 #!/bin/sh
 # The main job on a real corpus: look at the plan, encode, run again, search; then on
-# images, and on a graph.
+# images, on a graph, and a new encoder that has to earn its place.
 # `make demo` calls it.
 set -eu
 cd "$(dirname "$0")/.."
@@ -38,5 +38,10 @@ step python examples/stdlib_imports.py build/demo/imports
 step vectorline run examples/imports.yaml
 step vectorline search imports --id json.decoder -k 6
 step vectorline search imports --id asyncio.events -k 6
+
+step python -m examples.stdlib_questions --out build/demo/questions --documents 800
+step vectorline run examples/questions-hashing.yaml
+step vectorline backfill examples/questions.yaml --promote auto
+step vectorline evaluate questions --baseline 1
 
 printf '\nGo on: .venv/bin/vectorline search stdlib "TEXT" --store %s\n' "$VECTORLINE_STORE"
