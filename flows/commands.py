@@ -5,6 +5,7 @@ import contextlib
 import getpass
 import importlib
 import os
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -97,7 +98,7 @@ def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
         args.store,
         str(candidate.version),
         baseline,
-        " ".join(sys.argv[1:]) and f"vectorline {' '.join(sys.argv[1:])}",
+        shlex.join(["vectorline", *sys.argv[1:]]),
     )
     return _under_prefect("evaluate", arguments)
 

@@ -20,8 +20,10 @@ def promote(run: Run, version: VersionEntry | None, judged: Evaluated | None = N
     """
     wanted = run.options.promote
     serving = run.catalog.serving(run.space)
-    if version is None or wanted == "no":
-        if version is not None and serving is not None and run.options.backfill:
+    if version is None:
+        return False
+    if wanted == "no":
+        if serving is not None and run.options.backfill:
             run.notes.append(
                 f"version {serving.version} serves on: `vectorline promote {run.space} "
                 f"{version.version}` lets this one serve"
@@ -29,29 +31,8 @@ def promote(run: Run, version: VersionEntry | None, judged: Evaluated | None = N
         return False
     if serving is not None and serving.version == version.version:
         return False
-    if wanted == "auto" and run.catalog.hold(run.space):
-        run.notes.append("serving was rolled back by hand: `vectorline promote` lets it move again")
-        return False
-    if wanted == "auto" and judged is not None and judged.passed is False:
-        run.notes.append(
-            f"the gate says no, so that version {serving and serving.version} serves on: "
-            f"{judged.record.reason}"
-        )
-        return False
-    other = serving is not None and serving.fingerprint != version.fingerprint
-    shown = judged is not None and judged.passed
-    if wanted == "auto" and other and not shown and not run.options.limit:
-        run.notes.append(
-            f"version {version.version} is of another encoder than the one that serves, and no "
-            f"gate has judged it: compare them, then `vectorline promote {run.space} "
-            f"{version.version}` lets it serve, or give the config `evaluate:` with a `gate:`"
-        )
-        return False
-    if wanted == "auto" and serving is not None and run.catalog.moved_since(version):
-        run.notes.append(
-            f"version {serving.version} was chosen after version {version.version} was made, and "
-            f"serves on: `vectorline promote {run.space} {version.version}` changes that"
-        )
+    if wanted == "auto" and (objection := _objection(run, version, serving, judged)):
+        run.notes.append(objection)
         return False
     run.catalog.promote(
         run.space,
@@ -61,3 +42,37 @@ def promote(run: Run, version: VersionEntry | None, judged: Evaluated | None = N
         expected_from=None if serving is None else serving.version,
     )
     return True
+
+
+def _objection(
+    run: Run, version: VersionEntry, serving: VersionEntry | None, judged: Evaluated | None
+) -> str | None:
+    """Why the version shall not serve by itself, None where it may."""
+    by_hand = f"`vectorline promote {run.space} {version.version}`"
+    if run.catalog.hold(run.space):
+        return "serving was rolled back by hand: `vectorline promote` lets it move again"
+    if serving is None:
+        return None
+    beside = judged and judged.record.baseline
+    if beside and beside.version != serving.version:
+        return (
+            f"version {serving.version} began to serve while version {version.version} was set "
+            f"beside version {beside.version}: the next run judges anew"
+        )
+    if judged is not None and judged.passed is False:
+        return (
+            f"the gate says no, so that version {serving.version} serves on: {judged.record.reason}"
+        )
+    shown = judged is not None and judged.passed
+    if serving.fingerprint != version.fingerprint and not shown and not run.options.limit:
+        return (
+            f"version {version.version} is of another encoder than the one that serves, and no "
+            f"gate has judged it: compare them, then {by_hand} lets it serve, or give the config "
+            "`evaluate:` with a `gate:`"
+        )
+    if run.catalog.moved_since(version):
+        return (
+            f"version {serving.version} was chosen after version {version.version} was made, and "
+            f"serves on: {by_hand} changes that"
+        )
+    return None

@@ -60,6 +60,21 @@ TEXTS = (
 )
 
 
+SECTIONS = [
+    "verdict",
+    "metrics",
+    "changes",
+    "history",
+    "labels",
+    "spectrum",
+    "map",
+    "neighbourhoods",
+    "cost",
+    "provenance",
+]
+"""Ids of all parts of a page, in their order."""
+
+
 def judged(version: int, use: str, dim: int) -> Judged:
     return Judged(
         version=version,

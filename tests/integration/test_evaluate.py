@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import yaml
 
+import tasks.evaluate
 from schemas.config import EvaluateConfig
+from schemas.evaluation import EvaluationRecord
 from tasks.errors import ConfigError, MetricError
 from tasks.evaluate import Evaluated, evaluate
 from tasks.evaluated import evaluated
+from tasks.evaluation import Asked, run_evaluation
 from tasks.space import open_space
 from tasks.store import evaluations
 from tasks.store.catalog import Catalog
@@ -284,3 +287,27 @@ def test_a_suite_of_what_is_neither_good_nor_bad_has_no_verdict(corpus: Path, st
     assert found.reason == "no main metric of the suite can be better or worse"
     with pytest.raises(ConfigError, match="'two_nn' cannot be asked of: it is not better or worse"):
         judge(corpus, store, "2", "1", gate={"two_nn": {"max_drop": 1.0}})
+
+
+def test_a_verdict_beside_a_version_that_serves_no_more_lets_nothing_serve(
+    corpus: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refresh(settings(corpus, 16), store)
+    refresh(settings(corpus, 20), store, backfill=True, promote="no")
+    catalog, real = Catalog(store), run_evaluation
+
+    def overtaken(asked: Asked) -> EvaluationRecord:
+        found = real(asked)
+        catalog.promote("notes", 2, who="someone", why="at once", expected_from=1)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks.evaluate, "run_evaluation", overtaken)
+        made = refresh(settings(corpus, 512), store, backfill=True)
+    assert (made["gate"]["verdict"], made["promoted"]) == ("better", False)
+    assert made["notes"][-1] == (
+        "version 2 began to serve while version 3 was set beside version 1: the next run judges "
+        "anew"
+    )
+    again = refresh(settings(corpus, 512), store, backfill=True)
+    assert (again["gate"]["verdict"], again["promoted"]) == ("better", False)

@@ -12,18 +12,6 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
 ]
-SECTIONS = (
-    "verdict",
-    "metrics",
-    "changes",
-    "history",
-    "labels",
-    "spectrum",
-    "map",
-    "neighbourhoods",
-    "cost",
-    "provenance",
-)
 RECORDS = {
     "/better": reports.beside("better"),
     "/worse": reports.beside("worse"),
@@ -71,7 +59,7 @@ def test_a_page_is_seen_whole_and_asks_for_nothing(
     with served(pages) as (address, asked):
         tab.open(address + path, width)
         assert tab.evaluate("innerWidth") == width
-        assert tab.evaluate(LAID_OUT) == [[section, True] for section in SECTIONS]
+        assert tab.evaluate(LAID_OUT) == [[section, True] for section in reports.SECTIONS]
         assert tab.evaluate("document.documentElement.scrollWidth") == width
         assert tab.evaluate(TOO_WIDE) == []
         assert (

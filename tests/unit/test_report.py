@@ -23,18 +23,6 @@ from tasks.store.evaluations import RECORD, SCORES
 from tests import reports
 
 LIMIT = 2_000_000
-SECTIONS = [
-    "verdict",
-    "metrics",
-    "changes",
-    "history",
-    "labels",
-    "spectrum",
-    "map",
-    "neighbourhoods",
-    "cost",
-    "provenance",
-]
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 VERDICTS: list[Verdict] = ["better", "not worse", "worse", "cannot tell"]
 
@@ -105,7 +93,7 @@ def plain(text: str) -> str:
 @pytest.mark.parametrize("record", [reports.alone(), *map(reports.beside, VERDICTS)])
 def test_every_section_stands_once_and_in_order(record: EvaluationRecord) -> None:
     page = Page(render(record, reports.history(record)))
-    assert [id_ for id_ in page.ids if id_ in SECTIONS] == SECTIONS
+    assert [id_ for id_ in page.ids if id_ in reports.SECTIONS] == reports.SECTIONS
     assert len(page.ids) == len(set(page.ids))
     assert [value for _, name, value in page.values if name == "href" and value in page.ids] == []
     links = {value[1:] for tag, name, value in page.values if tag == "a"}
