@@ -12,7 +12,6 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tasks.metrics.resampling import Method
 from tasks.metrics.score import Matrix, Reals, Score
 
 Rows: TypeAlias = npt.NDArray[np.int64]
@@ -37,7 +36,6 @@ class Measurement:
         items: The names of the items, so that they are found again in another version.
         statistic: The metric over some of the items, by their places, which may repeat; None where
             it is the mean of `score.per_item`, or where there is nothing to resample.
-        method: How the ends of the interval are found.
         groups: Items that depend on each other have one number, shape (n,); None where none do.
         largest: The largest difference that an item can have between two versions.
         confusion: How often each label was taken for each, if that is what the metric looks at.
@@ -50,7 +48,6 @@ class Measurement:
     of: str
     items: tuple[str, ...] = ()
     statistic: Callable[[Rows], float] | None = None
-    method: Method = Method.BCA
     groups: Rows | None = None
     largest: float = 1.0
     confusion: Table | None = None

@@ -11,7 +11,6 @@ from scipy.optimize import linear_sum_assignment
 from tasks.errors import ConfigError, MetricError
 from tasks.evaluations.base import Measurement, Rows, Table, Version
 from tasks.metrics import clustering, downstream
-from tasks.metrics.resampling import Method
 from tasks.metrics.score import Matrix, Score
 
 LABELLED = 20_000  # records that are looked at, at most
@@ -117,7 +116,6 @@ def _clustered(
             "record",
             items,
             statistic=partial(_over, agreement, truth, found),
-            method=Method.PERCENTILE,  # BCa leaves out each record in turn, at 1 ms each
             confusion=_confusion(truth, found, labels) if name == "v_measure" else None,
         )
         for name, agreement in AGREEMENTS.items()
@@ -132,7 +130,6 @@ def _clustered(
             "record",
             items,
             statistic=partial(_over, clustering.ami, truth, by_density),
-            method=Method.PERCENTILE,
         ),
         Measurement("silhouette", silhouette.warned(*said), "record", items, largest=2.0)
         if silhouette.per_item is not None and len(silhouette.per_item) == len(items)

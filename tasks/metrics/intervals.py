@@ -72,7 +72,7 @@ def interval(
 ) -> Interval:
     """The interval of any number that is had from rows; drawn rows come sorted, with repeats.
 
-    `statistic` is called resamples + 1 times, and for all but percentiles min(units, 1000) times
+    `statistic` is called resamples + 1 times, and for all but percentiles min(units, 200) times
     more. Resamples where it gives NaN are left out and counted in the warnings. Raises MetricError
     as `mean_interval`, and where it is NaN for all rows or for most resamples.
     """

@@ -19,7 +19,7 @@ from tasks.metrics.score import Labels, Reals
 RESAMPLES = 2000
 ENOUGH = 50  # units: with fewer, coverage is below what the level says (the table)
 FEW = 10  # units unlike the commonest, below which resampling sees too little of them (the table)
-JACKKNIFE = 1000  # units left out in turn, at most, for statistics that have no closed form
+JACKKNIFE = 200  # units left out in turn, at most, for statistics that have no closed form
 LEAST = 100  # resamples
 ROUNDING = 1e-12
 CELLS = 1 << 17  # numbers of one block of draws: what a core keeps near itself

@@ -1,5 +1,6 @@
 """The figures of a page: intervals, histories, the spectrum."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 LARGEST = 1e12  # what is drawn at all
 BEYOND = 8  # times the median: an interval that goes further is cut off, so that others are seen
+FLAT = 1e-4  # of its value: what a metric has to change by to be seen
 SPECTRUM_POINTS = 200
 NOISE = 1e-9  # of the largest eigenvalue: float32 knows no less
 LABEL = 22  # characters
@@ -139,6 +141,11 @@ def history(points: Sequence[Point], current: int, name: str, says: str) -> str:
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
         axes.yaxis.set_major_locator(MaxNLocator(3))
         axes.margins(x=0.06, y=0.12)
+        low, high = axes.get_ylim()
+        middle = (low + high) / 2
+        least = FLAT * max(abs(middle), sys.float_info.min)
+        if high - low < 2 * least:  # rounding is no change
+            axes.set_ylim(middle - least, middle + least)
         axes.tick_params(length=2, labelsize=10)
         return svg.inline(figure, name, says)
 

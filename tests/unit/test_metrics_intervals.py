@@ -159,6 +159,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_of_many_units_some_left_out_stand_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     values = SAMPLES["scores"](np.random.default_rng(11), 400)
+    monkeypatch.setattr(resampling, "JACKKNIFE", 400)
     whole = interval(lambda rows: float(values[rows].mean()), 400, resamples=500)
     monkeypatch.setattr(resampling, "JACKKNIFE", 200)
     part = interval(lambda rows: float(values[rows].mean()), 400, resamples=500)
