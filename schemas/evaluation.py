@@ -1,4 +1,4 @@
-"""What an evaluation found; kept in `evaluations/<space>/<id>.json`."""
+"""What an evaluation found; kept in `runs/<table>/evaluations/<id>.json`."""
 
 from typing import Literal, TypeAlias
 

@@ -1,7 +1,7 @@
 """Evaluate: measure a version, set it beside another one, and keep what was found."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from prefect import task
@@ -10,13 +10,14 @@ from prefect.cache_policies import NO_CACHE
 from schemas.catalog import VersionEntry
 from schemas.config import EvaluateConfig
 from schemas.evaluation import EvaluationRecord
-from tasks.errors import VectorlineError
+from tasks.errors import ConfigError, MetricError
 from tasks.evaluation import Asked, run_evaluation
 from tasks.reports.map_figure import draw
 from tasks.reports.page import render
 from tasks.run import Run
 from tasks.space import open_space
 from tasks.store import evaluations
+from tasks.store.catalog import Catalog
 from tasks.suites import check_suite
 
 
@@ -117,8 +118,9 @@ def evaluate(
 def judge(run: Run, version: VersionEntry | None) -> Evaluated | None:
     """Evaluates the version of a run beside the one that serves, as the config says.
 
-    None where the config does not, where only some records were taken, and where the version serves
-    already. What was found before of the same versions by the same suite stands.
+    None where the config does not, where only some records were taken, where the version serves
+    already, and where it cannot be judged and is to serve all the same. What was found before of
+    the same versions by the same suite stands. Raises Interrupted when the user asked to stop.
     """
     settings, serving = run.config.evaluate, run.catalog.serving(run.space)
     if settings is None or version is None or run.options.limit:
@@ -127,14 +129,18 @@ def judge(run: Run, version: VersionEntry | None) -> Evaluated | None:
         return None
     run.report("evaluate")
     baseline = None if serving is None else str(serving.version)
-    command = f"vectorline evaluate {run.space} --version {version.version}"
+    beside = "" if baseline is None else f" --baseline {baseline}"
+    command = f"vectorline evaluate {run.space} --version {version.version}{beside}"
     try:
         asked = _asked(run.store_uri, run.space, settings, str(version.version), baseline, command)
         known = evaluations.read(run.store_uri, version.table, asked.id)
-        if known is not None:
+        if known is not None and asked.suite.repeatable:
             return _kept(run.store_uri, known)
-        return _evaluate(asked)
-    except VectorlineError as error:
+        return _evaluate(replace(asked, pause=run.check))
+    except (ConfigError, MetricError) as error:
+        if run.options.promote == "yes":
+            run.notes.append(f"not judged, and promoted all the same: {error}")
+            return None
         error.add_note(
             f"version {version.version} is made, and does not serve, since it cannot be judged: "
             f"the next run tries again, `vectorline promote {run.space} {version.version}` "
@@ -164,6 +170,7 @@ def _evaluate(asked: Asked) -> Evaluated:
     record = run_evaluation(asked)
     record = record.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
     store_uri = asked.candidate.store_uri
+    Catalog(store_uri).resolve(record.space, str(record.candidate.version))  # else it was dropped
     evaluations.add_scores(store_uri, record)
     picture = draw(record)
     page = render(record, evaluations.history(store_uri, record.space), picture)

@@ -27,13 +27,22 @@ class EvaluatedVersion:
     """Reads what is asked for once, and keeps it; its files go with `folder`."""
 
     def __init__(
-        self, space: Space, seed: int, folder: Path, only: Sequence[str] | None = None
+        self,
+        space: Space,
+        seed: int,
+        folder: Path,
+        only: Sequence[str] | None = None,
+        told_by: "EvaluatedVersion | None" = None,
     ) -> None:
-        """Reads nothing yet; `only` are the ids of the records that it shall have."""
+        """Reads nothing yet; `only` are the ids of the records that it shall have.
+
+        Metadata are those of `told_by`, a version with the same records, if it is given.
+        """
         self.space = space
         self._seed = seed
         self._folder = folder
         self._only = only
+        self._told_by = told_by
 
     @property
     def rng(self) -> np.random.Generator:
@@ -85,6 +94,8 @@ class EvaluatedVersion:
 
     def column(self, name: str) -> list[object]:
         """A metadata column, a value for each record."""
+        if self._told_by is not None:
+            return self._told_by.column(name)
         known = metadata_schema(self.space.dataset.schema).names
         if name not in known:
             raise ConfigError(
@@ -208,14 +219,22 @@ class EvaluatedVersion:
 
 
 def _read_only(path: Path, vectors: Vectors) -> Vectors:
-    """What was written, so that metrics may let its pages go from memory."""
-    return np.memmap(path, np.float32, "r", shape=vectors.shape)
+    """What was written, so that metrics may let its pages go from memory.
+
+    The file has no name any more: it is gone with the process, however that ends.
+    """
+    mapped = np.memmap(path, np.float32, "r", shape=vectors.shape)
+    path.unlink()
+    return mapped
 
 
 @contextmanager
 def evaluated(
-    space: Space, seed: int, only: Sequence[str] | None = None
+    space: Space,
+    seed: int,
+    only: Sequence[str] | None = None,
+    told_by: EvaluatedVersion | None = None,
 ) -> Iterator[EvaluatedVersion]:
     """A version to be measured; its vectors are in a temporary file meanwhile."""
     with tempfile.TemporaryDirectory(prefix="vectorline-") as folder:
-        yield EvaluatedVersion(space, seed, Path(folder), only)
+        yield EvaluatedVersion(space, seed, Path(folder), only, told_by)

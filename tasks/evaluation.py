@@ -1,6 +1,6 @@
 """One evaluation: a version measured by a suite, and what stands beside it in another version."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from tasks.judge import Pair
 from tasks.libraries import versions_of
 from tasks.maps import map_of
 from tasks.metrics import compare
+from tasks.metrics.mapped import release
 from tasks.metrics.score import Matrix
 from tasks.progress import Report, listener
 from tasks.space import Space
@@ -42,20 +43,26 @@ BLOCK_ROWS = 65_536
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be evaluated, and how; `baseline` None looks at the candidate alone."""
+    """What is to be evaluated, and how; `baseline` None looks at the candidate alone.
+
+    `pause` is called between the tasks of the suite, and may raise to stop.
+    """
 
     suite: BuiltSuite
     settings: EvaluateConfig
     candidate: Space
     baseline: Space | None
     command: str = ""
+    pause: Callable[[], None] = lambda: None
 
     @property
     def id(self) -> str:
         """The same for the same versions, suite and settings."""
         baseline = None if self.baseline is None else self.baseline.version
         settings = self.settings.model_dump(mode="json", exclude={"suite"})
-        key = [self.candidate.version, baseline, self.suite.digest, settings]
+        sides = [self.candidate, *([] if self.baseline is None else [self.baseline])]
+        states = [[one.version, one.entry.table, one.entry.lance_version] for one in sides]
+        key = [states, self.suite.digest, settings]
         beside = "alone" if baseline is None else f"beside-{baseline}"
         return f"{self.candidate.version}-{beside}-{digest_json(key).hex()[:12]}"
 
@@ -119,7 +126,7 @@ def _beside(
     ours = candidate
     if len(ids) < len(candidate.version.record_ids):
         ours = _side(asked, asked.candidate, stack, ids)
-    theirs = _side(asked, baseline, stack, ids)
+    theirs = _side(asked, baseline, stack, ids, told_by=ours.version)
     pairs = {
         name: Pair(one, theirs.measured[name])
         for name, one in ours.measured.items()
@@ -147,10 +154,18 @@ def _beside(
     )
 
 
-def _side(asked: Asked, space: Space, stack: ExitStack, only: Sequence[str] | None = None) -> Side:
-    version = stack.enter_context(evaluated(space, asked.settings.seed, only))
+def _side(
+    asked: Asked,
+    space: Space,
+    stack: ExitStack,
+    only: Sequence[str] | None = None,
+    told_by: EvaluatedVersion | None = None,
+) -> Side:
+    """A version that is measured; labels are those that `told_by` has."""
+    version = stack.enter_context(evaluated(space, asked.settings.seed, only, told_by))
     measured: dict[str, Measurement] = {}
     for number, task in enumerate(asked.suite.tasks):
+        asked.pause()
         listener.get()(
             Report(f"measure version {space.version}", number, len(asked.suite.tasks), unit="tasks")
         )
@@ -158,7 +173,7 @@ def _side(asked: Asked, space: Space, stack: ExitStack, only: Sequence[str] | No
             measured.update(task.measure(version))
         except MetricError as error:
             raise MetricError(
-                f"{', '.join(task.metrics[:1])} of version {space.version}: {error}"
+                f"task {number + 1} of the suite ({task.use}), version {space.version}: {error}"
             ) from error
     return Side(version, measured)
 
@@ -168,9 +183,12 @@ def _same(one: Matrix, other: Matrix) -> bool:
     if one.shape != other.shape:
         return False
     starts = range(0, len(one), BLOCK_ROWS)
-    return all(
-        np.array_equal(one[at : at + BLOCK_ROWS], other[at : at + BLOCK_ROWS]) for at in starts
-    )
+    for at in starts:
+        if not np.array_equal(one[at : at + BLOCK_ROWS], other[at : at + BLOCK_ROWS]):
+            return False
+        release(one)
+        release(other)
+    return True
 
 
 def _common(one: EvaluatedVersion, other: EvaluatedVersion) -> list[str]:

@@ -10,7 +10,7 @@ from schemas.evaluation import Compared, Estimate, Gate, Metric, Verdict
 from tasks.errors import ConfigError, MetricError
 from tasks.evaluations.base import Measurement, Rows
 from tasks.metrics.intervals import interval, mean_interval
-from tasks.metrics.resampling import Interval
+from tasks.metrics.resampling import Interval, Method
 from tasks.metrics.verdict import Judgement, Margin, judge, judge_all, judge_interval
 
 DEFAULT_MARGIN = 0.01
@@ -140,13 +140,14 @@ def _judgement(
             lambda rows: sign * (first(ours[rows]) - second(theirs[rows])),
             len(ours),
             groups=groups,
+            method=Method.WIDER,
             level=1 - settings.alpha,
             resamples=RESAMPLES,
             seed=settings.seed,
         )
     except MetricError as error:
         raise MetricError(f"{name}, beside the baseline: {error}") from error
-    return judge_interval(found, margin)
+    return judge_interval(found, margin, same_vectors=same_vectors)
 
 
 def common(candidate: Measurement, baseline: Measurement) -> tuple[Rows, Rows]:

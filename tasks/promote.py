@@ -31,6 +31,7 @@ def promote(run: Run, version: VersionEntry | None, judged: Evaluated | None = N
         return False
     if serving is not None and serving.version == version.version:
         return False
+    run.check()
     if wanted == "auto" and (objection := _objection(run, version, serving, judged)):
         run.notes.append(objection)
         return False

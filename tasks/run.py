@@ -22,7 +22,7 @@ from tasks.digests import digest_json
 from tasks.encoders.base import Encoder
 from tasks.encoders.fitted import FittedEncoder
 from tasks.encoders.word_encoder import WordEncoder
-from tasks.errors import ConfigError, StoreError, noting
+from tasks.errors import ConfigError, Interrupted, StoreError, noting
 from tasks.progress import Report, listener
 from tasks.secrets import resolve_secrets
 from tasks.sources.base import Fittable, Source
@@ -240,6 +240,12 @@ class Run:
         if not self.table.exists():
             self.early = self.precision
             _ = self.pool
+
+    def check(self) -> None:
+        """Raises Interrupted when the user asked to stop, LeaseLost when the table is another's."""
+        self.held.check()
+        if self.stop.is_set():
+            raise Interrupted(f"stopped at step {self.stage.stage!r}; what is committed stays")
 
     def report(self, stage: str, done: int = 0, total: int = 0) -> None:
         """Tells the listener how far this run is."""

@@ -34,6 +34,7 @@ class Task:
 
     evaluation: Evaluation
     prefix: str
+    use: str
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -48,12 +49,17 @@ class Task:
 
 @dataclass(frozen=True)
 class BuiltSuite:
-    """A suite whose evaluations are ready; `digest` changes with all that they measure."""
+    """A suite whose evaluations are ready; `digest` changes with all that they measure.
+
+    Not where it is not `repeatable`: code and files of a user's own evaluation, and MTEB's data,
+    may change without it.
+    """
 
     path: str
     tasks: tuple[Task, ...]
     digest: str
     map: MapConfig | None = None
+    repeatable: bool = True
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -87,7 +93,7 @@ def read_suite(path: str | Path) -> BuiltSuite:
     for number, task in enumerate(suite.tasks):
         try:
             evaluation = plugins.build("evaluations", task.use, task.arguments)
-            built.append(Task(evaluation, f"{task.name}." if task.name else ""))
+            built.append(Task(evaluation, f"{task.name}." if task.name else "", task.use))
         except ConfigError as error:
             refused.append(Mistake(("tasks", number), f": {error}"))
     if suite.map and suite.map.method is MapMethod.UMAP and find_spec("umap") is None:
@@ -96,7 +102,9 @@ def read_suite(path: str | Path) -> BuiltSuite:
     refuse_at(path, document, refused)
     _check_names(path, built)
     files = [_file_digest(Path(one)) for one in _paths(written)]
-    return BuiltSuite(str(path), tuple(built), digest_json([data, files]).hex(), suite.map)
+    own = {task.use for task in suite.tasks} - (plugins.names("evaluations").keys() - {"mteb"})
+    digest = digest_json([data, files]).hex()
+    return BuiltSuite(str(path), tuple(built), digest, suite.map, repeatable=not own)
 
 
 def check_suite(settings: EvaluateConfig) -> BuiltSuite:

@@ -9,9 +9,11 @@ import numpy.typing as npt
 from scipy import special
 
 from tasks.errors import MetricError
-from tasks.metrics.resampling import Interval, Method
+from tasks.metrics.resampling import ENOUGH, Interval, Method
 from tasks.metrics.score import Labels
 from tasks.metrics.significance import Alternative, holm, non_inferior, paired_permutation
+
+LEAST_OF_NO_MEAN = 200  # items
 
 
 class Verdict(StrEnum):
@@ -114,19 +116,35 @@ def judge(
         paired_permutation(differences, groups=groups, alternative=alternative, seed=seed).p
         for alternative in (Alternative.GREATER, Alternative.LESS)
     )
-    return _judgement(found, margin, p_better, p_worse)
+    judged = _judgement(found, margin, p_better, p_worse)
+    sure = found.units >= ENOUGH or (judged.verdict == Verdict.BETTER and p_better <= alpha / 2)
+    return judged if sure else _unsure(judged, found.units, ENOUGH)
 
 
-def judge_interval(found: Interval, margin: Margin) -> Judgement:
+def judge_interval(found: Interval, margin: Margin, *, same_vectors: bool = False) -> Judgement:
     """The verdict on the interval of a difference that is no mean: of two correlations.
 
-    p-values are those that the interval implies (Altman and Bland 2011, BMJ 343:d2304).
+    p-values are those that the interval implies (Altman and Bland 2011, BMJ 343:d2304). Fewer than
+    200 items say nothing good: an average precision near 1 shows no loss in most samples of 50
+    from pairs that have one, and its interval is a point then. An interval without any width says
+    nothing good of any number of items, unless the vectors are the same.
     """
+    if same_vectors and found.value == 0:
+        found = replace(found, low=0.0, high=0.0, warnings=())
+        reason = f"the vectors are the same (n = {found.n})"
+        return Judgement(Verdict.NOT_WORSE, reason, found, margin, 1.0, 1.0)
     z = float(special.ndtri((1 + found.level) / 2))
     below, above = found.value - found.low, found.high - found.value
     p_better = float(special.ndtr(-z * found.value / below)) if below > 0 else 1.0
     p_worse = float(special.ndtr(z * found.value / above)) if above > 0 else 1.0
-    return _judgement(found, margin, p_better, p_worse)
+    judged = _judgement(found, margin, p_better, p_worse)
+    if found.low == found.high:
+        return _unsure(judged, found.units, None)
+    return (
+        judged
+        if found.units >= LEAST_OF_NO_MEAN
+        else _unsure(judged, found.units, LEAST_OF_NO_MEAN)
+    )
 
 
 def judge_all(judgements: Mapping[str, Judgement]) -> SuiteJudgement:
@@ -169,6 +187,18 @@ def judge_all(judgements: Mapping[str, Judgement]) -> SuiteJudgement:
         named = worse_on or tuple(short)
         reason = "; ".join(f"{name}: {judgements[name].reason}" for name in named)
     return SuiteJudgement(verdict, reason, better_on, worse_on, dict(judgements))
+
+
+def _unsure(judged: Judgement, n: int, least: int | None) -> Judgement:
+    """The same, but for what would let a candidate pass: that is not known of so few."""
+    if judged.verdict not in (Verdict.BETTER, Verdict.NOT_WORSE):
+        return judged
+    why = (
+        "all resamples give one difference, which says nothing of how far it may lie off"
+        if least is None
+        else f"{n} items are too few to be sure that nothing is lost: {least} are needed"
+    )
+    return replace(judged, verdict=Verdict.CANNOT_TELL, reason=why)
 
 
 def _judgement(found: Interval, margin: Margin, p_better: float, p_worse: float) -> Judgement:

@@ -13,10 +13,18 @@ import yaml
 import tasks.evaluate
 from schemas.config import EvaluateConfig
 from schemas.evaluation import EvaluationRecord
-from tasks.errors import ConfigError, MetricError
+from tasks.commit import commit
+from tasks.config import from_dict
+from tasks.drop import drop, droppable
+from tasks.encode import encode
+from tasks.errors import ConfigError, Interrupted, MetricError
 from tasks.evaluate import Evaluated, evaluate
+from tasks.evaluate import judge as judge_run
 from tasks.evaluated import evaluated
 from tasks.evaluation import Asked, run_evaluation
+from tasks.plan import plan
+from tasks.promote import promote
+from tasks.run import Options, Run, open_run
 from tasks.space import open_space
 from tasks.store import evaluations
 from tasks.store.catalog import Catalog
@@ -198,7 +206,9 @@ def test_what_cannot_be_measured_is_said(corpus: Path, store: str) -> None:
     assert found.metrics["ndcg@5"].estimate.value == 0
     assert "'nobody'" in " ".join(found.metrics["ndcg@5"].estimate.warnings)
     (corpus / "qrels.tsv").write_text("q0000\td0000\t0\n")
-    with pytest.raises(MetricError, match="ndcg@5 of version 1: none of 1 queries has a document"):
+    with pytest.raises(
+        MetricError, match=r"task 1 of the suite \(retrieval\), version 1: none of 1 queries has"
+    ):
         judge(corpus, store, "1", None)
     with pytest.raises(ConfigError, match=r"has no version 7"):
         judge(corpus, store, "7", None)
@@ -311,3 +321,87 @@ def test_a_verdict_beside_a_version_that_serves_no_more_lets_nothing_serve(
     )
     again = refresh(settings(corpus, 512), store, backfill=True)
     assert (again["gate"]["verdict"], again["promoted"]) == ("better", False)
+
+
+def test_labels_are_those_of_the_candidate_on_both_sides(corpus: Path, store: str) -> None:
+    (corpus / "suite.yaml").write_text("tasks:\n- {use: labels, column: colour}\n")
+    measured = {"suite": str(corpus / "suite.yaml")}
+    source = config(corpus)["source"]
+    refresh(settings(corpus, 64, evaluate=None), store)
+    rows = [json.loads(line) for line in (corpus / "docs.jsonl").read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row["colour"] = ("red", "blue")[number % 2]
+        row["text"] += " " + row["colour"] * (number % 4 == 3)
+    write_jsonl(corpus / "docs.jsonl", rows)
+    coloured = source | {"metadata": ["year", "colour"]}
+    made = refresh(settings(corpus, 64, evaluate=measured, source=coloured), store)
+    assert made["promoted"]
+    found = judge(corpus, store, "2", "1", gate={}).record
+    accuracy = found.metrics["accuracy"].compared
+    assert accuracy is not None  # version 1 has no such column
+    assert accuracy.difference.n == N
+
+
+def test_a_verdict_of_a_users_own_evaluation_is_not_taken_from_before(
+    corpus: Path, store: str
+) -> None:
+    use = "tests.evaluation:OwnEvaluation"
+    (corpus / "truth.txt").write_text("1")
+    (corpus / "suite.yaml").write_text(
+        f'tasks:\n- {{use: "{use}", truth: {corpus / "truth.txt"}}}\n'
+    )
+    gated = {"suite": str(corpus / "suite.yaml"), "gate": {"own": {"max_drop": 0.1}}}
+    refresh(settings(corpus, 64, evaluate=gated), store)
+    first = refresh(settings(corpus, 65, evaluate=gated), store, backfill=True, promote="no")
+    assert first["gate"]["passed"]
+    (corpus / "truth.txt").write_text("-1")
+    second = refresh(settings(corpus, 65, evaluate=gated), store, backfill=True)
+    assert (second["gate"]["passed"], second["promoted"]) == (False, False)
+
+
+def test_a_run_that_is_asked_to_stop_while_it_judges_promotes_nothing(
+    corpus: Path, store: str
+) -> None:
+    refresh(settings(corpus, 16), store)
+    made = Run(from_dict(settings(corpus, 512), "a test"), store, Options(backfill=True))
+    with open_run(made) as run:
+        planned = plan.fn(run)
+        committed = commit.fn(run, planned, encode.fn(run, planned))
+        run.stop.set()
+        with pytest.raises(Interrupted):
+            judge_run.fn(run, committed.version)
+        with pytest.raises(Interrupted):
+            promote.fn(run, committed.version, None)
+    serving = Catalog(store).serving("notes")
+    assert serving is not None
+    assert serving.version == 1
+    again = refresh(settings(corpus, 512), store, backfill=True)
+    assert (again["gate"]["verdict"], again["promoted"]) == ("better", True)
+
+
+def test_a_version_that_cannot_be_judged_serves_where_someone_says_so(
+    corpus: Path, store: str
+) -> None:
+    (corpus / "qrels.tsv").write_text("q0000\td0000\t0\n")
+    made = refresh(settings(corpus, 16), store, promote="yes")
+    assert made["promoted"]
+    assert made["notes"][-1].startswith(
+        "not judged, and promoted all the same: task 1 of the suite"
+    )
+
+
+def test_an_evaluation_of_a_space_that_is_dropped_meanwhile_leaves_nothing(
+    corpus: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refresh(settings(corpus, 16), store)
+
+    def dropped(asked: Asked) -> EvaluationRecord:
+        found = run_evaluation(asked)
+        drop(store, "notes", droppable(store, "notes", None), "someone", 0.0)
+        return found
+
+    monkeypatch.setattr(tasks.evaluate, "run_evaluation", dropped)
+    with pytest.raises(ConfigError, match="has no space 'notes', which was dropped"):
+        judge(corpus, store, "1", None)
+    assert [path for path in Path(store).rglob("*.html")] == []
+    assert evaluations.history(store, "notes").num_rows == 0

@@ -50,7 +50,7 @@ def test_each_interval_has_one_verdict(
     assert found.reason.startswith(f"{said}: the difference is {(low + high) / 2:+.4f}, its 95% ")
 
 
-@given(st.floats(-1, 1), st.floats(0, 1), st.floats(0, 1))
+@given(st.floats(-1, 1), st.floats(0.001, 1), st.floats(0, 1))
 def test_verdicts_are_what_they_are_defined_to_be(low: float, wide: float, drop: float) -> None:
     found = judge_interval(between(low, low + wide), Margin(drop)).verdict
     defined = {
@@ -60,6 +60,24 @@ def test_verdicts_are_what_they_are_defined_to_be(low: float, wide: float, drop:
         C: low <= -drop and low <= 0 <= low + wide,
     }
     assert [verdict for verdict, holds in defined.items() if holds] == [found]
+
+
+def test_a_few_items_let_nothing_pass_that_is_no_mean() -> None:
+    for low, high in ((0.1, 0.2), (-0.001, 0.2)):
+        found = judge_interval(replace(between(low, high), n=199, units=199), Margin(0.02))
+        assert found.verdict == C
+        assert found.reason == (
+            "199 items are too few to be sure that nothing is lost: 200 are needed"
+        )
+    worse = judge_interval(replace(between(-0.5, -0.4), n=9, units=9), Margin(0.02))
+    assert worse.verdict == W
+
+
+def test_a_few_pairs_are_better_only_by_an_exact_test() -> None:
+    assert judge(np.full(20, 0.3), Margin(0.02)).verdict == B  # 2^-20 by chance
+    four = judge(np.array([0.3, 0.2, 0.3, 0.4]), Margin(0.02))
+    assert (four.verdict, four.p_better) == (C, 1 / 16)
+    assert four.reason == "4 items are too few to be sure that nothing is lost: 50 are needed"
 
 
 def test_a_reason_says_how_many_items_would_tell() -> None:
@@ -117,7 +135,9 @@ def test_two_correlations_are_judged_by_their_interval() -> None:
     good, bad = gold + 0.5 * rng.normal(size=400), gold + 2 * rng.normal(size=400)
     better = judge_interval(correlation_interval(gold, good, baseline=bad), Margin(0.01))
     worse = judge_interval(correlation_interval(gold, bad, baseline=good), Margin(0.01))
-    same = judge_interval(correlation_interval(gold, bad, baseline=bad), Margin(0.01))
+    equal = correlation_interval(gold, bad, baseline=bad)
+    same = judge_interval(equal, Margin(0.01), same_vectors=True)
+    assert judge_interval(equal, Margin(0.01)).verdict == C
     assert [better.verdict, worse.verdict, same.verdict] == [B, W, N]
     assert (same.p_better, same.p_worse) == (1.0, 1.0)
     assert better.p_better < 1e-6 < 0.99 < better.p_worse
