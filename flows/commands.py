@@ -88,10 +88,8 @@ def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
     catalog = Catalog(args.store)
     candidate = catalog.resolve(args.space, args.version)
     settings = _evaluate_config(args, catalog, candidate.fingerprint)
-    baseline = args.baseline
     serving = catalog.serving(args.space)
-    if baseline is None and serving is not None and serving.version != candidate.version:
-        baseline = "serving"
+    baseline = args.baseline or ("serving" if serving is not None else None)
     arguments = (
         args.space,
         settings.model_dump(mode="json"),
@@ -106,7 +104,12 @@ def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
 def _evaluate_config(
     args: argparse.Namespace, catalog: Catalog, fingerprint: str
 ) -> EvaluateConfig:
-    """As the config says that is given, else the last one of the candidate's encoder."""
+    """As the config says that is given, else the last one of the candidate's encoder.
+
+    With `--suite` the gate is that part of it which the suite measures.
+    """
+    from tasks.suites import read_suite
+
     if args.config is not None:
         settings = read_config(Path(args.config)).evaluate
     else:
@@ -115,6 +118,9 @@ def _evaluate_config(
     if args.suite is not None:
         suite = str(Path(args.suite).absolute())
         settings = (settings or EvaluateConfig(suite=suite)).model_copy(update={"suite": suite})
+        measured = read_suite(suite).metrics  # another suite than the gate was written for
+        gate = {name: one for name, one in settings.gate.items() if name in measured}
+        settings = settings.model_copy(update={"gate": gate})
     if settings is None:
         raise ConfigError(
             f"nothing says what to measure of space {args.space!r}: give --suite FILE, or a config "

@@ -15,6 +15,7 @@ QUARANTINE_ROWS = 20
 DIFF_IDS = 5
 CLASSIFIED = 20
 GROUPS, GROUP_IDS = 20, 6
+NAMED = 3  # metrics of one note
 
 
 def show(args: argparse.Namespace, result: object) -> None:
@@ -226,17 +227,22 @@ def _evaluate(args: argparse.Namespace, result: dict[str, Any]) -> None:
     del args
     beside = f" beside version {result['baseline']}" if result["baseline"] else ""
     print(f"space {result['space']}: version {result['version']}{beside}")
-    if result["verdict"]:
-        print(f"verdict    {result['verdict']}: {result['reason']}")
+    if result["verdict"] or result["reason"]:
+        print(f"verdict    {result['verdict'] or 'none'}: {result['reason']}")
     if result["gate"]:
         failed = ", ".join(result["gate"]["failed"])
         print(f"gate       {'yes' if result['gate']['passed'] else f'NO: {failed}'}")
     print()
     table([_metric_row(name, one) for name, one in result["metrics"].items()], METRIC_COLUMNS)
     print()
+    said: dict[str, list[str]] = {}
     for name, one in result["metrics"].items():
-        for warning in one["warnings"]:
-            print(f"note       {name}: {warning}")
+        beside_it = one["compared"]["difference"]["warnings"] if one["compared"] else ()
+        for warning in dict.fromkeys([*one["warnings"], *beside_it]):
+            said.setdefault(warning, []).append(name)
+    for warning, names in said.items():
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        print(f"note       {', '.join(names[:NAMED])}{more}: {warning}")
     if result["neighbour_overlap"] is not None:
         print(f"neighbours {result['neighbour_overlap']:.1%} of the 10 nearest are the same")
     for name, cost in result["cost"].items():

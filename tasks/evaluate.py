@@ -160,9 +160,11 @@ def _asked(
     suite = check_suite(settings)
     candidate = open_space(space, store_uri, version)
     beside = None if baseline is None else open_space(space, store_uri, baseline)
+    alone = "no version serves: there is nothing to compare with"
     if beside is not None and beside.version == candidate.version:
+        alone = f"version {candidate.version} is the baseline itself: there is nothing to compare"
         beside = None
-    return Asked(suite, settings, candidate, beside, command)
+    return Asked(suite, settings, candidate, beside, command, alone)
 
 
 def _evaluate(asked: Asked) -> Evaluated:

@@ -45,7 +45,8 @@ BLOCK_ROWS = 65_536
 class Asked:
     """What is to be evaluated, and how; `baseline` None looks at the candidate alone.
 
-    `pause` is called between the tasks of the suite, and may raise to stop.
+    `alone` says why there is no baseline. `pause` is called between the tasks of the suite, and may
+    raise to stop.
     """
 
     suite: BuiltSuite
@@ -53,6 +54,7 @@ class Asked:
     candidate: Space
     baseline: Space | None
     command: str = ""
+    alone: str = ""
     pause: Callable[[], None] = lambda: None
 
     @property
@@ -92,7 +94,7 @@ def run_evaluation(asked: Asked) -> EvaluationRecord:
 def _measured(asked: Asked, stack: ExitStack) -> EvaluationRecord:
     candidate = _side(asked, asked.candidate, stack)
     metrics = {
-        name: judge.described(one, asked.settings) for name, one in candidate.measured.items()
+        name: judge.described(name, one, asked.settings) for name, one in candidate.measured.items()
     }
     record = EvaluationRecord(
         id=asked.id,
@@ -110,7 +112,7 @@ def _measured(asked: Asked, stack: ExitStack) -> EvaluationRecord:
     )
     if asked.baseline is None:
         details = findings.alone(candidate.version, candidate.measured)
-        return record.model_copy(update={"details": details})
+        return record.model_copy(update={"details": details, "reason": asked.alone})
     return _beside(asked, asked.baseline, record, candidate, stack)
 
 
@@ -132,10 +134,11 @@ def _beside(
         for name, one in ours.measured.items()
         if name in theirs.measured
     }
+    wanted = judge.margins(asked.settings, asked.suite.main)
     metrics, outcome = judge.compared(
         record.metrics,
         pairs,
-        judge.margins(asked.settings, asked.suite.main),
+        wanted,
         asked.settings,
         same_encoder=baseline.entry.fingerprint == asked.candidate.entry.fingerprint,
         same_vectors=_same(ours.version.rows, theirs.version.rows),
@@ -149,7 +152,7 @@ def _beside(
             "gate": outcome.gate,
             "neighbour_overlap": _overlap(ours.version, theirs.version),
             "common_records": len(ids),
-            "details": findings.beside(ours.version, theirs.version, pairs, asked.suite.main),
+            "details": findings.beside(ours.version, theirs.version, pairs, [*wanted]),
         }
     )
 

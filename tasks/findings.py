@@ -32,10 +32,10 @@ def beside(
     candidate: EvaluatedVersion,
     baseline: EvaluatedVersion,
     pairs: Mapping[str, Pair],
-    main: Sequence[str],
+    asked: Sequence[str],
 ) -> Details:
-    """Of two versions with the same records."""
-    shown = [name for name in main if name in pairs]
+    """Of two versions with the same records: changes are those of the metrics that are asked."""
+    shown = [name for name in asked if name in pairs]
     changes = [one for name in shown for one in _changes(name, pairs[name], candidate)]
     changes.sort(key=lambda one: (one.candidate - one.baseline, one.metric, one.item))
     return Details(

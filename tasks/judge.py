@@ -44,10 +44,14 @@ def margins(settings: EvaluateConfig, main: tuple[str, ...]) -> dict[str, float]
     return gated or dict.fromkeys(main, DEFAULT_MARGIN)
 
 
-def described(measured: Measurement, settings: EvaluateConfig) -> Metric:
+def described(name: str, measured: Measurement, settings: EvaluateConfig) -> Metric:
     """A metric with its interval, not compared with any other."""
+    try:
+        estimate = _estimate(measured, settings)
+    except MetricError as error:
+        raise MetricError(f"the interval of {name}: {error}") from error
     return Metric(
-        estimate=_estimate(measured, settings),
+        estimate=estimate,
         of=measured.of,
         higher_is_better=measured.higher_is_better,
         parts=dict(measured.score.parts),

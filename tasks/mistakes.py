@@ -117,10 +117,16 @@ def _part(schema: Schema, path: Path) -> Schema:
     """The schema of what lies at `path`."""
     part = schema
     for step in path:
-        kind = "items" if isinstance(step, int) else "properties"
-        part = next((one for one in _branches(part, schema) if kind in one), {}).get(kind, {})
-        part = part if isinstance(step, int) else part.get(step, {})
+        inside = (_inside(branch, step) for branch in _branches(part, schema))
+        part = next((one for one in inside if isinstance(one, dict)), {})
     return part
+
+
+def _inside(branch: Schema, step: str | int) -> object:
+    """The schema of one step into a list, or into a mapping of known keys or of any."""
+    if isinstance(step, int):
+        return branch.get("items")
+    return branch.get("properties", {}).get(step, branch.get("additionalProperties"))
 
 
 def _branches(part: Schema, schema: Schema) -> list[Schema]:

@@ -216,7 +216,7 @@ def _judgement(found: Interval, margin: Margin, p_better: float, p_worse: float)
     elif found.high < 0:
         verdict, said = Verdict.WORSE, f"a drop that may be beyond {drop:g}"
     else:
-        verdict, said = Verdict.CANNOT_TELL, f"a drop beyond {drop:g} is as possible as none"
+        verdict, said = Verdict.CANNOT_TELL, f"a drop beyond {drop:g} cannot be ruled out"
     return Judgement(
         verdict, f"{said}: {seen}{_enough(found, drop)}", found, margin, p_better, p_worse
     )

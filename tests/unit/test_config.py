@@ -86,6 +86,15 @@ def test_a_config_is_read_whole_with_its_defaults(write: Write, tmp_path: Path) 
     }
 
 
+def test_a_typo_inside_a_gate_is_told_with_its_line(write: Write) -> None:
+    gate = "evaluate:\n  suite: s.yaml\n  gate:\n    ndcg@10: {max_dorp: 0.02}\n"
+    assert message(write(GOOD + gate)) == (
+        "papers.yaml line 11: evaluate.gate.ndcg@10.max_dorp: unknown key, did you mean "
+        "'max_drop'? (allowed: max_drop)\n"
+        "papers.yaml line 11: evaluate.gate.ndcg@10.max_drop is missing: expected a number >= 0"
+    )
+
+
 def test_relative_paths_start_at_the_folder_of_the_config(write: Write, tmp_path: Path) -> None:
     paths = "[../up.jsonl, /root.jsonl, 's3://bucket/x.jsonl', 'zip::s3://bucket/x', ~/own.jsonl]"
     (tmp_path / "sub" / "models" / "tiny").mkdir(parents=True)

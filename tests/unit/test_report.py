@@ -225,7 +225,7 @@ def test_the_map_stands_in_the_page_with_what_is_to_be_said_of_it() -> None:
 def test_what_is_not_there_is_said_in_a_line() -> None:
     page = Page(render(reports.alone(metrics={}, details=Details(), command=""), none()))
     assert page.said("metrics") == "Metrics The suite measured nothing."
-    assert page.said("labels").startswith("Labels No metric of the suite looks at clusters")
+    assert page.said("labels").startswith("Labels No task `labels` in the suite")
     assert page.said("spectrum") == "Spectrum No spectrum: the vectors do not vary."
     assert page.said("neighbourhoods") == "Neighbourhoods None: a neighbourhood takes two records."
     assert page.said("map") == "Map None: the suite asks for no `map`."
