@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from tasks.classify import PLAIN, prompts, read_labels
 from tasks.errors import ConfigError
-from tasks.evaluations.base import Measurement, Version
+from tasks.evaluations.base import Measurement, Rows, Version
 from tasks.evaluations.files import read_columns
 from tasks.evaluations.records import at_most, find_pairs
 from tasks.metrics import downstream
@@ -54,18 +56,41 @@ class CrossModal:
         self._k = [k] if isinstance(k, int) else list(k)
         if not self._k or min(self._k) < 1:
             raise ConfigError(f"k = {k}: expected 1 or more")
-        self._path, self._pairs = pairs, read_columns(pairs, [one, other])
+        self._path, self._columns = pairs, (one, other)
+        self._pairs = read_columns(pairs, [one, other])
         self.metrics = tuple(f"cross_modal_recall@{k}" for k in self._k)
 
     def measure(self, version: Version) -> list[Measurement]:
-        """The mean of both ways, which are parts of it; an item is a pair."""
-        known, records, said = find_pairs(version, self._pairs, self._path)
-        one, other = (version.records[records[:, end]] for end in (0, 1))
-        items = tuple(" / ".join(self._pairs[pair]) for pair in known.tolist())
+        """Any partner among the k nearest of the other side is a hit; an item is a record asked.
+
+        Both ways are parts of it. Records that partners tie together are drawn together.
+        """
+        _, pairs, said = find_pairs(version, self._pairs, self._path)
+        sides = [np.unique(pairs[:, end], return_inverse=True) for end in (0, 1)]
+        (one, _), (other, _) = sides
+        partners = np.column_stack([places for _, places in sides])
+        items = tuple(
+            f"{column} {version.record_ids[record]}"
+            for column, (records, _) in zip(self._columns, sides, strict=True)
+            for record in records.tolist()
+        )
+        groups, alone = _tied(partners, len(one), len(other))
         found = []
         for asked in self._k:
-            k, few = at_most(asked, len(one), "pairs")
-            score = downstream.cross_modal_recall(one, other, k).warned(*said, *few)
+            k, few = at_most(asked, min(len(one), len(other)), "records of a side")
+            score = downstream.cross_modal_recall(
+                version.records[one], version.records[other], k, pairs=partners
+            ).warned(*said, *few, *alone)
             name = f"cross_modal_recall@{asked}"
-            found.append(Measurement(name, score, "pair", items, texts=items))
+            found.append(Measurement(name, score, "record", items, groups=groups, texts=items))
         return found
+
+
+def _tied(partners: Rows, n_one: int, n_other: int) -> tuple[Rows | None, tuple[str, ...]]:
+    """A number for the records, of both sides, that partners tie together, and what to warn of."""
+    n = n_one + n_other
+    links = (np.ones(len(partners)), (partners[:, 0], n_one + partners[:, 1]))
+    n_groups, groups = connected_components(coo_array(links, shape=(n, n)), directed=False)
+    if n_groups > 1:
+        return groups.astype(np.int64), ()
+    return None, ("partners tie all records together: intervals take them as independent",)

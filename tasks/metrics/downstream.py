@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.errors import MetricError
+from tasks.metrics.blocks import Rows
 from tasks.metrics.neighbours import nearest
 from tasks.metrics.probes import HeldOut, classes_of, fit, held_out, held_out_numbers
 from tasks.metrics.score import Labels, Score, check_matrix, check_pair, mean_score
@@ -148,21 +149,27 @@ def zero_shot(vectors: npt.ArrayLike, class_vectors: npt.ArrayLike, labels: Labe
     return mean_score(nearest(vectors, classes, 1).rows[:, 0] == truth)
 
 
-def cross_modal_recall(one: npt.ArrayLike, other: npt.ArrayLike, k: int = 1) -> Score:
-    """Recall@k of partners by cosine, the mean of both ways: row i of each belongs to row i.
+def cross_modal_recall(
+    one: npt.ArrayLike, other: npt.ArrayLike, k: int = 1, *, pairs: npt.ArrayLike | None = None
+) -> Score:
+    """Recall@k of partners by cosine, both ways: the share of rows that find one of theirs.
 
-    As text and image retrieval report it (Karpathy and Fei-Fei 2015, CVPR, section 4.2), with one
-    partner each; equal cosines go to the smaller row. per_item is the mean of both ways. parts:
-    forth (from `one`) and back. Raises MetricError as `nearest`.
+    As text and image retrieval report it (Karpathy and Fei-Fei 2015, CVPR, section 4.2), where an
+    image has five captions and any of them is a hit. `pairs` (m, 2) are rows of `one` and `other`
+    that are partners, each row with at least one; without it row i of each belongs to row i. Equal
+    cosines go to the smaller row. per_item is 1 where a row found a partner: those of `one`, then
+    those of `other`. parts: forth (from `one`) and back, what papers report. Raises MetricError as
+    `nearest`, and for pairs that are no rows or leave a row without a partner.
     """
-    first, second = check_pair(one, other, at_least=2)
-    own = np.arange(len(first))[:, None]
-    forth, back = (
-        (nearest(asked, held, k).rows == own).any(axis=1)
-        for asked, held in ((first, second), (second, first))
-    )
+    first, second = (check_matrix(side, at_least=2) for side in (one, other))
+    if pairs is None:
+        check_pair(first, second)
+        pairs = np.arange(len(first)).repeat(2).reshape(-1, 2)
+    partners = _partners(pairs, len(first), len(second))
+    forth = _any_found(nearest(first, second, k).rows, partners)
+    back = _any_found(nearest(second, first, k).rows, partners[:, ::-1])
     parts = {"forth": float(forth.mean()), "back": float(back.mean())}
-    return mean_score((forth + back.astype(np.float64)) / 2, parts=parts)
+    return mean_score(np.concatenate([forth, back]), parts=parts)
 
 
 def multi_label_scores(
@@ -226,6 +233,24 @@ def hamming(predicted: npt.ArrayLike, truth: npt.ArrayLike) -> Score:
     if given.shape != flags.shape:
         raise MetricError(f"predicted has shape {given.shape}, truth has {flags.shape}")
     return mean_score((flags != given).mean(axis=1))
+
+
+def _partners(pairs: npt.ArrayLike, n_one: int, n_other: int) -> Rows:
+    found = np.asarray(pairs)
+    if found.ndim != 2 or found.shape[1] != 2 or found.dtype.kind not in "iu":
+        raise MetricError(f"pairs have shape {found.shape}: expected (m, 2) of whole numbers")
+    for rows, n, name in ((found[:, 0], n_one, "one"), (found[:, 1], n_other, "other")):
+        if not np.array_equal(np.unique(rows), np.arange(n)):
+            raise MetricError(f"pairs name other rows of `{name}` than 0 to {n - 1}, each of them")
+    return found.astype(np.int64)
+
+
+def _any_found(near: Rows, partners: Rows) -> Flags:
+    """Whether any of the rows near each row, shape (n, k), is a partner of it."""
+    width = int(partners[:, 1].max()) + 1
+    asked = np.arange(len(near))[:, None]
+    hits = np.isin(asked * width + near, partners[:, 0] * width + partners[:, 1])
+    return np.asarray(hits.any(axis=1))
 
 
 def _logistic() -> Any:  # noqa: ANN401 - scikit-learn has no types

@@ -186,11 +186,35 @@ def test_partners_find_each_other() -> None:
     found = measure(ArrayVersion(vectors), "cross-modal", pairs="p.csv", k=[1, 9])
     assert found["cross_modal_recall@1"].score.value == 1.0
     assert found["cross_modal_recall@9"].score.warnings == (
-        "there are 5 pairs: measured at 5 instead of 9",
+        "there are 5 records of a side: measured at 5 instead of 9",
     )
     one, other = vectors[::2], vectors[1::2]
     wanted = downstream.cross_modal_recall(one, other, 1)
     assert found["cross_modal_recall@1"].score.parts == wanted.parts
+
+
+def test_any_of_several_partners_is_a_hit() -> None:
+    images = np.random.default_rng(0).normal(size=(40, 8))
+    vectors = np.concatenate([images, np.repeat(images, 5, axis=0)])
+    lines = [f"r{number // 5:03d},r{40 + number:03d}" for number in range(200)]
+    Path("p.csv").write_text("\n".join(["image,caption", *lines]) + "\n")
+    arguments = {"pairs": "p.csv", "one": "image", "other": "caption"}
+    found = measure(ArrayVersion(vectors), "cross-modal", **arguments)["cross_modal_recall@1"]
+    assert (found.score.value, found.score.n) == (1.0, 240)
+    assert found.score.parts == {"forth": 1.0, "back": 1.0}
+    assert (found.items[0], found.items[40]) == ("image r000", "caption r040")
+    assert found.groups is not None
+    assert found.groups.tolist() == [*range(40), *(number // 5 for number in range(200))]
+
+
+def test_partners_that_are_all_tied_together_have_no_groups() -> None:
+    Path("p.csv").write_text("one,other\nr000,r002\nr000,r003\nr001,r003\n")
+    vectors = np.concatenate([np.eye(2), np.eye(2)])
+    found = measure(ArrayVersion(vectors), "cross-modal", pairs="p.csv")["cross_modal_recall@1"]
+    assert (found.score.value, found.groups) == (1.0, None)
+    assert found.score.warnings == (
+        "partners tie all records together: intervals take them as independent",
+    )
 
 
 def test_links_are_told_from_pairs_that_are_none() -> None:

@@ -178,9 +178,29 @@ def test_recall_across_modalities_is_that_of_a_loop_both_ways() -> None:
         found = downstream.cross_modal_recall(one, other, k)
         assert found.parts == {"forth": forth.mean(), "back": back.mean()}
         assert found.per_item is not None
-        assert found.per_item.tolist() == ((forth + back.astype(float)) / 2).tolist()
+        assert found.per_item.tolist() == [*forth.tolist(), *back.tolist()]
     assert downstream.cross_modal_recall(one, one).value == 1.0
     assert downstream.cross_modal_recall(np.ones((4, 2)), np.ones((4, 2))).value == 0.25
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_any_partner_of_a_row_is_a_hit(k: int) -> None:
+    drawn = rng(10)
+    images, captions = drawn.normal(size=(12, 4)), drawn.normal(size=(30, 4))
+    pairs = [(row % 12, row) for row in range(30)] + [(0, 1), (0, 1)]
+    cosines = (images / np.linalg.norm(images, axis=1)[:, None]) @ (
+        captions / np.linalg.norm(captions, axis=1)[:, None]
+    ).T
+    forth = [any((row, c) in pairs for c in np.argsort(-cosines[row])[:k]) for row in range(12)]
+    back = [any((i, row) in pairs for i in np.argsort(-cosines[:, row])[:k]) for row in range(30)]
+    found = downstream.cross_modal_recall(images, captions, k, pairs=pairs)
+    assert found.per_item is not None
+    assert found.per_item.tolist() == [*forth, *back]
+    assert found.parts == {"forth": np.mean(forth), "back": np.mean(back)}
+    perfect = downstream.cross_modal_recall(
+        images, np.repeat(images, 5, axis=0), pairs=[(row // 5, row) for row in range(60)]
+    )
+    assert perfect.value == 1.0
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -261,6 +281,8 @@ V, L = np.arange(12.0).reshape(6, 2), [0, 1, 0, 1, 0, 1]
         (lambda: downstream.zero_shot(V, V[:1], [0] * 6), "class_vectors has 1 rows"),
         (lambda: downstream.cross_modal_recall(V, V[:5]), "there are 6 and 5"),
         (lambda: downstream.cross_modal_recall(V, V, 7), "k = 7: expected 1 to 6"),
+        (lambda: downstream.cross_modal_recall(V, V, pairs=[0, 1]), r"pairs have shape \(2,\)"),
+        (lambda: downstream.cross_modal_recall(V, V[:2], pairs=[(0, 0)]), "other rows of `one`"),
         (lambda: downstream.multi_label_map(V, np.zeros((6, 2))), "no row has any label"),
         (lambda: downstream.multi_label_map(V, np.full((6, 2), 2)), "expected 0 and 1"),
         (lambda: downstream.multi_label_map(V, np.ones((6, 1))), r"scores have shape \(6, 2\)"),
