@@ -11,7 +11,7 @@ from tasks.metrics import retrieval
 from tasks.metrics.neighbours import nearest
 from tasks.metrics.score import Matrix, Score
 
-SPARE = 16  # beyond k: further chunks of one record, and ties at the cut
+SPARE = 16  # beyond k: further chunks of one record
 MEASURES: dict[str, Callable[..., Score]] = {
     "ndcg": retrieval.ndcg,
     "map": retrieval.map,
@@ -85,15 +85,17 @@ def nearest_records(
 ) -> list[tuple[list[int], list[float]]]:
     """Of each query, best first: numbers of records and the cosine of their best row.
 
-    At least the k best records, and those that tie with the last of them as far as SPARE goes.
+    At least the k best records. Ties go to the larger id, as in trec_eval: rows are searched from
+    the last one, since `nearest` gives ties to the first.
     """
     found: list[tuple[list[int], list[float]]] = [([], [])] * len(queries)
     waiting = np.arange(len(queries))
     n_rows = min(k + SPARE, len(version.rows))
     while len(waiting):
-        near = nearest(queries[waiting], version.rows, n_rows)
+        near = nearest(queries[waiting], version.rows[::-1], n_rows)
+        found_rows = len(version.rows) - 1 - near.rows
         again = []
-        for query, rows, scores in zip(waiting.tolist(), near.rows, near.scores, strict=True):
+        for query, rows, scores in zip(waiting.tolist(), found_rows, near.scores, strict=True):
             records, first = np.unique(version.owners[rows], return_index=True)
             if len(records) < k and n_rows < len(version.rows):
                 again.append(query)

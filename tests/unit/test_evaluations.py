@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytrec_eval
 
 from tasks import plugins
 from tasks.errors import ConfigError, MetricError
 from tasks.evaluations.base import Evaluation, Measurement, Version
+from tasks.evaluations.retrieval import nearest_records
 from tasks.metrics import downstream, graph, retrieval, similarity
 from tests.evaluation import ArrayVersion
 
@@ -71,6 +73,34 @@ def test_retrieval_finds_records_whose_many_chunks_hide_others() -> None:
     found = measure(version, "retrieval", queries="q.tsv", qrels="r.tsv", k=2)
     assert found["recall@2"].score.value == 1.0
     assert found["mrr@2"].score.value == 0.5
+
+
+def test_ties_at_the_cut_go_to_the_larger_id_as_in_trec_eval() -> None:
+    Path("q.tsv").write_text("1\tx\n")
+    Path("r.tsv").write_text("1\tr059\t1\n")
+    vectors, known = np.tile([1.0, 0.0], (60, 1)), {"x": [1.0, 0.0]}
+    found = measure(ArrayVersion(vectors, known=known), "retrieval", queries="q.tsv", qrels="r.tsv")
+    whole = {"1": {f"r{number:03d}": 1.0 for number in range(60)}}
+    by_trec = pytrec_eval.RelevanceEvaluator({"1": {"r059": 1}}, {"ndcg_cut.10"}).evaluate(whole)
+    assert found["ndcg@10"].score.value == by_trec["1"]["ndcg_cut_10"] == 1.0
+
+
+@pytest.mark.parametrize("k", [1, 3, 8])
+def test_the_nearest_records_are_those_of_a_sort_by_best_chunk_and_id_descending(k: int) -> None:
+    rng = np.random.default_rng(k)
+    owners = np.sort(rng.integers(0, 30, 300))
+    owners = np.unique(owners, return_inverse=True)[1]
+    vectors = np.eye(4, dtype=np.float32)[rng.integers(0, 4, 300)]
+    file = Path("rows.f4")
+    vectors.tofile(file)
+    version = ArrayVersion(vectors, owners=owners.tolist())
+    version.rows = np.memmap(file, np.float32, "r", shape=vectors.shape)
+    queries = np.array([[1, 0.5, 0.25, 0], [0, 0, 1, 1]], np.float32)
+    for query, (records, _) in zip(queries, nearest_records(version, queries, k), strict=True):
+        likeness = vectors @ query
+        best = [float(likeness[owners == record].max()) for record in range(owners.max() + 1)]
+        wanted = sorted(range(len(best)), key=lambda record: (best[record], record), reverse=True)
+        assert records[:k] == wanted[:k]
 
 
 def test_similarity_of_texts_and_of_records() -> None:
