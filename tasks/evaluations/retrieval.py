@@ -9,7 +9,7 @@ from tasks.evaluations.base import Measurement, Version
 from tasks.evaluations.files import read_qrels, read_queries
 from tasks.metrics import retrieval
 from tasks.metrics.neighbours import nearest
-from tasks.metrics.score import Matrix, Score
+from tasks.metrics.score import Matrix, Score, mean_score
 
 SPARE = 16  # beyond k: further chunks of one record
 MEASURES: dict[str, Callable[..., Score]] = {
@@ -34,7 +34,7 @@ class Retrieval:
 
         Queries that nobody judged are left out, with a warning.
         """
-        self._k = [k] if isinstance(k, int) else list(k)
+        self._path, self._k = qrels, [k] if isinstance(k, int) else list(k)
         if not self._k or min(self._k) < 1:
             raise ConfigError(f"k = {k}: expected 1 or more")
         asked, self._qrels = read_queries(queries), read_qrels(qrels)
@@ -49,35 +49,65 @@ class Retrieval:
         self.metrics = tuple(f"{name}@{k}" for k in self._k for name in MEASURES)
 
     def measure(self, version: Version) -> list[Measurement]:
-        """All measures at all cuts; an item is a query."""
+        """All measures at all cuts; an item is a query.
+
+        Queries none of whose relevant records are in the version are left out, with a warning:
+        nothing could find them. Raises ConfigError if that leaves none.
+        """
+        asked, said = self._answerable(version)
+        ids = [self._ids[place] for place in asked]
+        texts = tuple(self._texts[place] for place in asked)
         depth = min(max(self._k), len(version.record_ids))
-        queries = version.embed(self._texts)
+        queries = version.embed(self._texts)[asked]
         found = nearest_records(version, queries, depth)
         run = {
             id_: {version.record_ids[record]: score for record, score in zip(*hits, strict=True)}
-            for id_, hits in zip(self._ids, found, strict=True)
+            for id_, hits in zip(ids, found, strict=True)
         }
-        measured = [self._measurement(name, k, run, version) for k in self._k for name in MEASURES]
+        qrels, known = {id_: self._qrels[id_] for id_ in ids}, frozenset(version.record_ids)
+        scores = {
+            f"{name}@{k}": measure(qrels, run, k=k, known=known)
+            for k in self._k
+            for name, measure in MEASURES.items()
+        }
         by_index = version.near(queries, depth)
         if by_index is not None:
             exact = [[version.record_ids[record] for record in rows[:depth]] for rows, _ in found]
-            measured.append(self._index_recall(exact, by_index, depth))
-        return measured
+            scores[f"index_recall@{depth}"] = _index_recall(exact, by_index, depth, ids)
+        return [
+            Measurement(name, score.warned(*said), "query", score.items, texts=texts)
+            for name, score in scores.items()
+        ]
 
-    def _measurement(
-        self, name: str, k: int, run: dict[str, dict[str, float]], version: Version
-    ) -> Measurement:
-        score = MEASURES[name](self._qrels, run, k=k, known=version.record_ids)
-        return Measurement(f"{name}@{k}", score, "query", score.items, texts=tuple(self._texts))
+    def _answerable(self, version: Version) -> tuple[list[int], tuple[str, ...]]:
+        """Places of the queries that are asked, and what to warn of.
 
-    def _index_recall(
-        self, exact: Sequence[Sequence[str]], by_index: Sequence[Sequence[str]], k: int
-    ) -> Measurement:
-        from tasks.metrics.score import mean_score
+        A query without any relevant record stays: it counts 0, as in trec_eval.
+        """
+        relevant = [
+            {record for record, grade in self._qrels[id_].items() if grade > 0} for id_ in self._ids
+        ]
+        named = set().union(*relevant)
+        there = named.intersection(version.record_ids)
+        if named and not there:
+            raise ConfigError(
+                f"of the {len(named):,} records that {self._path} calls relevant the version has "
+                f"none: are they ids of its records, such as {version.record_ids[0]!r}?"
+            )
+        asked = [place for place, own in enumerate(relevant) if not own or own & there]
+        lost = len(relevant) - len(asked)
+        said = (
+            f"{lost:,} of {len(relevant):,} queries are left out: the version has none of their "
+            "relevant records"
+        )
+        return asked, (said,) * bool(lost)
 
-        found = [len({*one} & {*other}) / k for one, other in zip(exact, by_index, strict=True)]
-        score = mean_score(found, items=self._ids)
-        return Measurement(f"index_recall@{k}", score, "query", score.items)
+
+def _index_recall(
+    exact: Sequence[Sequence[str]], by_index: Sequence[Sequence[str]], k: int, ids: Sequence[str]
+) -> Score:
+    found = [len({*one} & {*other}) / k for one, other in zip(exact, by_index, strict=True)]
+    return mean_score(found, items=ids)
 
 
 def nearest_records(

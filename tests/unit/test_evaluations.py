@@ -75,6 +75,24 @@ def test_retrieval_finds_records_whose_many_chunks_hide_others() -> None:
     assert found["mrr@2"].score.value == 0.5
 
 
+def test_queries_whose_relevant_records_are_not_there_are_left_out_and_counted() -> None:
+    Path("q.tsv").write_text("1\tx\n2\ty\n3\tz\n")
+    Path("r.tsv").write_text("1\tr000\t1\n1\tgone\t1\n2\tgone\t1\n2\tr001\t0\n3\tr001\t0\n")
+    version = ArrayVersion(np.eye(2), known={"x": [1, 0], "y": [0, 1], "z": [0, 1]})
+    arguments = {"queries": "q.tsv", "qrels": "r.tsv", "k": 1}
+    found = measure(version, "retrieval", **arguments)
+    said = "1 of 3 queries are left out: the version has none of their relevant records"
+    for one in found.values():
+        assert (one.items, one.texts, one.score.n) == (("1", "3"), ("x", "z"), 2)
+        assert said in one.score.warnings
+    assert found["success@1"].score.value == 0.5
+    assert found["recall@1"].score.value == 0.25
+    with pytest.raises(
+        ConfigError, match=r"of the 2 records that r\.tsv calls relevant the version"
+    ):
+        build("retrieval", **arguments).measure(ArrayVersion(np.eye(2), ["a", "b"]))
+
+
 def test_ties_at_the_cut_go_to_the_larger_id_as_in_trec_eval() -> None:
     Path("q.tsv").write_text("1\tx\n")
     Path("r.tsv").write_text("1\tr059\t1\n")
