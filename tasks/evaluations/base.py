@@ -113,11 +113,12 @@ class Evaluation(Protocol):
     """Measures one version."""
 
     metrics: tuple[str, ...]
-    """The names of all that it measures, the one that says most first."""
+    """The names of all that it may measure, the one that says most first."""
 
     def measure(self, version: Version) -> list[Measurement]:
-        """All metrics, in the order of `metrics`.
+        """The metrics, in the order of `metrics`.
 
-        Raises ConfigError where the version has not what it needs, MetricError where a metric is
-        undefined on it.
+        One that is undefined on this version may be left out, so that the others stand: a warning
+        of another says so. Raises ConfigError where the version has not what it needs, MetricError
+        where what is undefined leaves nothing to say.
         """

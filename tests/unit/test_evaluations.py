@@ -11,7 +11,7 @@ from tasks import plugins
 from tasks.errors import ConfigError, MetricError
 from tasks.evaluations.base import Evaluation, Measurement, Version
 from tasks.evaluations.retrieval import nearest_records
-from tasks.metrics import downstream, graph, retrieval, similarity
+from tasks.metrics import downstream, geometry, graph, retrieval, similarity
 from tests.evaluation import ArrayVersion
 
 
@@ -330,6 +330,39 @@ def test_geometry_needs_no_labels_and_has_no_verdict() -> None:
     assert 4.5 < found["two_nn"].score.value < 7.5
     assert found["participation_ratio"].score.value == pytest.approx(6, abs=0.5)
     assert {one.higher_is_better for one in found.values()} == {None}
+
+
+def test_geometry_of_few_records_looks_at_as_many_neighbours_as_there_are() -> None:
+    vectors = np.random.default_rng(0).normal(size=(12, 3))
+    found = measure(ArrayVersion(vectors), "geometry")
+    rng, rows = np.random.default_rng(0), ArrayVersion(vectors).records
+    wanted = {
+        "levina_bickel": geometry.levina_bickel(rows, k=11, rng=rng).value,
+        "correlation_dimension": geometry.correlation_dimension(rows, k1=5, k2=11, rng=rng).value,
+        "hubness": geometry.hubness(rows, k=10, rng=rng).value,
+    }
+    assert {name: found[name].score.value for name in wanted} == pytest.approx(wanted)
+    few = "there are 11 other records: measured at 11 instead of 20"
+    assert {name for name, one in found.items() if few in one.score.warnings} == {
+        "levina_bickel",
+        "correlation_dimension",
+    }
+
+
+def test_what_geometry_cannot_say_of_equal_vectors_leaves_the_rest() -> None:
+    evaluation = build("geometry")
+    found = evaluation.measure(ArrayVersion(np.ones((30, 4))))
+    names = [one.name for one in found]
+    assert names == [name for name in evaluation.metrics if name in names]
+    scores = {one.name: one.score.value for one in found}
+    stands = {"anisotropy": 1, "norm": 2, "duplicates": 29 / 30}
+    assert {name: scores[name] for name in stands} == pytest.approx(stands)
+    lost = [name for name in evaluation.metrics if name not in names]
+    assert {"iso_score", "two_nn", "levina_bickel", "correlation_dimension"} <= {*lost}
+    said = [one for one in found[0].score.warnings if "is undefined and left out: " in one]
+    assert [one.split()[0] for one in said] == lost
+    alone = {one.name for one in evaluation.measure(ArrayVersion(np.ones((1, 4))))}
+    assert alone == {"norm", "duplicates"}
 
 
 @pytest.mark.parametrize(
