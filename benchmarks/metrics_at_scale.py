@@ -120,6 +120,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = given.folder or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "other.npy").exists():
             write(folder, given.rows, given.dim)
         print(f"{'metric':24}{'seconds':>9}{'CPU s':>9}{'peak MiB':>10}  value", flush=True)
