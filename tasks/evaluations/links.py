@@ -14,6 +14,10 @@ from tasks.metrics.neighbours import Likeness
 from tasks.metrics.score import Reals
 from tasks.metrics.similarity import similarities
 
+UNKNOWN = (
+    "edges that the fit has seen may be among the pairs that are taken for no edges: give `known`"
+)
+
 
 class Links:
     """AUC, average precision, Hits@k and MRR of held-out edges among pairs that are no edges."""
@@ -30,7 +34,8 @@ class Links:
     ) -> None:
         """`edges` and `known` are CSV or TSV files with a header: held out, and shown to the fit.
 
-        Pairs of `known` are never taken for ones that are no edges.
+        Pairs of `known` are never taken for ones that are no edges. Edges have no direction: one
+        that is given twice, or both ways, counts once, with a warning.
         """
         if k < 1:
             raise ConfigError(f"k = {k}: expected 1 or more")
@@ -44,9 +49,16 @@ class Links:
     def measure(self, version: Version) -> list[Measurement]:
         """Beside uniform pairs, and `auc_by_degree` beside pairs of nodes with as many edges."""
         held, ends, said = find_pairs(version, self._edges, self._path)
+        first = _once(ends)
+        if twice := len(ends) - len(first):
+            said += (f"{twice:,} edges stand there again or the other way round: they count once",)
+        held, ends = held[first], ends[first]
         every = ends
         if self._known:
             every = np.concatenate([ends, find_pairs(version, self._known, "known")[1]])
+            every = every[_once(every)]
+        else:
+            said += (UNKNOWN,)
         n = len(version.record_ids)
         counts = np.bincount(every.ravel(), minlength=n)
         degrees = np.minimum(counts[ends[:, 0]], counts[ends[:, 1]])
@@ -81,6 +93,11 @@ class Links:
         return similarities(
             version.records[pairs[:, 0]], version.records[pairs[:, 1]], self._likeness
         )
+
+
+def _once(pairs: Rows) -> Rows:
+    """Where each pair stands for the first time, either way round."""
+    return np.sort(np.unique(np.sort(pairs, axis=1), axis=0, return_index=True)[1])
 
 
 def _over(links: Reals, others: Reals) -> Callable[[Rows], float]:

@@ -283,6 +283,30 @@ def test_links_are_told_from_pairs_that_are_none() -> None:
     assert found["auc"].score.n == len(held)
 
 
+def test_an_edge_that_is_given_again_counts_once_and_unknown_edges_are_warned_of() -> None:
+    vectors, _ = blobs(30)
+    Path("once.csv").write_text("source,target\nr000,r003\nr001,r004\nr002,r005\n")
+    again = "source,target\nr000,r003\nr003,r000\nr001,r004\nr000,r003\nr002,r005\n"
+    Path("again.csv").write_text(again)
+    Path("known.csv").write_text("source,target\nr006,r009\nr009,r006\nr000,r003\n")
+    Path("known_once.csv").write_text("source,target\nr006,r009\n")
+    version = ArrayVersion(vectors)
+    once = measure(version, "links", edges="once.csv", known="known_once.csv", k=1)
+    found = measure(version, "links", edges="again.csv", known="known.csv", k=1)
+    twice = "2 edges stand there again or the other way round: they count once"
+    for name, one in found.items():
+        assert one.items == ("r000 / r003", "r001 / r004", "r002 / r005")
+        assert (one.score.value, one.score.parts) == (
+            once[name].score.value,
+            once[name].score.parts,
+        )
+        assert one.score.warnings == (*once[name].score.warnings, twice)
+    said = "edges that the fit has seen may be among the pairs that are taken for no edges"
+    unknown = measure(version, "links", edges="once.csv", k=1)
+    assert all(said in one.score.warnings[-1] for one in unknown.values())
+    assert not any(said in one for part in once.values() for one in part.score.warnings)
+
+
 def test_negatives_are_no_edges_that_are_known() -> None:
     pairs = np.array([(a, b) for a in range(6) for b in range(a)][:10])
     drawn = graph.negatives(pairs, 6, rng=np.random.default_rng(0), n=5)
