@@ -47,22 +47,22 @@ class Labels:
         self._column, self._k, self._shots, self._folds = column, k, shots, folds
 
     def measure(self, version: Version) -> list[Measurement]:
-        """Probes on held-out records, clusters without them; an item is a record."""
+        """Probes on held-out records, clusters without them.
+
+        An item is a record, of few shots a repeat, which has no name.
+        """
         records, said = labelled(version, self._column, LABELLED)
         names = np.array([str(value) for value in records.values])
         vectors = version.records[records.rows]
         rng, folds = version.rng, self._folds
-        probes = {
-            "accuracy": downstream.logistic_probe(vectors, names, rng=rng, folds=folds),
-            "knn_accuracy": downstream.knn_probe(vectors, names, rng=rng, k=self._k, folds=folds),
-            "few_shot_accuracy": downstream.few_shot_probe(
-                vectors, names, rng=rng, shots=self._shots
-            ),
-        }
+        linear = downstream.logistic_probe(vectors, names, rng=rng, folds=folds)
+        voted = downstream.knn_probe(vectors, names, rng=rng, k=self._k, folds=folds)
+        taught = downstream.few_shot_probe(vectors, names, rng=rng, shots=self._shots)
         ids = [version.record_ids[row] for row in records.rows.tolist()]
         found = [
-            Measurement(name, score.warned(*said), "record", _items(score, ids))
-            for name, score in probes.items()
+            Measurement("accuracy", linear.warned(*said), "record", _items(linear, ids)),
+            Measurement("knn_accuracy", voted.warned(*said), "record", _items(voted, ids)),
+            Measurement("few_shot_accuracy", taught.warned(*said), "repeat"),
         ]
         return [*found, *_clustered(vectors[:CLUSTERED], names[:CLUSTERED], ids, version, said)]
 
@@ -91,12 +91,8 @@ def labelled(version: Version, column: str, most: int) -> tuple[LabelledRecords,
 
 
 def _items(score: Score, ids: list[str]) -> tuple[str, ...]:
-    """Names of the items that a probe gave; those of few shots are repeats, not records."""
-    if score.items:
-        return tuple(ids[int(row)] for row in score.items)
-    if score.per_item is not None and len(score.per_item) == len(ids):
-        return tuple(ids)
-    return ()
+    """The records that a score looked at: all of them where it does not say."""
+    return tuple(ids[int(row)] for row in score.items) or tuple(ids)
 
 
 def _clustered(
@@ -131,9 +127,13 @@ def _clustered(
             items,
             statistic=partial(_over, clustering.ami, truth, by_density),
         ),
-        Measurement("silhouette", silhouette.warned(*said), "record", items, largest=2.0)
-        if silhouette.per_item is not None and len(silhouette.per_item) == len(items)
-        else Measurement("silhouette", silhouette.warned(*said), "record"),
+        Measurement(
+            "silhouette",
+            silhouette.warned(*said),
+            "record",
+            _items(silhouette, ids[: len(names)]),
+            largest=2.0,
+        ),
     ]
 
 

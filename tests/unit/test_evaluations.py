@@ -180,6 +180,15 @@ def test_labels_are_read_from_vectors_and_found_by_clusters() -> None:
     assert confusion.counts.sum() == 59
 
 
+def test_repeats_of_few_shots_are_no_records_even_where_there_are_as_many() -> None:
+    vectors, labels = blobs(downstream.REPEATS)
+    found = measure(ArrayVersion(vectors, columns={"x": labels}), "labels", column="x", folds=3)
+    few = found["few_shot_accuracy"]
+    assert (few.score.n, few.of, few.items) == (downstream.REPEATS, "repeat", ())
+    assert {*found["accuracy"].items} == {*ArrayVersion(vectors).record_ids}
+    assert found["silhouette"].items == found["accuracy"].items
+
+
 def test_labels_without_a_pattern_are_at_chance() -> None:
     rng = np.random.default_rng(3)
     labels = rng.choice(["a", "b"], 200).tolist()
