@@ -6,9 +6,9 @@ from typing import Literal
 import numpy as np
 
 from tasks.errors import ConfigError
-from tasks.evaluations.base import Measurement, Version
+from tasks.evaluations.base import Measurement, Rows, Version
 from tasks.evaluations.files import read_queries
-from tasks.evaluations.records import at_most, find_records
+from tasks.evaluations.records import at_most, find_records, find_values
 from tasks.metrics import bias
 from tasks.metrics.neighbours import nearest
 from tasks.metrics.score import Matrix
@@ -35,19 +35,23 @@ class Association:
 
     def measure(self, version: Version) -> list[Measurement]:
         """The effect size; above 0 the first targets are nearer to the first attributes."""
-        x, y, a, b = (self._vectors(version, name) for name in self._sets)
-        score = bias.weat(x, y, a, b, rng=version.rng)
+        found = [self._vectors(version, name) for name in self._sets]
+        x, y, a, b = (vectors for vectors, _ in found)
+        said = [one for _, unknown in found for one in unknown]
+        score = bias.weat(x, y, a, b, rng=version.rng).warned(*said)
         return [Measurement("association", score, "word", higher_is_better=None)]
 
-    def _vectors(self, version: Version, name: str) -> Matrix:
+    def _vectors(self, version: Version, name: str) -> tuple[Matrix, tuple[str, ...]]:
+        """Of the words of a set that the version has, and what to warn of."""
         words = self._sets[name]
         if self._of == "texts":
-            return version.embed(words)
+            return version.embed(words), ()
         rows = find_records(version, words)
         if (rows < 0).all():
             raise ConfigError(f"the version has none of {name}: {', '.join(words[:5])}")
-        found: Matrix = version.records[rows[rows >= 0]]
-        return found
+        lost = [words[place] for place in np.flatnonzero(rows < 0).tolist()]
+        said = f"the version lacks {len(lost):,} of {len(words):,} words of {name}: "
+        return version.records[rows[rows >= 0]], (said + ", ".join(lost),) * bool(lost)
 
 
 class Skew:
@@ -56,7 +60,7 @@ class Skew:
     metrics = ("skew",)
 
     def __init__(self, *, queries: str, column: str, k: int = 10) -> None:
-        """`queries` is a file, `column` says whose a record is."""
+        """`queries` is a file, `column` says whose a record is; others do not count."""
         if k < 1:
             raise ConfigError(f"k = {k}: expected 1 or more")
         self._texts = [*read_queries(queries).values()]
@@ -64,14 +68,26 @@ class Skew:
 
     def measure(self, version: Version) -> list[Measurement]:
         """The mean of MaxSkew@k, lower is better; an item is a query."""
-        groups = [str(value) for value in version.column(self._column)]
-        queries = version.embed(self._texts)
-        k, few = at_most(self._k, len(groups), "records")
-        found = nearest(queries, version.records, k)
-        score = bias.retrieval_skew(found.rows, np.array(groups)).warned(*few)
+        values, there, said = find_values(version, self._column)
+        groups = np.array([str(values[row]) for row in there.tolist()])
+        k, few = at_most(self._k, len(there), "records with a value")
+        found = _nearest_of(there, version.embed(self._texts), version.records, k)
+        score = bias.retrieval_skew(found, groups).warned(*said, *few)
         items, texts = tuple(map(str, range(len(self._texts)))), tuple(self._texts)
         return [
             Measurement(
                 "skew", score, "query", items, texts=texts, largest=50.0, higher_is_better=False
             )
         ]
+
+
+def _nearest_of(there: Rows, queries: Matrix, records: Matrix, k: int) -> Rows:
+    """The k nearest of some records, as places in `there`, shape (queries, k)."""
+    place = np.full(len(records), -1, np.int64)
+    place[there] = np.arange(len(there))
+    n = k
+    while True:
+        found = place[nearest(queries, records, n).rows]
+        if n == len(records) or ((found >= 0).sum(axis=1) >= k).all():
+            return np.array([row[row >= 0][:k] for row in found], np.int64)
+        n = min(4 * n, len(records))

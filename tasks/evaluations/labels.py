@@ -10,6 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 from tasks.errors import ConfigError, MetricError
 from tasks.evaluations.base import Measurement, Rows, Table, Version
+from tasks.evaluations.records import labelled
 from tasks.metrics import clustering, downstream
 from tasks.metrics.score import Matrix, Score
 
@@ -65,29 +66,6 @@ class Labels:
             Measurement("few_shot_accuracy", taught.warned(*said), "repeat"),
         ]
         return [*found, *_clustered(vectors[:CLUSTERED], names[:CLUSTERED], ids, version, said)]
-
-
-class LabelledRecords:
-    """Some records that have a value in a column, in a random order that is always the same."""
-
-    def __init__(self, rows: Rows, values: list[object]) -> None:
-        self.rows, self.values = rows, values
-
-
-def labelled(version: Version, column: str, most: int) -> tuple[LabelledRecords, tuple[str, ...]]:
-    """The records with a value in a column, at most so many, and what to warn of."""
-    values = version.column(column)
-    there = np.array([row for row, value in enumerate(values) if value is not None], np.int64)
-    if not len(there):
-        raise MetricError(f"no record has a value in column {column!r}")
-    chosen = version.rng.permutation(there)[:most]
-    lost = len(values) - len(there)
-    said = []
-    if lost:
-        said.append(f"{lost:,} of {len(values):,} records have no value in column {column!r}")
-    if len(there) > most:
-        said.append(f"a sample of {most:,} of {len(there):,} records")
-    return LabelledRecords(chosen, [values[row] for row in chosen.tolist()]), tuple(said)
 
 
 def _items(score: Score, ids: list[str]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from tasks.classify import PLAIN, prompts, read_labels
 from tasks.errors import ConfigError
 from tasks.evaluations.base import Measurement, Rows, Version
 from tasks.evaluations.files import read_columns
-from tasks.evaluations.records import at_most, find_pairs
+from tasks.evaluations.records import at_most, find_pairs, has_value
 from tasks.metrics import downstream
 from tasks.metrics.score import unit_rows
 
@@ -29,7 +29,7 @@ class ZeroShot:
         """Over the records whose label is described; an item is a record."""
         names = {label: number for number, label in enumerate(self._labels)}
         values = version.column(self._column)
-        rows = [row for row, value in enumerate(values) if value in names]
+        rows = [row for row, value in enumerate(values) if has_value(value) and str(value) in names]
         if not rows:
             raise ConfigError(
                 f"no record has one of the labels in column {self._column!r}: "

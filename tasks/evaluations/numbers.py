@@ -4,6 +4,7 @@ import numpy as np
 
 from tasks.errors import ConfigError
 from tasks.evaluations.base import Measurement, Version
+from tasks.evaluations.records import labelled
 from tasks.metrics import downstream
 
 MOST = 20_000  # records that are looked at
@@ -22,16 +23,14 @@ class Numbers:
 
     def measure(self, version: Version) -> list[Measurement]:
         """R2; an item is a record."""
-        values = version.column(self._column)
-        rows = np.array([row for row, value in enumerate(values) if value is not None], np.int64)
-        rows = version.rng.permutation(rows)[:MOST]
+        records, said = labelled(version, self._column, MOST)
         try:
-            targets = np.array([float(str(values[row])) for row in rows.tolist()])
+            targets = np.array([float(str(value)) for value in records.values])
         except ValueError as error:
             raise ConfigError(f"column {self._column!r} holds no number: {error}") from error
         score = downstream.ridge_probe(
-            version.records[rows], targets, rng=version.rng, folds=self._folds
-        )
-        items = tuple(version.record_ids[row] for row in rows.tolist())
+            version.records[records.rows], targets, rng=version.rng, folds=self._folds
+        ).warned(*said)
+        items = tuple(version.record_ids[row] for row in records.rows.tolist())
         largest = 1.0 if score.per_item is None else float(np.ptp(score.per_item)) + 1.0
         return [Measurement("r2", score, "record", items, largest=largest)]

@@ -1,10 +1,11 @@
-"""Finding records of a version by their ids."""
+"""Finding records of a version by their ids, and those that have a value in a column."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, MetricError
 from tasks.evaluations.base import Rows, Version
 
 
@@ -33,6 +34,41 @@ def find_pairs(
     lost = len(pairs) - len(known)
     said = (f"{lost:,} of {len(pairs):,} pairs name records that this version lacks",) * bool(lost)
     return known, records[known], said
+
+
+def has_value(value: object) -> bool:
+    """Whether a column says something of a record: None and NaN do not."""
+    return value is not None and not (isinstance(value, float) and math.isnan(value))
+
+
+def find_values(version: Version, column: str) -> tuple[list[object], Rows, tuple[str, ...]]:
+    """The values of a column, the records that have one, ascending, and what to warn of.
+
+    Raises MetricError where no record has one.
+    """
+    values = version.column(column)
+    there = np.array([row for row, value in enumerate(values) if has_value(value)], np.int64)
+    if not len(there):
+        raise MetricError(f"no record has a value in column {column!r}")
+    lost = len(values) - len(there)
+    said = (f"{lost:,} of {len(values):,} records have no value in column {column!r}",) * bool(lost)
+    return values, there, said
+
+
+class LabelledRecords:
+    """Some records that have a value in a column, in a random order that is always the same."""
+
+    def __init__(self, rows: Rows, values: list[object]) -> None:
+        self.rows, self.values = rows, values
+
+
+def labelled(version: Version, column: str, most: int) -> tuple[LabelledRecords, tuple[str, ...]]:
+    """The records with a value in a column, at most so many, and what to warn of."""
+    values, there, said = find_values(version, column)
+    chosen = version.rng.permutation(there)[:most]
+    if len(there) > most:
+        said += (f"a sample of {most:,} of {len(there):,} records",)
+    return LabelledRecords(chosen, [values[row] for row in chosen.tolist()]), said
 
 
 def at_most(k: int, n: int, what: str) -> tuple[int, tuple[str, ...]]:

@@ -357,6 +357,66 @@ def test_searches_that_show_all_groups_alike_have_no_skew() -> None:
     assert odd.higher_is_better is False
 
 
+NAN = float("nan")
+
+
+def test_words_that_an_association_does_not_know_are_named() -> None:
+    words = {"rose": [1, 0.1], "wasp": [0.1, 1], "nice": [1, 0], "nasty": [0, 1]}
+    found = measure(
+        ArrayVersion(list(words.values()), list(words)),
+        "association",
+        targets={"flowers": ["rose", "tulip"], "insects": ["gnat", "wasp", "flea"]},
+        attributes={"pleasant": ["nice"], "unpleasant": ["nasty"]},
+        of="records",
+    )["association"]
+    assert found.score.warnings == (
+        "the version lacks 1 of 2 words of flowers: tulip",
+        "the version lacks 2 of 3 words of insects: gnat, flea",
+    )
+
+
+def test_records_of_no_group_are_neither_shown_nor_counted_by_skew() -> None:
+    Path("q.tsv").write_text("1\tx\n2\ty\n")
+    rng = np.random.default_rng(0)
+    vectors, known = rng.normal(size=(40, 3)), {"x": [1, 0, 0], "y": [0, 1, 1]}
+    values: list[object] = [(None, NAN, "a", "b", "a")[number % 5] for number in range(40)]
+    some = [number for number, value in enumerate(values) if value in ("a", "b")]
+    all_there = ArrayVersion(
+        vectors[some], columns={"who": [values[one] for one in some]}, known=known
+    )
+    version = ArrayVersion(vectors, columns={"who": values}, known=known)
+    for k in (3, 24, 30):
+        found = measure(version, "skew", queries="q.tsv", column="who", k=k)["skew"].score
+        wanted = measure(all_there, "skew", queries="q.tsv", column="who", k=k)["skew"].score
+        assert (found.value, found.parts) == (wanted.value, wanted.parts)
+        said = "16 of 40 records have no value in column 'who'"
+        assert {*found.warnings} == {said, *wanted.warnings}
+
+
+def test_nan_is_no_value() -> None:
+    vectors, labels = blobs(60)
+    classes: list[object] = [NAN, None, *(("red", "green", "blue").index(x) for x in labels[2:])]
+    version = ArrayVersion(vectors, columns={"class": classes, "none": [NAN] * 60})
+    said = "2 of 60 records have no value in column 'class'"
+    for use, name in (("labels", "accuracy"), ("numbers", "r2")):
+        found = measure(version, use, column="class")[name]
+        assert (found.score.n, said in found.score.warnings) == (58, True)
+        assert not {"r000", "r001"} & {*found.items}
+        with pytest.raises(MetricError, match="no record has a value in column 'none'"):
+            build(use, column="none").measure(version)
+
+
+def test_labels_that_are_numbers_are_described_too() -> None:
+    Path("labels.txt").write_text("0\tthe red one\n1\tthe green one\nnan\tnone\n")
+    vectors, labels = blobs(30, spread=0.05)
+    known = {"the red one": np.eye(8)[0].tolist(), "the green one": np.eye(8)[1].tolist()}
+    known["none"] = np.eye(8)[5].tolist()
+    classes: list[object] = [NAN, *(("red", "green", "blue").index(x) for x in labels[1:])]
+    version = ArrayVersion(vectors, columns={"class": classes}, known=known)
+    found = measure(version, "zero-shot", labels="labels.txt", column="class")["accuracy"].score
+    assert (found.value, found.n) == (1.0, 19)
+
+
 def test_geometry_needs_no_labels_and_has_no_verdict() -> None:
     vectors = np.random.default_rng(0).normal(size=(300, 6))
     found = measure(ArrayVersion(vectors), "geometry")
