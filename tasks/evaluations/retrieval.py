@@ -45,7 +45,8 @@ class Retrieval:
             )
         self._ids = sorted(self._qrels)
         self._texts = [asked[id_] for id_ in self._ids]
-        self._unjudged = len(asked) - len(self._ids)
+        unjudged = len(asked) - len(self._ids)
+        self._unjudged = (f"{unjudged:,} queries that nobody judged are left out",) * bool(unjudged)
         self.metrics = tuple(f"{name}@{k}" for k in self._k for name in MEASURES)
 
     def measure(self, version: Version) -> list[Measurement]:
@@ -98,9 +99,9 @@ class Retrieval:
         lost = len(relevant) - len(asked)
         said = (
             f"{lost:,} of {len(relevant):,} queries are left out: the version has none of their "
-            "relevant records"
-        )
-        return asked, (said,) * bool(lost)
+            "relevant records",
+        ) * bool(lost)
+        return asked, said + self._unjudged
 
 
 def _index_recall(

@@ -63,6 +63,7 @@ def test_retrieval_scores_records_by_their_best_chunk() -> None:
     assert found["mrr@2"].score.value == 0.75
     assert found["ndcg@2"].items == ("1", "2")
     assert found["ndcg@2"].texts == ("red", "blue")
+    assert found["ndcg@2"].score.warnings == ("1 queries that nobody judged are left out",)
 
 
 def test_retrieval_finds_records_whose_many_chunks_hide_others() -> None:
