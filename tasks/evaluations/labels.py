@@ -1,6 +1,7 @@
 """What a metadata column says of records: how much of it can be read from their vectors."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TypeAlias
 
@@ -10,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 
 from tasks.errors import ConfigError, MetricError
 from tasks.evaluations.base import Measurement, Rows, Table, Version
-from tasks.evaluations.records import labelled
+from tasks.evaluations.records import groups_of, labelled
 from tasks.metrics import clustering, downstream
 from tasks.metrics.score import Matrix, Score
 
@@ -36,16 +37,27 @@ class Labels:
         "silhouette",
     )
 
-    def __init__(self, *, column: str, k: int = 5, shots: int = 5, folds: int = 5) -> None:
+    def __init__(
+        self,
+        *,
+        column: str,
+        group: str | None = None,
+        k: int = 5,
+        shots: int = 5,
+        folds: int = 5,
+    ) -> None:
         """`k` neighbours vote, `shots` records of each label teach, `folds` hold out.
 
+        Records with the same value in the column `group` (a document, an author) are held out and
+        resampled together, since they depend on each other.
         Records without a value do not count. Of more than 20,000 a sample is taken, of which 5,000
         are put into clusters.
         """
         for name, value, least in (("k", k, 1), ("shots", shots, 1), ("folds", folds, 2)):
             if value < least:
                 raise ConfigError(f"{name} = {value}: expected {least} or more")
-        self._column, self._k, self._shots, self._folds = column, k, shots, folds
+        self._column, self._group = column, group
+        self._k, self._shots, self._folds = k, shots, folds
 
     def measure(self, version: Version) -> list[Measurement]:
         """Probes on held-out records, clusters without them.
@@ -56,16 +68,24 @@ class Labels:
         names = np.array([str(value) for value in records.values])
         vectors = version.records[records.rows]
         rng, folds = version.rng, self._folds
-        linear = downstream.logistic_probe(vectors, names, rng=rng, folds=folds)
-        voted = downstream.knn_probe(vectors, names, rng=rng, k=self._k, folds=folds)
+        groups = groups_of(version, self._group, records.rows)
+        linear = downstream.logistic_probe(vectors, names, rng=rng, groups=groups, folds=folds)
+        voted = downstream.knn_probe(vectors, names, rng=rng, k=self._k, groups=groups, folds=folds)
         taught = downstream.few_shot_probe(vectors, names, rng=rng, shots=self._shots)
         ids = [version.record_ids[row] for row in records.rows.tolist()]
         found = [
             Measurement("accuracy", linear.warned(*said), "record", _items(linear, ids)),
             Measurement("knn_accuracy", voted.warned(*said), "record", _items(voted, ids)),
             Measurement("few_shot_accuracy", taught.warned(*said), "repeat"),
+            *_clustered(vectors[:CLUSTERED], names[:CLUSTERED], ids, version, said),
         ]
-        return [*found, *_clustered(vectors[:CLUSTERED], names[:CLUSTERED], ids, version, said)]
+        if groups is None:
+            return found
+        of = dict(zip(ids, groups.tolist(), strict=True))
+        return [
+            replace(one, groups=np.array([of[id_] for id_ in one.items])) if one.items else one
+            for one in found
+        ]
 
 
 def _items(score: Score, ids: list[str]) -> tuple[str, ...]:

@@ -71,6 +71,21 @@ def labelled(version: Version, column: str, most: int) -> tuple[LabelledRecords,
     return LabelledRecords(chosen, [values[row] for row in chosen.tolist()]), said
 
 
+def groups_of(version: Version, column: str | None, rows: Rows) -> Rows | None:
+    """The number of its group, by a column, for each of these records; None without a column.
+
+    A record without a value is a group of its own.
+    """
+    if column is None:
+        return None
+    values = version.column(column)
+    named = [
+        f"alone {row}" if values[row] is None else f"group {values[row]}" for row in rows.tolist()
+    ]
+    groups: Rows = np.unique(named, return_inverse=True)[1].astype(np.int64)
+    return groups
+
+
 def at_most(k: int, n: int, what: str) -> tuple[int, tuple[str, ...]]:
     """k, or n where there are no more, and what to warn of then."""
     if k <= n:

@@ -190,6 +190,27 @@ def test_repeats_of_few_shots_are_no_records_even_where_there_are_as_many() -> N
     assert found["silhouette"].items == found["accuracy"].items
 
 
+def test_records_of_one_group_are_held_out_and_resampled_together() -> None:
+    rng = np.random.default_rng(5)
+    places = rng.normal(size=(40, 8))
+    vectors = np.repeat(places, 5, axis=0) + 0.01 * rng.normal(size=(200, 8))
+    documents: list[object] = [f"d{number // 5}" for number in range(200)]
+    labels: list[object] = [("a", "b")[int(rng.integers(2))] for _ in range(40)]
+    labels = [labels[number // 5] for number in range(200)]
+    version = ArrayVersion(vectors, columns={"label": labels, "document": documents})
+    leaking = measure(version, "labels", column="label", k=1)["knn_accuracy"]
+    held_out = measure(version, "labels", column="label", k=1, group="document")["knn_accuracy"]
+    assert leaking.score.value == 1.0  # others of its document are known
+    assert 0.25 < held_out.score.value < 0.75
+    assert held_out.groups is not None
+    groups = dict(zip(held_out.items, held_out.groups.tolist(), strict=True))
+    assert len(set(groups.values())) == 40
+    assert len({groups[f"r{number:03d}"] for number in range(5)}) == 1
+    years: list[object] = [len(str(document)) for document in documents]
+    told = ArrayVersion(vectors, columns={"year": years, "document": documents})
+    assert measure(told, "numbers", column="year", group="document")["r2"].groups is not None
+
+
 def test_labels_without_a_pattern_are_at_chance() -> None:
     rng = np.random.default_rng(3)
     labels = rng.choice(["a", "b"], 200).tolist()
