@@ -250,7 +250,16 @@ def _evaluate(args: argparse.Namespace, result: dict[str, Any]) -> None:
     print(f"report     {result['report']}")
 
 
-METRIC_COLUMNS = ("metric", "value", "interval", "n", "difference", "its interval", "verdict")
+METRIC_COLUMNS = (
+    "metric",
+    "value",
+    "interval",
+    "n",
+    "baseline",
+    "difference",
+    "its interval",
+    "verdict",
+)
 
 
 def _metric_row(name: str, one: dict[str, Any]) -> dict[str, Any]:
@@ -261,6 +270,7 @@ def _metric_row(name: str, one: dict[str, Any]) -> dict[str, Any]:
         "value": f"{one['value']:.4f}",
         "interval": _interval(one, ".4f"),
         "n": one["n"],
+        "baseline": f"{beside['baseline']:.4f}" if beside else "",
         "difference": f"{difference['value']:+.4f}" if difference else "",
         "its interval": _interval(difference, "+.4f") if difference else "",
         "verdict": beside["verdict"] if beside and beside["margin"] is not None else "",

@@ -38,6 +38,7 @@ LIBRARIES = (
     "sentence-transformers",
 )
 NEIGHBOURS = 10
+NAMES = ("use", "model")  # of an encoder, by which people tell two apart
 BLOCK_ROWS = 65_536
 
 
@@ -221,7 +222,7 @@ def _judged(version: EvaluatedVersion) -> Judged:
         version=space.version,
         table=entry.table,
         fingerprint=entry.fingerprint,
-        encoder=str(settings.encoder["use"]),
+        encoder=" ".join(str(settings.encoder[key]) for key in NAMES if settings.encoder.get(key)),
         precision=settings.precision,
         rows=space.rows,
         records=space.records,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from examples.stdlib_questions import write
+from schemas.evaluation import EvaluationRecord
 from tasks.config import read_config
 from tasks.encoders.hub import DEFAULT_MODEL, find_model
 from tasks.store.catalog import Catalog
@@ -64,3 +65,6 @@ def test_a_real_model_is_better_than_hashing_and_hashing_is_worse(folder: Path, 
 def test_a_model_in_another_precision_is_not_worse(folder: Path, store: str) -> None:
     made = run(folder, store, "questions.yaml", model=str(folder / "half"))
     assert (made["gate"]["verdict"], made["promoted"], serving(store)) == ("not worse", True, 3)
+    page = Path(made["gate"]["report"]).with_suffix(".json").read_text()
+    told = EvaluationRecord.model_validate_json(page).candidate.encoder
+    assert told == f"sentence-transformers {folder / 'half'}"
