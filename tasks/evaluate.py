@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -11,14 +11,14 @@ from schemas.catalog import VersionEntry
 from schemas.config import EvaluateConfig
 from schemas.evaluation import EvaluationRecord
 from tasks.errors import ConfigError, MetricError
-from tasks.evaluation import Asked, run_evaluation
-from tasks.reports.map_figure import draw
-from tasks.reports.page import render
 from tasks.run import Run
 from tasks.space import open_space
 from tasks.store import evaluations
 from tasks.store.catalog import Catalog
 from tasks.suites import check_suite
+
+if TYPE_CHECKING:
+    from tasks.evaluation import Asked
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,9 @@ def _asked(
     version: str,
     baseline: str | None,
     command: str,
-) -> Asked:
+) -> "Asked":
+    from tasks.evaluation import Asked  # with scipy, which a run that is not judged does not need
+
     suite = check_suite(settings)
     candidate = open_space(space, store_uri, version)
     beside = None if baseline is None else open_space(space, store_uri, baseline)
@@ -167,7 +169,11 @@ def _asked(
     return Asked(suite, settings, candidate, beside, command, alone)
 
 
-def _evaluate(asked: Asked) -> Evaluated:
+def _evaluate(asked: "Asked") -> Evaluated:
+    from tasks.evaluation import run_evaluation
+    from tasks.reports.map_figure import draw
+    from tasks.reports.page import render
+
     started = time.monotonic()
     record = run_evaluation(asked)
     record = record.model_copy(update={"seconds": round(time.monotonic() - started, 3)})

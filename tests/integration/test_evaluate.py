@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-import tasks.evaluate
+import tasks.evaluation
 from schemas.config import EvaluateConfig
 from schemas.evaluation import EvaluationRecord
 from tasks.commit import commit
@@ -311,7 +311,7 @@ def test_a_verdict_beside_a_version_that_serves_no_more_lets_nothing_serve(
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(tasks.evaluate, "run_evaluation", overtaken)
+        patch.setattr(tasks.evaluation, "run_evaluation", overtaken)
         made = refresh(settings(corpus, 512), store, backfill=True)
     assert (made["gate"]["verdict"], made["promoted"]) == ("better", False)
     assert made["notes"][-1] == (
@@ -399,7 +399,7 @@ def test_an_evaluation_of_a_space_that_is_dropped_meanwhile_leaves_nothing(
         drop(store, "notes", droppable(store, "notes", None), "someone", 0.0)
         return found
 
-    monkeypatch.setattr(tasks.evaluate, "run_evaluation", dropped)
+    monkeypatch.setattr(tasks.evaluation, "run_evaluation", dropped)
     with pytest.raises(ConfigError, match="has no space 'notes', which was dropped"):
         judge(corpus, store, "1", None)
     assert [path for path in Path(store).rglob("*.html")] == []
