@@ -16,6 +16,9 @@ from tasks.metrics.blocks import QUERIES, ROWS, Rows, blocks, take
 from tasks.metrics.score import Matrix, Reals, check_matrix, unit_rows
 
 
+GRID = 2.0**-32  # of the product of two lengths
+
+
 class Likeness(StrEnum):
     """How alike two vectors are; higher is more alike."""
 
@@ -31,6 +34,13 @@ class Neighbours(NamedTuple):
     scores: Reals
 
 
+class _Sized(NamedTuple):
+    """Vectors in float64, shape (n, dim), and the power of 2 above their lengths, shape (n,)."""
+
+    vectors: Reals
+    sizes: Reals
+
+
 def nearest(
     queries: npt.ArrayLike,
     vectors: npt.ArrayLike,
@@ -41,10 +51,10 @@ def nearest(
 ) -> Neighbours:
     """The k rows of `vectors` that are most alike each query; ties go to the smaller row.
 
-    Scores are the cosine, the dot product or minus the Euclidean distance; the first two are taken
-    in the vectors' dtype, distances in float64. `own_rows` (n,) names for each query a row that is
-    no answer: itself. Memory is a block of rows and its likeness to 1,024 queries beside the
-    vectors, which may be mapped from a file. Raises MetricError where there are fewer than k rows.
+    Scores are the cosine, the dot product or minus the Euclidean distance, in float64. Which rows
+    are taken is settled by cosines to 2^-32 (2e-10): rows nearer to each other than that are ties
+    there. `own_rows` (n,) names for each query a row that is no answer: itself. Memory is a block
+    of rows and its likeness to 1,024 queries beside the vectors, which may be mapped from a file. Raises MetricError where there are fewer than k rows.
     """
     if likeness not in (*Likeness,):
         raise MetricError(f"likeness = {likeness!r}: expected {', '.join(Likeness)}")
@@ -77,25 +87,30 @@ def _search(
     queries: Matrix, held: Matrix, k: int, likeness: Likeness, own: Rows | None
 ) -> tuple[Rows, Reals]:
     """Of some queries; with `own` one more is looked for, and the own row left out."""
-    rows, scores = _best_of_all(_asked(queries, likeness), held, k + (own is not None), likeness)
+    rows = _best_of_all(_sized(queries, likeness), held, k + (own is not None), likeness)
     if own is not None:
         others = rows != own[:, None]
         others[others.all(axis=1), -1] = False  # k + 1 rows came before it
-        rows, scores = rows[others].reshape(-1, k), scores[others].reshape(-1, k)
-    if likeness == Likeness.EUCLIDEAN:
-        squares = np.einsum("ij,ij->i", queries, queries, dtype=np.float64)[:, None]
-        scores = -np.sqrt(np.maximum(squares - 2 * scores, 0))
-    return rows, scores
+        rows = rows[others].reshape(-1, k)
+    rows = np.sort(rows, axis=1)
+    scores = np.empty(rows.shape)
+    at_once = max(1, ROWS // k)
+    for start in range(0, len(rows), at_once):
+        part = slice(start, start + at_once)
+        near = take(held, rows[part].ravel())
+        scores[part] = _scores(np.repeat(queries[part], k, axis=0), near, likeness).reshape(-1, k)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
 
-def _best_of_all(asked: Matrix, held: Matrix, k: int, likeness: Likeness) -> tuple[Rows, Reals]:
-    """The k best of all rows, and their dot products."""
+def _best_of_all(asked: _Sized, held: Matrix, k: int, likeness: Likeness) -> Rows:
+    """The k best of all rows, best first."""
     first = held[: max(ROWS, k)]
-    alike = asked @ _held(first, likeness).T
+    alike = _alike(asked, first, likeness)
     rows = _best(alike, k)
     scores = np.take_along_axis(alike, rows, axis=1)
     for where, block in blocks(held[len(first) :]):
-        alike = asked @ _held(block, likeness).T
+        alike = _alike(asked, block, likeness)
         at, column = np.nonzero(alike > scores[:, -1:])  # an equal one comes after those before it
         for query in np.unique(at):
             new = column[np.searchsorted(at, query) : np.searchsorted(at, query, "right")]
@@ -103,21 +118,39 @@ def _best_of_all(asked: Matrix, held: Matrix, k: int, likeness: Likeness) -> tup
             best = np.argsort(-every, kind="stable")[:k]
             scores[query] = every[best]
             rows[query] = np.append(rows[query], new + len(first) + where.start)[best]
-    return rows, scores.astype(np.float64)
+    return rows
 
 
-def _asked(queries: Matrix, likeness: Likeness) -> Matrix:
+def _sized(matrix: Matrix, likeness: Likeness) -> _Sized:
+    wide = matrix.astype(np.float64)
+    if likeness == Likeness.COSINE:
+        return _Sized(unit_rows(wide), np.ones(len(wide)))
+    return _Sized(wide, np.exp2(np.frexp(np.linalg.norm(wide, axis=1))[1]))
+
+
+def _alike(asked: _Sized, block: Matrix, likeness: Likeness) -> Reals:
+    """What rows are ranked by: the greater the nearer, and the same for rows that are equal.
+
+    A matrix product gives equal rows products that differ in their last bits, by where they stand
+    in it; so products are rounded to a grid that is far coarser than that.
+    """
+    held = _sized(block, likeness)
+    grid = GRID * np.outer(asked.sizes, held.sizes)
+    products = np.rint(asked.vectors @ held.vectors.T / grid) * grid
+    if likeness == Likeness.EUCLIDEAN:  # q.x - |x|^2 / 2
+        products -= np.einsum("ij,ij->i", held.vectors, held.vectors) / 2
+    return products
+
+
+def _scores(queries: Matrix, near: Matrix, likeness: Likeness) -> Reals:
+    """Of pairs one by one, so that equal rows have equal scores."""
+    ones, others = queries.astype(np.float64), near.astype(np.float64)
     if likeness == Likeness.EUCLIDEAN:
-        return np.column_stack([queries, np.full(len(queries), -0.5)]).astype(np.float64)
-    return unit_rows(queries) if likeness == Likeness.COSINE else queries
-
-
-def _held(block: Matrix, likeness: Likeness) -> Matrix:
-    """So that a dot product is the greater the nearer: q.x - |x|^2 / 2 for the distance."""
-    if likeness == Likeness.EUCLIDEAN:
-        wide = block.astype(np.float64)
-        return np.column_stack([wide, np.einsum("ij,ij->i", wide, wide)])
-    return unit_rows(block) if likeness == Likeness.COSINE else block
+        away = others - ones
+        return -np.sqrt(np.einsum("ij,ij->i", away, away))
+    if likeness == Likeness.COSINE:
+        ones, others = unit_rows(ones), unit_rows(others)
+    return np.asarray(np.einsum("ij,ij->i", ones, others))
 
 
 def _best(alike: Matrix, k: int) -> Rows:

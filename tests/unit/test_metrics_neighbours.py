@@ -28,6 +28,23 @@ def test_equal_ones_come_by_row_wherever_the_cut_is(k: int) -> None:
     assert found.rows.tolist() == rows
 
 
+@pytest.mark.parametrize("likeness", Likeness)
+def test_equal_rows_are_ties_wherever_they_stand(likeness: Likeness) -> None:
+    # A matrix product gives equal rows products that differ in their last bits.
+    rng = np.random.default_rng(0)
+    few = rng.normal(size=(5, 317)).astype(np.float32)
+    which = rng.integers(0, 5, 20_011)
+    queries = rng.normal(size=(9, 317)).astype(np.float32)
+
+    found = nearest(queries, few[which], 6_000, likeness=likeness)
+
+    alike = nearest(queries, few, 5, likeness=likeness)
+    for rows, scores, kinds, values in zip(*found, *alike, strict=True):
+        expected = np.concatenate([np.flatnonzero(which == kind) for kind in kinds])[:6_000]
+        np.testing.assert_array_equal(rows, expected)
+        np.testing.assert_array_equal(scores, np.repeat(values, np.bincount(which)[kinds])[:6_000])
+
+
 def test_a_row_is_no_answer_to_itself() -> None:
     vectors = np.random.default_rng(0).normal(size=(9, 3))
     found = nearest(vectors, vectors, 8, own_rows=np.arange(9))
