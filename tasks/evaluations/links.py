@@ -7,7 +7,7 @@ import numpy as np
 from tasks.errors import ConfigError, MetricError
 from tasks.evaluations.base import Measurement, Rows, Version
 from tasks.evaluations.files import read_columns
-from tasks.evaluations.records import at_most, find_pairs
+from tasks.evaluations.records import at_most, connected, find_pairs
 from tasks.metrics import graph
 from tasks.metrics.graph import Negatives
 from tasks.metrics.neighbours import Likeness
@@ -31,8 +31,12 @@ class Links:
         known: str | None = None,
         k: int = 50,
         likeness: str = "cosine",
+        components: bool = False,
     ) -> None:
         """`edges` and `known` are CSV or TSV files with a header: held out, and shown to the fit.
+
+        With `components`, edges of one connected component of the graph (both files) are resampled
+        together: for many small graphs in one space, such as molecules.
 
         Pairs of `known` are never taken for ones that are no edges. Edges have no direction: one
         that is given twice, or both ways, counts once, with a warning.
@@ -41,7 +45,7 @@ class Links:
             raise ConfigError(f"k = {k}: expected 1 or more")
         if likeness not in (*Likeness,):
             raise ConfigError(f"likeness = {likeness!r}: expected {', '.join(Likeness)}")
-        self._path, self._k, self._likeness = edges, k, likeness
+        self._path, self._k, self._likeness, self._components = edges, k, likeness, components
         self._edges = read_columns(edges, [source, target])
         self._known = [] if known is None else read_columns(known, [source, target])
         self.metrics = ("auc", "average_precision", f"hits@{k}", "mrr", "auc_by_degree")
@@ -67,6 +71,7 @@ class Links:
             self._scores(version, graph.negatives(every, n, rng=version.rng, kind=kind))
             for kind in (Negatives.UNIFORM, Negatives.DEGREE)
         )
+        groups = connected(every.tolist())[: len(ends)] if self._components else None
         items = tuple(" / ".join(self._edges[pair]) for pair in held.tolist())
         k, few = at_most(self._k, len(uniform), "pairs that are no edges")
         scores = {
@@ -84,6 +89,7 @@ class Links:
                 "edge",
                 items,
                 statistic=statistics.get(name),
+                groups=groups,
                 texts=items,
             )
             for name, score in scores.items()

@@ -1,9 +1,11 @@
 """Finding records of a version by their ids, and those that have a value in a column."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from tasks.errors import ConfigError, MetricError
 from tasks.evaluations.base import Rows, Version
@@ -83,6 +85,21 @@ def groups_of(version: Version, column: str | None, rows: Rows) -> Rows | None:
         f"alone {row}" if values[row] is None else f"group {values[row]}" for row in rows.tolist()
     ]
     groups: Rows = np.unique(named, return_inverse=True)[1].astype(np.int64)
+    return groups
+
+
+def connected(sets: Sequence[Sequence[Hashable]]) -> Rows:
+    """The number of its group for each set: sets that share a member, through others too, are one.
+
+    An empty set is a group of its own.
+    """
+    members = {one: place for place, one in enumerate({one: 0 for own in sets for one in own})}
+    ends = np.array(
+        [(place, members[one]) for place, own in enumerate(sets) for one in own], np.int64
+    ).reshape(-1, 2)
+    n = len(sets) + len(members)
+    links = coo_array((np.ones(len(ends)), (ends[:, 0], len(sets) + ends[:, 1])), (n, n))
+    groups: Rows = connected_components(links, directed=False)[1][: len(sets)].astype(np.int64)
     return groups
 
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tasks.errors import ConfigError
-from tasks.evaluations.base import Measurement, Version
+from tasks.evaluations.base import Measurement, Rows, Version
 from tasks.evaluations.files import read_qrels, read_queries
+from tasks.evaluations.records import connected, find_records, groups_of
 from tasks.metrics import retrieval
 from tasks.metrics.neighbours import nearest
 from tasks.metrics.score import Matrix, Score, mean_score
@@ -29,12 +30,15 @@ class Retrieval:
     it finds too.
     """
 
-    def __init__(self, *, queries: str, qrels: str, k: int | list[int] = 10) -> None:
+    def __init__(
+        self, *, queries: str, qrels: str, k: int | list[int] = 10, group: str | None = None
+    ) -> None:
         """`queries` and `qrels` are files, `k` the cuts of all measures.
 
-        Queries that nobody judged are left out, with a warning.
+        Queries whose relevant records have a value of the column `group` (a document) in common
+        are resampled together. Queries that nobody judged are left out, with a warning.
         """
-        self._path, self._k = qrels, [k] if isinstance(k, int) else list(k)
+        self._path, self._k, self._group = qrels, [k] if isinstance(k, int) else list(k), group
         if not self._k or min(self._k) < 1:
             raise ConfigError(f"k = {k}: expected 1 or more")
         asked, self._qrels = read_queries(queries), read_qrels(qrels)
@@ -47,7 +51,8 @@ class Retrieval:
         self._texts = [asked[id_] for id_ in self._ids]
         unjudged = len(asked) - len(self._ids)
         self._unjudged = (f"{unjudged:,} queries that nobody judged are left out",) * bool(unjudged)
-        self.metrics = tuple(f"{name}@{k}" for k in self._k for name in MEASURES)
+        self._by_index = f"index_recall@{max(self._k)}"
+        self.metrics = (*(f"{name}@{k}" for k in self._k for name in MEASURES), self._by_index)
 
     def measure(self, version: Version) -> list[Measurement]:
         """All measures at all cuts; an item is a query.
@@ -74,11 +79,22 @@ class Retrieval:
         by_index = version.near(queries, depth)
         if by_index is not None:
             exact = [[version.record_ids[record] for record in rows[:depth]] for rows, _ in found]
-            scores[f"index_recall@{depth}"] = _index_recall(exact, by_index, depth, ids)
+            scores[self._by_index] = _index_recall(exact, by_index, depth, ids)
+        groups = self._groups(version, ids)
         return [
-            Measurement(name, score.warned(*said), "query", score.items, texts=texts)
+            Measurement(name, score.warned(*said), "query", score.items, groups=groups, texts=texts)
             for name, score in scores.items()
         ]
+
+    def _groups(self, version: Version, ids: Sequence[str]) -> Rows | None:
+        """The number of its group for each query; None without a column."""
+        if self._group is None:
+            return None
+        relevant = [[id_ for id_, grade in self._qrels[one].items() if grade > 0] for one in ids]
+        named = sorted({id_ for own in relevant for id_ in own} & {*version.record_ids})
+        groups = groups_of(version, self._group, find_records(version, named))
+        of = {} if groups is None else dict(zip(named, groups.tolist(), strict=True))
+        return connected([[of[id_] for id_ in own if id_ in of] for own in relevant])
 
     def _answerable(self, version: Version) -> tuple[list[int], tuple[str, ...]]:
         """Places of the queries that are asked, and what to warn of.

@@ -15,7 +15,6 @@ from tasks.errors import MetricError
 from tasks.metrics.blocks import QUERIES, ROWS, Rows, blocks, take
 from tasks.metrics.score import Matrix, Reals, check_matrix, unit_rows
 
-
 GRID = 2.0**-32  # of the product of two lengths
 
 
@@ -52,9 +51,10 @@ def nearest(
     """The k rows of `vectors` that are most alike each query; ties go to the smaller row.
 
     Scores are the cosine, the dot product or minus the Euclidean distance, in float64. Which rows
-    are taken is settled by cosines to 2^-32 (2e-10): rows nearer to each other than that are ties
-    there. `own_rows` (n,) names for each query a row that is no answer: itself. Memory is a block
-    of rows and its likeness to 1,024 queries beside the vectors, which may be mapped from a file. Raises MetricError where there are fewer than k rows.
+    are taken is settled by products to 2^-32 of the lengths: closer ones are ties. `own_rows` (n,)
+    names for each query a row that is no answer: itself. Memory is a block of rows and its likeness
+    to 1,024 queries beside the vectors, which may be mapped from a file. Raises MetricError where
+    there are fewer than k rows.
     """
     if likeness not in (*Likeness,):
         raise MetricError(f"likeness = {likeness!r}: expected {', '.join(Likeness)}")
@@ -122,9 +122,9 @@ def _best_of_all(asked: _Sized, held: Matrix, k: int, likeness: Likeness) -> Row
 
 
 def _sized(matrix: Matrix, likeness: Likeness) -> _Sized:
-    wide = matrix.astype(np.float64)
+    wide: Reals = matrix.astype(np.float64)
     if likeness == Likeness.COSINE:
-        return _Sized(unit_rows(wide), np.ones(len(wide)))
+        return _Sized(np.asarray(unit_rows(wide), np.float64), np.ones(len(wide)))
     return _Sized(wide, np.exp2(np.frexp(np.linalg.norm(wide, axis=1))[1]))
 
 
@@ -136,7 +136,7 @@ def _alike(asked: _Sized, block: Matrix, likeness: Likeness) -> Reals:
     """
     held = _sized(block, likeness)
     grid = GRID * np.outer(asked.sizes, held.sizes)
-    products = np.rint(asked.vectors @ held.vectors.T / grid) * grid
+    products = np.asarray(np.rint(asked.vectors @ held.vectors.T / grid) * grid, np.float64)
     if likeness == Likeness.EUCLIDEAN:  # q.x - |x|^2 / 2
         products -= np.einsum("ij,ij->i", held.vectors, held.vectors) / 2
     return products
@@ -144,12 +144,10 @@ def _alike(asked: _Sized, block: Matrix, likeness: Likeness) -> Reals:
 
 def _scores(queries: Matrix, near: Matrix, likeness: Likeness) -> Reals:
     """Of pairs one by one, so that equal rows have equal scores."""
-    ones, others = queries.astype(np.float64), near.astype(np.float64)
+    ones, others = (_sized(matrix, likeness).vectors for matrix in (queries, near))
     if likeness == Likeness.EUCLIDEAN:
         away = others - ones
-        return -np.sqrt(np.einsum("ij,ij->i", away, away))
-    if likeness == Likeness.COSINE:
-        ones, others = unit_rows(ones), unit_rows(others)
+        return np.asarray(-np.sqrt(np.einsum("ij,ij->i", away, away)))
     return np.asarray(np.einsum("ij,ij->i", ones, others))
 
 

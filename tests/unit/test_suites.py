@@ -39,7 +39,9 @@ def test_a_suite_names_its_metrics_and_the_main_one_of_each_task() -> None:
     measures = ("ndcg", "map", "mrr", "recall", "precision", "success")
     assert found.metrics == (
         *(f"{name}@10" for name in measures),
+        "index_recall@10",
         *(f"again.{name}@{k}" for k in (1, 5) for name in measures),
+        "again.index_recall@5",
     )
     assert found.main == ("ndcg@10", "again.ndcg@1")
 
@@ -110,7 +112,7 @@ def test_a_map_that_cannot_be_is_told_with_its_line(text: str, said: str) -> Non
             "tasks:\n- use: retrieval\n  qrels: r.tsv\n  querys: q.tsv",
             "suite.yaml line 2: tasks[0].queries is missing: expected a string\n"
             "suite.yaml line 4: tasks[0].querys: unknown key, did you mean 'queries'? "
-            "(allowed: k, name, qrels, queries, use)",
+            "(allowed: group, k, name, qrels, queries, use)",
         ),
         (
             "tasks:\n- use: retrieval\n  qrels: r.tsv\n  queries: q.tsv\n  k: 0",
@@ -142,7 +144,8 @@ def test_a_gate_on_what_is_not_measured_is_refused() -> None:
         check_suite(settings)
     assert str(caught.value) == (
         "evaluate.gate: suite suite.yaml does not measure 'ndcg@1', did you mean 'ndcg@10'? "
-        "It measures ndcg@10, map@10, mrr@10, recall@10, precision@10, success@10"
+        "It measures ndcg@10, map@10, mrr@10, recall@10, precision@10, success@10, "
+        "index_recall@10"
     )
 
 
