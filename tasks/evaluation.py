@@ -1,9 +1,11 @@
 """One evaluation: a version measured by a suite, and what stands beside it in another version."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from inspect import signature
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from tasks.maps import map_of
 from tasks.metrics import compare
 from tasks.metrics.mapped import release
 from tasks.metrics.score import Matrix
+from tasks.plugins import load
 from tasks.progress import Report, listener
 from tasks.space import Space
 from tasks.store import manifests
@@ -38,7 +41,6 @@ LIBRARIES = (
     "sentence-transformers",
 )
 NEIGHBOURS = 10
-NAMES = ("use", "model")  # of an encoder, by which people tell two apart
 BLOCK_ROWS = 65_536
 
 
@@ -222,7 +224,7 @@ def _judged(version: EvaluatedVersion) -> Judged:
         version=space.version,
         table=entry.table,
         fingerprint=entry.fingerprint,
-        encoder=" ".join(str(settings.encoder[key]) for key in NAMES if settings.encoder.get(key)),
+        encoder=_named(settings.encoder),
         precision=settings.precision,
         rows=space.rows,
         records=space.records,
@@ -231,3 +233,13 @@ def _judged(version: EvaluatedVersion) -> Judged:
         encode_seconds=None if largest is None else largest.seconds.encode,
         encoded=None if largest is None else largest.encoded,
     )
+
+
+def _named(encoder: Mapping[str, Any]) -> str:
+    """By which people tell two encoders apart: what is used and its model, a default one too."""
+    model = encoder.get("model")
+    with suppress(ConfigError):  # a plugin that is gone has made vectors, which can be evaluated
+        model = model or getattr(
+            signature(load("encoders", encoder["use"])).parameters.get("model"), "default", None
+        )
+    return f"{encoder['use']} {model}" if isinstance(model, str) else str(encoder["use"])

@@ -73,6 +73,11 @@ class Labels:
         voted = downstream.knn_probe(vectors, names, rng=rng, k=self._k, groups=groups, folds=folds)
         taught = downstream.few_shot_probe(vectors, names, rng=rng, shots=self._shots)
         ids = [version.record_ids[row] for row in records.rows.tolist()]
+        commonest = float(np.unique(names, return_counts=True)[1].max() / len(names))
+        linear, voted, taught = (
+            replace(one, parts={**one.parts, "commonest label": commonest})
+            for one in (linear, voted, taught)
+        )
         found = [
             Measurement("accuracy", linear.warned(*said), "record", _items(linear, ids)),
             Measurement("knn_accuracy", voted.warned(*said), "record", _items(voted, ids)),

@@ -66,5 +66,7 @@ def test_a_model_in_another_precision_is_not_worse(folder: Path, store: str) -> 
     made = run(folder, store, "questions.yaml", model=str(folder / "half"))
     assert (made["gate"]["verdict"], made["promoted"], serving(store)) == ("not worse", True, 3)
     page = Path(made["gate"]["report"]).with_suffix(".json").read_text()
-    told = EvaluationRecord.model_validate_json(page).candidate.encoder
-    assert told == f"sentence-transformers {folder / 'half'}"
+    told = EvaluationRecord.model_validate_json(page)
+    assert told.candidate.encoder == f"sentence-transformers {folder / 'half'}"
+    assert told.baseline is not None
+    assert told.baseline.encoder == f"sentence-transformers {DEFAULT_MODEL}"

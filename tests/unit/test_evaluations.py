@@ -198,6 +198,7 @@ def test_labels_are_read_from_vectors_and_found_by_clusters() -> None:
     assert confusion.labels == ("blue", "green", "red")
     assert np.trace(confusion.counts) >= 57
     assert confusion.counts.sum() == 59
+    assert found["accuracy"].score.parts["commonest label"] == 20 / 59
 
 
 def test_repeats_of_few_shots_are_no_records_even_where_there_are_as_many() -> None:
