@@ -6,9 +6,12 @@ constructor.
 """
 
 import re
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Literal
+from zoneinfo import available_timezones
 
+from cronsim import CronSim, CronSimError
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -58,6 +61,26 @@ class PrecisionChoice(StrEnum):
 def _check_space(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
         raise ValueError("1 to 64 letters, digits, - or _")
+    return name
+
+
+def _check_cron(cron: str) -> str:
+    words = "a time as cron writes it, such as '0 3 * * *' for three each night"
+    fields = cron.split()
+    if len(fields) != 5:
+        raise ValueError(f"{words}: minute hour day month weekday")
+    if "L" in fields[4].upper() or "W" in fields[2].upper():
+        raise ValueError(f"{words}: Prefect knows no L among weekdays, and no W")
+    try:
+        CronSim(cron, datetime(2000, 1, 1, tzinfo=UTC))
+    except CronSimError as error:
+        raise ValueError(f"{words}: {str(error).lower()}") from error
+    return cron
+
+
+def _check_timezone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("a time zone such as 'Europe/Berlin' or 'UTC'")
     return name
 
 
@@ -213,6 +236,20 @@ class EvaluateConfig(Part):
     seed: int = Field(0, ge=0, description="Of samples, resamples and folds.")
 
 
+Cron = Annotated[str, AfterValidator(_check_cron)]
+
+
+class Schedule(Part):
+    """When the flows of a space begin by themselves: `vectorline deploy` tells Prefect."""
+
+    run: Cron | None = Field(None, description="When `vectorline run` begins, as cron writes it.")
+    evaluate: Cron | None = Field(None, description="When `vectorline evaluate` begins.")
+    maintain: Cron | None = Field(None, description="When `vectorline maintain` begins.")
+    timezone: Annotated[str, AfterValidator(_check_timezone)] = Field(
+        "UTC", description="The time zone of these times, such as Europe/Berlin."
+    )
+
+
 class Config(Part):
     """All that decides what a space holds and how it is made."""
 
@@ -239,6 +276,9 @@ class Config(Part):
     )
     index: IndexConfig = Field(
         IndexConfig(), description="Which indexes `vectorline maintain` makes."
+    )
+    schedule: Cron | Schedule | None = Field(
+        None, description="When it is refreshed, or a mapping: when each flow begins."
     )
     store_content: bool = Field(True, description="Whether rows keep the text of their record.")
     precision: PrecisionChoice = Field(

@@ -105,12 +105,13 @@ def _path(location: Path, data: Any, *, missing: bool) -> Path:  # noqa: ANN401
     """The part of pydantic's location that is in the data: it also names branches of unions."""
     if missing:
         return location
-    for length, step in enumerate(location):
+    found: list[str | int] = []
+    for step in location:
         inside = isinstance(data, list) if isinstance(step, int) else isinstance(data, dict)
-        if not inside or (isinstance(data, dict) and step not in data):
-            return location[:length]
-        data = data[step]
-    return location
+        if inside and (isinstance(data, list) or step in data):
+            found.append(step)
+            data = data[step]
+    return tuple(found)
 
 
 def _part(schema: Schema, path: Path) -> Schema:

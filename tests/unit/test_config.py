@@ -1,5 +1,6 @@
 """The config: what is read, and every way in which a user may get it wrong."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,11 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from prefect.client.schemas.schedules import CronSchedule
+from pydantic import BaseModel, ValidationError
 
 import schemas.config
+from schemas.config import Schedule
 from tasks import config as configs
 from tasks.config_schema import config_json_schema
 from tasks.errors import ConfigError
@@ -81,6 +84,7 @@ def test_a_config_is_read_whole_with_its_defaults(write: Write, tmp_path: Path) 
         },
         "retention": {"versions": 10, "days": 30, "tables": 30},
         "index": {"columns": [], "recall": 0.95, "rows": 50_000},
+        "schedule": None,
         "store_content": True,
         "precision": "auto",
     }
@@ -182,6 +186,41 @@ def test_a_model_that_is_no_folder_here_stays_a_name(write: Write) -> None:
             "encoder:",
             "store_content: 1\nencoder:",
             "line 7: store_content = 1: expected true or false",
+        ),
+        (
+            "encoder:",
+            'schedule: "61 3 * * *"\nencoder:',
+            "line 7: schedule = '61 3 * * *': expected a time as cron writes it, such as "
+            "'0 3 * * *' for three each night: bad minute",
+        ),
+        (
+            "encoder:",
+            'schedule:\n  run: "0 3 * *"\nencoder:',
+            "line 8: schedule.run = '0 3 * *': expected a time as cron writes it, such as "
+            "'0 3 * * *' for three each night: minute hour day month weekday",
+        ),
+        (
+            "encoder:",
+            'schedule: {maintain: "0 0 30 2 *"}\nencoder:',
+            "line 7: schedule.maintain = '0 0 30 2 *': expected a time as cron writes it, such as "
+            "'0 3 * * *' for three each night: bad day-of-month",
+        ),
+        (
+            "encoder:",
+            'schedule: {run: "0 3 * * *", timezone: Berlin}\nencoder:',
+            "line 7: schedule.timezone = 'Berlin': expected a time zone such as 'Europe/Berlin' "
+            "or 'UTC'",
+        ),
+        (
+            "encoder:",
+            'schedule: {rn: "0 3 * * *"}\nencoder:',
+            "line 7: schedule.rn: unknown key, did you mean 'run'? "
+            "(allowed: evaluate, maintain, run, timezone)",
+        ),
+        (
+            "encoder:",
+            "schedule: 3\nencoder:",
+            "line 7: schedule = 3: expected a string or a mapping or null",
         ),
         ("dim: 8", "dim: wide", "line 7: encoder.dim = 'wide': expected an integer"),
         ("dim: 8", "dim: true", "line 7: encoder.dim = true: expected an integer"),
@@ -365,6 +404,9 @@ def test_what_looks_like_a_date_stays_text() -> None:
         ("use: hashing, dim: 8", "dim: 8, ngrams: 2", False),
         ("  id: paper\n", "", False),
         ("space: papers", "spaces: papers", False),
+        ("encoder:", 'schedule: "0 3 * * *"\nencoder:', True),
+        ("encoder:", 'schedule: {run: "0 3 * * *", timezone: UTC}\nencoder:', True),
+        ("encoder:", 'schedule: {runs: "0 3 * * *"}\nencoder:', False),
     ],
 )
 def test_the_schema_for_editors_tells_good_from_bad(old: str, new: str, valid: bool) -> None:
@@ -385,3 +427,22 @@ def test_every_key_has_a_description() -> None:
         if not key.description
     ]
     assert bare == []
+
+
+FIELDS = [
+    *("*", "0", "1", "7", "12", "31", "59", "60", "01", "-1", "", "x", "1.5", "?", "R", "H", "h"),
+    *("*/7", "*/0", "5/15", "1-5", "5-1", "1-5/2", "1,3", "1,,3", "0-59/0", "L", "LW", "15W"),
+    *("JAN", "jan-mar", "MON", "mon-fri", "sun", "sun-mon", "5L", "2#1", "MON#2", "1#6"),
+]
+
+
+def test_prefect_understands_each_time_that_a_config_may_have() -> None:
+    accepted = []
+    for place in range(5):
+        for field in FIELDS:
+            fields = ["0", "3", "*", "*", "*"]
+            fields[place] = field
+            with contextlib.suppress(ValidationError):
+                accepted.append(str(Schedule(run=" ".join(fields)).run))
+    assert [CronSchedule(cron=one).cron for one in accepted] == accepted
+    assert len(accepted) > 70
