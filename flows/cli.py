@@ -53,6 +53,21 @@ def build_parser() -> argparse.ArgumentParser:
         )
     _run_options(run, promote="auto")
     _run_options(backfill, promote="no")
+    deploy = command("deploy", "let Prefect run a space's flows at the times of its `schedule`")
+    deploy.add_argument("config", metavar="CONFIG", help="the space's YAML")
+    deploy.add_argument(
+        "--pool",
+        default="vectorline",
+        help="the work pool whose workers run them (default: vectorline)",
+    )
+    deploy.add_argument(
+        "--name", help="of its deployments and their queue (default: the name of the space)"
+    )
+    deploy.add_argument(
+        "--prefect-yaml",
+        metavar="FILE",
+        help="write a file for `prefect deploy`, instead of making them on PREFECT_API_URL",
+    )
     train = command("train", "fit an encoder's weights to a corpus, and keep them in the store")
     train.add_argument("config", metavar="CONFIG")
     _wait(train)

@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +19,7 @@ from tasks.errors import ConfigError, Interrupted
 from tasks.run import Options, Run, open_run, waiting
 from tasks.space import open_space
 from tasks.store.catalog import Catalog
+from tasks.store.layout import root
 
 
 def execute(args: argparse.Namespace) -> object:
@@ -76,6 +77,35 @@ def refresh(config: Config, store_uri: str, options: Options) -> dict[str, Any]:
     return _under_prefect(flow, arguments, Run(config, store_uri, options))
 
 
+def _deploy(args: argparse.Namespace) -> dict[str, Any]:
+    from flows.deploy import deploy, deployments, write_prefect_yaml
+    from flows.server import check_answers, quiet_environment
+    from flows.terminal import quiet
+
+    config = read_config(Path(args.config))
+    store_uri, name = root(args.store), args.name or config.space
+    made = deployments(config, store_uri, name)
+    told = {
+        "space": config.space,
+        "store": store_uri,
+        "pool": args.pool,
+        "deployments": [one.summary() for one in made],
+    }
+    if args.prefect_yaml is not None:
+        write_prefect_yaml(Path(args.prefect_yaml), made, args.pool)
+        return told | {"removed": [], "written": args.prefect_yaml}
+    if "PREFECT_API_URL" not in os.environ:
+        raise ConfigError(
+            "PREFECT_API_URL is not set, and deployments are made on the server that it names: "
+            "start one with `prefect server start`, then "
+            "`export PREFECT_API_URL=http://127.0.0.1:4200/api`"
+        )
+    check_answers(os.environ["PREFECT_API_URL"])
+    os.environ.update(quiet_environment())
+    with quiet():
+        return told | {"removed": deploy(made, store_uri, name, args.pool), "written": None}
+
+
 def _train(args: argparse.Namespace) -> dict[str, Any]:
     config = read_config(Path(args.config))
     if config.train is None:
@@ -88,14 +118,12 @@ def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
     catalog = Catalog(args.store)
     candidate = catalog.resolve(args.space, args.version)
     settings = _evaluate_config(args, catalog, candidate.fingerprint)
-    serving = catalog.serving(args.space)
-    baseline = args.baseline or ("serving" if serving is not None else None)
     arguments = (
         args.space,
         settings.model_dump(mode="json"),
         args.store,
         str(candidate.version),
-        baseline,
+        args.baseline,
         shlex.join(["vectorline", *sys.argv[1:]]),
     )
     return _under_prefect("evaluate", arguments)
@@ -145,22 +173,24 @@ def _under_prefect(
     with quiet():
         if "PREFECT_API_URL" in os.environ:
             check_answers(os.environ["PREFECT_API_URL"])
-            return _load(flow)(*arguments)
+            return _call(flow, arguments)
         with embedded_server() as server, _early(early):
             os.environ.update(client_environment(server))
             from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-            run = _load(flow)
+            importlib.import_module(f"flows.{flow}")
             server.wait_ready()
             # Nobody watches our own server for crashed flows, and heartbeats end up to 1 s late.
             with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-                return run(*arguments)
+                return _call(flow, arguments)
 
 
-def _load(flow: str) -> Callable[..., dict[str, Any]]:
-    """The flow of the module that has its name; Prefect is imported with it."""
-    loaded: Callable[..., dict[str, Any]] = getattr(importlib.import_module(f"flows.{flow}"), flow)
-    return loaded
+def _call(flow: str, arguments: tuple[Any, ...]) -> dict[str, Any]:
+    """What the flow of the module that has its name answers; Prefect is imported with it."""
+    module = importlib.import_module(f"flows.{flow}")
+    from flows.events import answer
+
+    return answer(getattr(module, flow)(*arguments, return_state=True))
 
 
 @contextlib.contextmanager
@@ -451,6 +481,7 @@ COMMANDS = {
     "plan": _plan,
     "run": _run,
     "backfill": _run,
+    "deploy": _deploy,
     "train": _train,
     "evaluate": _evaluate,
     "search": _search,

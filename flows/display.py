@@ -399,6 +399,25 @@ def _index(index: Mapping[str, Any]) -> str:
     return f"{vectors}{columns}"
 
 
+def _deploy(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    del args
+    made = result["deployments"]
+    rows = [
+        {"deployment": f"{one['flow']}/{one['name']}", "at": one["cron"], "in": one["timezone"]}
+        for one in made
+    ]
+    if rows:
+        table(rows, ["deployment", "at", "in"])
+    else:
+        print(f"space {result['space']}: its config has no schedule")
+    for flow in result["removed"]:
+        print(f"removed    the deployment of {flow}, which has no time any more")
+    if result["written"]:
+        print(f"written    {result['written']}: prefect deploy --all --prefect-file FILE")
+    elif rows:
+        print(f"worker     prefect worker start --pool {result['pool']}")
+
+
 def _maintain(args: argparse.Namespace, result: dict[str, Any]) -> None:
     del args
     for done in result["tables"]:
@@ -445,6 +464,7 @@ RENDER: dict[str, Callable[[argparse.Namespace, Any], None]] = {
     "promote": _moved,
     "rollback": _moved,
     "quarantine": _quarantine,
+    "deploy": _deploy,
     "maintain": _maintain,
     "verify": _checks,
     "drop": _drop,

@@ -2,12 +2,15 @@
 
 from typing import Any
 
-from prefect import flow
+from prefect import State, flow
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
+from flows.events import judged
+from flows.turns import turn
 from schemas.config import EvaluateConfig
 from tasks.evaluate import Evaluated
 from tasks.evaluate import evaluate as evaluate_version
+from tasks.store.catalog import Catalog
 
 
 @flow(
@@ -23,18 +26,24 @@ def evaluate(
     version: str,
     baseline: str | None,
     command: str,
-) -> dict[str, Any]:
-    """One evaluation; gives what `vectorline evaluate --json` prints."""
-    found = evaluate_version(
-        store_uri,
-        space,
-        EvaluateConfig.model_validate(settings),
-        version,
-        baseline,
-        command=command,
-    )
-    show_artifacts(found)
-    return found.summary()
+) -> dict[str, Any] | State[Any]:
+    """One evaluation; gives what `vectorline evaluate --json` prints.
+
+    Without `baseline` it is beside the version that serves, if one does.
+    """
+    with turn(space, store_uri):
+        if baseline is None and Catalog(store_uri).serving(space) is not None:
+            baseline = "serving"
+        found = evaluate_version(
+            store_uri,
+            space,
+            EvaluateConfig.model_validate(settings),
+            version,
+            baseline,
+            command=command,
+        )
+        show_artifacts(found)
+        return judged(space, found.summary())
 
 
 def show_artifacts(found: Evaluated) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from prefect import flow
 
+from flows.turns import turn
 from tasks.config import from_dict
 from tasks.errors import LeaseHeld
 from tasks.maintain import maintain as maintain_table
@@ -23,14 +24,15 @@ def maintain(space: str, config: dict[str, Any], store_uri: str, wait_s: float) 
     Raises LeaseHeld at the end if a run wrote one of them.
     """
     wanted = from_dict(config, f"the config of {space}")
-    names = sorted({entry.table for entry in Catalog(store_uri).versions(space)})
     done, held = [], []
-    for name in names:
-        try:
-            done.append(maintain_table(store_uri, name, wanted.retention, wanted.index, wait_s))
-        except LeaseHeld as error:  # the others need not wait for a long run
-            held.append(error)
-    tidy(store_uri)
+    with turn(space, store_uri):
+        names = sorted({entry.table for entry in Catalog(store_uri).versions(space)})
+        for name in names:
+            try:
+                done.append(maintain_table(store_uri, name, wanted.retention, wanted.index, wait_s))
+            except LeaseHeld as error:  # the others need not wait for a long run
+                held.append(error)
+        tidy(store_uri)
     if held:
         raise held[0]
     return {"space": space, "tables": done}

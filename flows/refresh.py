@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from prefect import flow
+from prefect import State, flow
 from prefect.artifacts import (
     create_progress_artifact,
     create_table_artifact,
@@ -14,6 +14,8 @@ from prefect.artifacts import (
 )
 
 from flows.evaluate import show_artifacts
+from flows.events import judged as judged_by_gate
+from flows.turns import turn
 from tasks.commit import check, commit
 from tasks.config import from_dict
 from tasks.encode import encode
@@ -31,7 +33,7 @@ ARTIFACT_EVERY_S = 2.0
 )
 def refresh(
     space: str, config: dict[str, Any], store_uri: str, options: dict[str, Any]
-) -> dict[str, Any]:
+) -> dict[str, Any] | State[Any]:
     """One run of a config; gives what `vectorline run --json` prints.
 
     `space` names the flow's run. Raises what the verbs raise.
@@ -39,7 +41,7 @@ def refresh(
     run = waiting.get() or Run(
         from_dict(config, f"the config of {space}"), store_uri, Options(**options)
     )
-    with open_run(run), _progress_artifact(space):
+    with turn(space, store_uri), open_run(run), _progress_artifact(space):
         planned = plan(run)
         check(run, planned)
         encoded = encode(run, planned) if planned.changes else None
@@ -52,7 +54,7 @@ def refresh(
         if judged is not None:
             show_artifacts(judged)
             gate = judged.gate()
-        return committed.summary(promoted, run.notes, gate)
+        return judged_by_gate(space, committed.summary(promoted, run.notes, gate))
 
 
 @contextmanager

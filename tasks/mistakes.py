@@ -107,8 +107,8 @@ def _path(location: Path, data: Any, *, missing: bool) -> Path:  # noqa: ANN401
         return location
     found: list[str | int] = []
     for step in location:
-        inside = isinstance(data, list) if isinstance(step, int) else isinstance(data, dict)
-        if inside and (isinstance(data, list) or step in data):
+        in_list = isinstance(step, int) and isinstance(data, list)
+        if in_list or (isinstance(data, dict) and step in data):
             found.append(step)
             data = data[step]
     return tuple(found)

@@ -1,0 +1,357 @@
+"""Schedules on a real Prefect server with a real worker; PostgreSQL where it is installed.
+
+One space has a run at each full minute, and the last test looks at what became of it: the others
+take place meanwhile.
+"""
+
+import contextlib
+import http.server
+import itertools
+import json
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows import commands
+from flows.cli import build_parser
+from flows.deploy import LOST
+from flows.server import quiet_environment
+from tasks.errors import ConfigError
+from tasks.store.catalog import Catalog
+from tests import scheduled
+from tests.evaluation import search_task
+from tests.pipeline import PROGRAM, config, write_jsonl
+from tests.scheduled import House, wait_for
+
+pytestmark = pytest.mark.prefect
+
+Row = dict[str, Any]
+NEVER = "0 0 1 1 *"
+POOL = "vectorline"
+DEPLOY = Path(__file__).parents[2] / "deploy"
+DONE = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("deploy")
+    write_jsonl(
+        made / "corpus" / "a.jsonl",
+        [{"id": f"r{n}", "text": f"a {n}", "year": 1} for n in range(9)],
+    )
+    return made
+
+
+@pytest.fixture(scope="module")
+def house(folder: Path) -> Iterator[House]:
+    with scheduled.house(folder) as made:
+        print(f"\nPrefect's database: {made.database.partition('+')[0]}")
+        told = vectorline(made, "deploy", write_space(folder, "clockwork", "* * * * *"))
+        assert told["deployments"] == [
+            {"flow": "refresh", "name": "clockwork", "cron": "* * * * *", "timezone": "UTC"}
+        ]
+        with scheduled.worker(made, POOL):
+            yield made
+
+
+def ask(house: House, method: str, path: str, body: object = None) -> Any:
+    request = urllib.request.Request(  # noqa: S310
+        f"{house.api_url}/{path}",
+        None if body is None else json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+        method=method,
+    )
+    with urllib.request.urlopen(request) as reply:  # noqa: S310
+        text = reply.read()
+    return json.loads(text) if text else None
+
+
+def vectorline(house: House, *words: str, code: int = 0) -> Any:
+    """The JSON of a command, in a process of its own as `run` leaves traces."""
+    done = house.call(PROGRAM, *words, "--json")
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return json.loads(done.stdout)
+
+
+def write_space(folder: Path, space: str, schedule: object, **changes: object) -> str:
+    path = folder / f"{space}.yaml"
+    made = config(folder / "corpus", space=space, schedule=schedule) | changes
+    path.write_text(json.dumps(made))
+    return str(path)
+
+
+def deploy(
+    house: House, folder: Path, space: str, schedule: object, *words: str, **changes: object
+) -> Row:
+    """What `vectorline deploy` prints; quicker in this process, which has Prefect."""
+    path, store = write_space(folder, space, schedule, **changes), str(folder / "vectors")
+    args = build_parser().parse_args(["deploy", path, "--store", store, *words])
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in quiet_environment().items():
+            patch.setenv(name, value)
+        patch.setenv("PREFECT_API_URL", house.api_url)
+        with temporary_settings({PREFECT_API_URL: house.api_url}):
+            told: Row = commands.COMMANDS["deploy"](args)
+    return told
+
+
+def deployments(house: House, name: str) -> dict[str, Row]:
+    """By flow."""
+    found = ask(house, "POST", "deployments/filter", {"deployments": {"name": {"any_": [name]}}})
+    return {one["entrypoint"].rpartition(".")[2]: one for one in found}
+
+
+def runs(house: House, name: str) -> list[Row]:
+    body = {"deployments": {"name": {"any_": [name]}}, "sort": "EXPECTED_START_TIME_ASC"}
+    found: list[Row] = ask(house, "POST", "flow_runs/filter", body)
+    return found
+
+
+def start(house: House, deployment: Row) -> None:
+    path = f"deployments/{deployment['id']}/create_flow_run"
+    ask(house, "POST", path, {"state": {"type": "SCHEDULED"}})
+
+
+def ended(house: House, name: str, n: int) -> list[Row]:
+    """The runs of a name, once so many of them have ended."""
+
+    def look() -> list[Row]:
+        found = [one for one in runs(house, name) if one["state_type"] in DONE]
+        return found if len(found) >= n else []
+
+    return wait_for(look)
+
+
+def states(found: list[Row]) -> list[str]:
+    return [one["state_name"] for one in found]
+
+
+def times(one: Row) -> tuple[datetime, datetime]:
+    return datetime.fromisoformat(one["start_time"]), datetime.fromisoformat(one["end_time"])
+
+
+def one_after_the_other(spans: list[tuple[datetime, datetime]]) -> bool:
+    spans = sorted(spans)
+    return all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+
+
+def work(house: House, run: Row) -> tuple[datetime, datetime]:
+    """From the first task of a run to its last."""
+    body = {"flow_runs": {"id": {"any_": [run["id"]]}}}
+
+    def look() -> list[tuple[datetime, datetime]]:  # tasks are written down a little later
+        found = ask(house, "POST", "task_runs/filter", body)
+        whole = found and all(one["end_time"] for one in found)
+        return [times(one) for one in found] if whole else []
+
+    spans = wait_for(look)
+    return min(begin for begin, _ in spans), max(end for _, end in spans)
+
+
+def test_each_flow_with_a_time_gets_a_deployment_and_loses_it_with_the_time(
+    house: House, folder: Path
+) -> None:
+    berlin = {"run": NEVER, "maintain": "0 5 * * 0", "timezone": "Europe/Berlin"}
+    told = deploy(house, folder, "books", berlin)
+    assert told == {
+        "space": "books",
+        "store": str(folder / "vectors"),
+        "pool": POOL,
+        "deployments": [
+            {"flow": "refresh", "name": "books", "cron": NEVER, "timezone": "Europe/Berlin"},
+            {"flow": "maintain", "name": "books", "cron": "0 5 * * 0", "timezone": "Europe/Berlin"},
+        ],
+        "removed": [],
+        "written": None,
+    }
+    first = deployments(house, "books")
+    assert set(first) == {"refresh", "maintain"}
+    refresh = first["refresh"]
+    assert refresh["parameters"]["store_uri"] == str(folder / "vectors")
+    assert refresh["parameters"]["config"]["schedule"] == berlin | {"evaluate": None}
+    assert (refresh["work_pool_name"], refresh["work_queue_name"]) == (POOL, "books")
+    queue = ask(house, "GET", f"work_pools/{POOL}/queues/books")
+    assert queue["concurrency_limit"] == 1
+
+    assert deploy(house, folder, "books", berlin)["removed"] == []
+    assert {flow: one["id"] for flow, one in deployments(house, "books").items()} == {
+        flow: one["id"] for flow, one in first.items()
+    }
+    told = deploy(house, folder, "books", "5 0 1 1 *")
+    assert told["removed"] == ["maintain"]
+    (left,) = deployments(house, "books").values()
+    assert [one["schedule"]["cron"] for one in left["schedules"]] == ["5 0 1 1 *"]
+    assert left["id"] == refresh["id"]
+    assert deploy(house, folder, "books", None)["removed"] == ["refresh"]
+    assert deployments(house, "books") == {}
+    watches = ask(house, "POST", "automations/filter", {})
+    assert [one["name"] for one in watches].count(LOST) == 1
+
+
+def test_a_name_that_another_store_has_is_refused(house: House, folder: Path) -> None:
+    deploy(house, folder, "taken", NEVER)
+    elsewhere = ["--store", str(folder / "elsewhere")]
+    with pytest.raises(ConfigError) as caught:
+        deploy(house, folder, "taken", NEVER, *elsewhere)
+    assert str(caught.value) == (
+        f"deployment 'taken' is of store {folder}/vectors, and this is {folder}/elsewhere: name "
+        "this one with --name, or remove that one with `prefect deployment delete`"
+    )
+    deploy(house, folder, "taken", NEVER, *elsewhere, "--name", "taken-2")
+    assert set(deployments(house, "taken-2")) == {"refresh"}
+
+
+@pytest.mark.slow
+def test_the_file_for_prefect_makes_the_same_deployments(house: House, folder: Path) -> None:
+    both = {"run": NEVER, "maintain": NEVER}
+    deploy(house, folder, "filed", both)
+    made = deployments(house, "filed")
+    path = folder / "filed-prefect.yaml"
+    written = deploy(house, folder, "filed", both, "--prefect-yaml", str(path))
+    assert written["written"] == str(path)
+    path.write_text(path.read_text().replace("name: filed\n", "name: filed-2\n"))
+    done = house.call(
+        *scheduled.prefect("--no-prompt", "deploy", "--all", "--prefect-file", str(path))
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    same = deployments(house, "filed-2")
+    for flow in ("refresh", "maintain"):
+        for key in ("entrypoint", "parameters", "tags", "description", "job_variables", "path"):
+            assert same[flow][key] == made[flow][key], key
+        assert same[flow]["schedules"][0]["schedule"] == made[flow]["schedules"][0]["schedule"]
+
+
+def test_runs_of_one_space_take_turns_and_wait_in_its_queue(house: House, folder: Path) -> None:
+    deploy(house, folder, "busy", {"run": NEVER, "maintain": NEVER})
+    made = deployments(house, "busy")
+    for one in (made["refresh"], made["maintain"]):
+        start(house, one)
+    found = ended(house, "busy", 2)
+    assert states(found) == ["Completed"] * 2
+    assert one_after_the_other([times(one) for one in found])
+
+
+@pytest.mark.slow
+def test_runs_that_get_past_the_queue_wait_for_the_store(house: House, folder: Path) -> None:
+    slow = {"use": "tests.encoders:SlowEncoder"}
+    deploy(house, folder, "crowded", {"run": NEVER, "maintain": NEVER}, encoder=slow)
+    ask(house, "PATCH", f"work_pools/{POOL}/queues/crowded", {"concurrency_limit": None})
+    made = deployments(house, "crowded")
+    for one in (made["refresh"], made["maintain"]):
+        start(house, one)
+    found = ended(house, "crowded", 2)
+    assert states(found) == ["Completed"] * 2
+    assert not one_after_the_other([times(one) for one in found])  # both had begun
+    assert one_after_the_other([work(house, one) for one in found])
+
+
+def test_runs_that_were_missed_are_caught_up_once(house: House, folder: Path) -> None:
+    deploy(house, folder, "missed", "0 3 * * *")
+    queue = f"work_pools/{POOL}/queues/missed"
+    ask(house, "PATCH", queue, {"is_paused": True})
+    planned = wait_for(lambda: runs(house, "missed"))
+    assert len(planned) > 1
+    for one in planned:
+        past = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2026-01-01T03:00:00Z"}}
+        ask(house, "POST", f"flow_runs/{one['id']}/set_state", {"state": past, "force": True})
+    (deployment,) = deployments(house, "missed").values()
+    start(house, deployment)  # somebody's own wish is not a missed run
+    ask(house, "PATCH", queue, {"is_paused": False})
+
+    found = ended(house, "missed", len(planned) + 1)
+    scheduled_ones = [one for one in found if one["auto_scheduled"]]
+    assert sorted(states(scheduled_ones)) == ["Completed"] + ["Skipped"] * (len(planned) - 1)
+    assert states([one for one in found if not one["auto_scheduled"]]) == ["Completed"]
+    (first,) = (one for one in scheduled_ones if one["state_name"] == "Completed")
+    skipped = {one["state"]["message"] for one in scheduled_ones if one is not first}
+    assert skipped == {"'refresh missed' did this run's work too"}
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[tuple[str, list[Row]]]:
+    """The address of a webhook, and what it was told."""
+    told: list[Row] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            del format, args
+
+    with http.server.ThreadingHTTPServer((scheduled.LOOPBACK, 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://{scheduled.LOOPBACK}:{server.server_port}/", told
+        server.shutdown()
+
+
+@pytest.mark.slow
+def test_a_gate_that_says_no_is_a_state_an_event_and_a_webhook(house: House, folder: Path) -> None:
+    corpus = folder / "judged"
+    corpus.mkdir()
+    search_task(corpus, 60)
+    changes = {
+        "source": config(corpus)["source"],
+        "encoder": {"use": "hashing", "dim": 256},
+        "evaluate": {"suite": str(corpus / "suite.yaml"), "gate": {"ndcg@5": {"max_drop": 0.02}}},
+    }
+    path = write_space(folder, "judged", NEVER, **changes)
+    vectorline(house, "run", path)
+    rows = [json.loads(line) for line in (corpus / "docs.jsonl").read_text().splitlines()]
+    write_jsonl(corpus / "docs.jsonl", [row | {"text": "the same for all"} for row in rows])
+    deploy(house, folder, "judged", NEVER, **changes)
+    with listening() as (url, told):
+        done = house.call(sys.executable, DEPLOY / "webhook.py", url)
+        assert done.returncode == 0, done.stderr
+        (deployment,) = deployments(house, "judged").values()
+        start(house, deployment)
+        (run,) = ended(house, "judged", 1)
+        assert (run["state_type"], run["state_name"]) == ("FAILED", "Refused")
+        message = run["state"]["message"]
+        assert message.startswith("the gate says no: ")
+        wait_for(lambda: told, 30)
+    assert told == [{"text": f"vectorline.refused: refresh judged: {message}"}]
+    serving = Catalog(str(folder / "vectors")).serving("judged")
+    assert serving is not None
+    assert serving.version == 1
+    made = vectorline(house, "evaluate", "judged", "--config", path, code=3)
+    assert made["gate"]["passed"] is False
+
+
+def test_a_deployment_with_a_schedule_runs_twice_by_itself_and_has_nothing_to_do_then(
+    house: House, folder: Path
+) -> None:
+    first, second = ended(house, "clockwork", 2)[:2]
+    assert states([first, second]) == ["Completed", "Completed"]
+    assert [one["auto_scheduled"] for one in (first, second)] == [True, True]
+
+    def books(run: Row) -> dict[str, int]:
+        body = {"artifacts": {"flow_run_id": {"any_": [run["id"]]}, "key": {"any_": ["manifest"]}}}
+        (found,) = ask(house, "POST", "artifacts/filter", body)
+        rows = json.loads(found["data"]) if isinstance(found["data"], str) else found["data"]
+        return {row["outcome"]: row["records"] for row in rows if row["records"]}
+
+    assert books(first) == {"read": 9, "new": 9}
+    assert books(second) == {"read": 9, "unchanged": 9}
+    catalog = Catalog(str(folder / "vectors"))
+    assert [one.version for one in catalog.versions("clockwork")] == [1]
+
+
+def test_without_a_server_deploy_says_what_to_do(house: House, folder: Path) -> None:
+    path = write_space(folder, "lonely", NEVER)
+    alone = {k: v for k, v in house.environment.items() if k != "PREFECT_API_URL"}
+    told = vectorline(House(alone, "", folder), "deploy", path, code=2)
+    assert told["error"]["message"] == (
+        "PREFECT_API_URL is not set, and deployments are made on the server that it names: start "
+        "one with `prefect server start`, then `export PREFECT_API_URL=http://127.0.0.1:4200/api`"
+    )
