@@ -1,6 +1,7 @@
 """A Prefect server with a database, and workers, as processes of their own on loopback."""
 
 import contextlib
+import json
 import os
 import pwd
 import shutil
@@ -13,10 +14,12 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 LOOPBACK = "127.0.0.1"
+DONE = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 T = TypeVar("T")
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,36 @@ def worker(made: House, pool: str) -> contextlib.AbstractContextManager[subproce
     )
 
 
+def ask(house: House, method: str, path: str, body: object = None) -> Any:
+    """What the server answers."""
+    request = urllib.request.Request(  # noqa: S310
+        f"{house.api_url}/{path}",
+        None if body is None else json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+        method=method,
+    )
+    with urllib.request.urlopen(request) as reply:  # noqa: S310
+        text = reply.read()
+    return json.loads(text) if text else None
+
+
+def runs(house: House, name: str) -> list[Row]:
+    """Of the deployments of a name, in the order of their times."""
+    body = {"deployments": {"name": {"any_": [name]}}, "sort": "EXPECTED_START_TIME_ASC"}
+    found: list[Row] = ask(house, "POST", "flow_runs/filter", body)
+    return found
+
+
+def ended(house: House, name: str, n: int) -> list[Row]:
+    """The runs of a name, once so many of them have ended."""
+
+    def look() -> list[Row]:
+        found = [one for one in runs(house, name) if one["state_type"] in DONE]
+        return found if len(found) >= n else []
+
+    return wait_for(look)
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind((LOOPBACK, 0))
@@ -144,9 +177,17 @@ def _database(folder: Path) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="vectorline-postgres-") as home:
         if user is not None:
             shutil.chown(home, user)
-        options = {"cwd": home, "user": user, "check": True, "capture_output": True}
-        make = [programs / "initdb", "-D", f"{home}/data", "-U", "prefect", "-A", "trust", "-N"]
-        subprocess.run(make, **options)  # type: ignore[call-overload]
+        make = [
+            str(programs / "initdb"),
+            "-D",
+            f"{home}/data",
+            "-U",
+            "prefect",
+            "-A",
+            "trust",
+            "-N",
+        ]
+        subprocess.run(make, cwd=home, user=user, check=True, capture_output=True)
         port = free_port()
         settings = [
             f"listen_addresses={LOOPBACK}",

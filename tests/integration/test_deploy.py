@@ -10,11 +10,10 @@ import itertools
 import json
 import sys
 import threading
-import urllib.request
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -28,7 +27,7 @@ from tasks.store.catalog import Catalog
 from tests import scheduled
 from tests.evaluation import search_task
 from tests.pipeline import PROGRAM, config, write_jsonl
-from tests.scheduled import House, wait_for
+from tests.scheduled import House, ask, ended, runs, wait_for
 
 pytestmark = pytest.mark.prefect
 
@@ -36,7 +35,6 @@ Row = dict[str, Any]
 NEVER = "0 0 1 1 *"
 POOL = "vectorline"
 DEPLOY = Path(__file__).parents[2] / "deploy"
-DONE = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 
 
 @pytest.fixture(scope="module")
@@ -59,18 +57,6 @@ def house(folder: Path) -> Iterator[House]:
         ]
         with scheduled.worker(made, POOL):
             yield made
-
-
-def ask(house: House, method: str, path: str, body: object = None) -> Any:
-    request = urllib.request.Request(  # noqa: S310
-        f"{house.api_url}/{path}",
-        None if body is None else json.dumps(body).encode(),
-        {"Content-Type": "application/json"},
-        method=method,
-    )
-    with urllib.request.urlopen(request) as reply:  # noqa: S310
-        text = reply.read()
-    return json.loads(text) if text else None
 
 
 def vectorline(house: House, *words: str, code: int = 0) -> Any:
@@ -99,8 +85,7 @@ def deploy(
             patch.setenv(name, value)
         patch.setenv("PREFECT_API_URL", house.api_url)
         with temporary_settings({PREFECT_API_URL: house.api_url}):
-            told: Row = commands.COMMANDS["deploy"](args)
-    return told
+            return cast("Row", commands.execute(args))
 
 
 def deployments(house: House, name: str) -> dict[str, Row]:
@@ -109,25 +94,9 @@ def deployments(house: House, name: str) -> dict[str, Row]:
     return {one["entrypoint"].rpartition(".")[2]: one for one in found}
 
 
-def runs(house: House, name: str) -> list[Row]:
-    body = {"deployments": {"name": {"any_": [name]}}, "sort": "EXPECTED_START_TIME_ASC"}
-    found: list[Row] = ask(house, "POST", "flow_runs/filter", body)
-    return found
-
-
 def start(house: House, deployment: Row) -> None:
     path = f"deployments/{deployment['id']}/create_flow_run"
     ask(house, "POST", path, {"state": {"type": "SCHEDULED"}})
-
-
-def ended(house: House, name: str, n: int) -> list[Row]:
-    """The runs of a name, once so many of them have ended."""
-
-    def look() -> list[Row]:
-        found = [one for one in runs(house, name) if one["state_type"] in DONE]
-        return found if len(found) >= n else []
-
-    return wait_for(look)
 
 
 def states(found: list[Row]) -> list[str]:

@@ -12,7 +12,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 from prefect.cli.deploy._models import PrefectYamlModel
-from prefect.flows import load_flow_from_entrypoint
+from prefect.flows import Flow, load_flow_from_entrypoint
 
 from flows.deploy import FLOWS, Deployment, deployments, write_prefect_yaml
 from schemas.config import Schedule
@@ -81,7 +81,7 @@ def test_a_time_alone_is_that_of_the_refresh() -> None:
 def test_each_deployment_gives_its_flow_what_it_takes() -> None:
     every = dict.fromkeys(FLOWS, "0 3 * * *")
     for one in made(every, evaluate={"suite": "/x/suite.yaml"}):
-        flow = load_flow_from_entrypoint(one.entrypoint)
+        flow: Flow[..., Any] = load_flow_from_entrypoint(one.entrypoint)
         assert flow.name == one.flow
         assert set(one.parameters) == set(flow.parameters.properties)
 
