@@ -1,5 +1,5 @@
 # What there is to do here; `make` alone lists it. Everything is installed into .venv, nothing outside,
-# but for Debian's chromium, where `setup` is run by root and does not find it.
+# but for Debian's chromium and PostgreSQL, where `setup` is run by root and does not find them.
 
 BIN := .venv/bin
 UV := $(BIN)/uv
@@ -12,7 +12,7 @@ LOCK := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
-setup: .venv/.ready .venv/.browser ## Install all that the other targets need into .venv
+setup: .venv/.ready .venv/.debian ## Install all that the other targets need into .venv
 	@echo "setup: .venv is ready"
 
 demo: .venv/.ready ## Encode docstrings, images and a graph that every machine has, and search them
@@ -64,15 +64,23 @@ clean: ## Remove what the other targets made: .venv, build/, caches
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --offline -e .
 	@touch $@
 
-# A browser for the tests of pages, which are skipped without it: never a reason for setup to fail.
+# A browser for the tests of pages, which are skipped without it, and PostgreSQL for those of schedules,
+# which take SQLite without it: never a reason for setup to fail.
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o Acquire::Retries=0 -o Acquire::http::Timeout=20
-.venv/.browser: .venv/.uv
-	@if command -v chromium >/dev/null; then exit 0; fi; \
+.venv/.debian: .venv/.uv
+	@missing=""; \
+	command -v chromium >/dev/null || missing="chromium"; \
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || \
+	    missing="$$missing postgresql"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	without="without:$$missing; tests that look at pages are skipped, those of schedules use SQLite"; \
 	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
-	    echo "setup: no chromium here: the tests that look at pages will be skipped"; exit 0; fi; \
-	echo "setup: installing Debian's chromium, which looks at pages in tests (half a minute)"; \
-	install="$(APT) install -y --no-install-recommends chromium"; \
+	    echo "setup: $$without"; exit 0; fi; \
+	echo "setup: installing Debian's $$missing, for tests (half a minute)"; \
+	mkdir -p /etc/postgresql-common; \
+	[ -e /etc/postgresql-common/createcluster.conf ] || \
+	    echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf; \
+	install="$(APT) install -y --no-install-recommends $$missing"; \
 	eval "$$install" >/dev/null 2>&1 </dev/null || \
-	    { $(APT) update && eval "$$install"; } >/dev/null 2>&1 </dev/null || \
-	    echo "setup: chromium cannot be installed: the tests that look at pages will be skipped"
+	    { $(APT) update && eval "$$install"; } >/dev/null 2>&1 </dev/null || echo "setup: $$without"
 	@touch $@

@@ -43,6 +43,7 @@ encoder:
 #   max_quarantined: 0.2      # stop if more of the records cannot be encoded
 
 # retention: {{versions: 10, days: 30}}    # what `vectorline maintain` keeps, each of the two
+# schedule: "0 3 * * *"                    # when it is refreshed, once `vectorline deploy` says so
 # index: {{columns: [topic]}}              # metadata columns whose filters it makes quick
 """
 

@@ -3,8 +3,8 @@
 <space>.<fingerprint[:12]>.lance          one LanceDB table for each (space, fingerprint)
 _catalog/log.lance                        versions, serving, configs
 _state/<table>.<name>.lance               snapshots that belong to a table
-_leases/<table>.lock                      on a local disk
-_leases/<table>.lease/<token>.json        on an object store
+_leases/<table or space>.lock             on a local disk
+_leases/<table or space>.lease/<token>.json   on an object store
 runs/<table>/receipts/<run>.<session>.<job>.<attempt>.json
 runs/<table>/files/<run, or a random name>.json
 runs/<table>/<run>/manifest.json

@@ -8,6 +8,8 @@ import contextlib
 import http.server
 import itertools
 import json
+import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from typing import Any, cast
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+import flows.deploy
 from flows import commands
 from flows.cli import build_parser
 from flows.deploy import LOST
@@ -27,6 +30,7 @@ from tasks.store.catalog import Catalog
 from tests import scheduled
 from tests.evaluation import search_task
 from tests.pipeline import PROGRAM, config, write_jsonl
+from tests.processes import children
 from tests.scheduled import House, ask, ended, runs, wait_for
 
 pytestmark = pytest.mark.prefect
@@ -316,11 +320,39 @@ def test_a_deployment_with_a_schedule_runs_twice_by_itself_and_has_nothing_to_do
     assert [one.version for one in catalog.versions("clockwork")] == [1]
 
 
-def test_without_a_server_deploy_says_what_to_do(house: House, folder: Path) -> None:
-    path = write_space(folder, "lonely", NEVER)
-    alone = {k: v for k, v in house.environment.items() if k != "PREFECT_API_URL"}
-    told = vectorline(House(alone, "", folder), "deploy", path, code=2)
-    assert told["error"]["message"] == (
+def test_without_a_server_deploy_says_what_to_do(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    args = build_parser().parse_args(["deploy", write_space(folder, "lonely", NEVER)])
+    with pytest.raises(ConfigError) as caught:
+        commands.execute(args)
+    assert str(caught.value) == (
         "PREFECT_API_URL is not set, and deployments are made on the server that it names: start "
         "one with `prefect server start`, then `export PREFECT_API_URL=http://127.0.0.1:4200/api`"
     )
+
+
+@pytest.mark.slow
+def test_a_run_whose_worker_is_lost_is_crashed_and_its_space_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flows.deploy, "LOST_AFTER_S", 40.0)
+    monkeypatch.setitem(flows.deploy.ENVIRONMENT, "PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
+    rows = [{"id": f"r{n}", "text": f"a {n}", "year": 1} for n in range(900)]
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", rows)
+    slow = {"use": "tests.encoders:SlowEncoder"}
+    with scheduled.house(tmp_path) as house:
+        deploy(house, tmp_path, "lost", NEVER, encoder=slow)
+        (deployment,) = deployments(house, "lost").values()
+        start(house, deployment)
+        start(house, deployment)
+        with scheduled.worker(house, POOL) as worker:
+            wait_for(lambda: "Running" in states(runs(house, "lost")))
+            for pid in (worker.pid, *children(worker.pid)):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        with scheduled.worker(house, POOL):
+            found = ended(house, "lost", 2)
+    assert states(found) == ["Crashed", "Completed"]
+    assert found[0]["state"]["message"] == "its worker is lost"
