@@ -256,7 +256,7 @@ def _watch_over_runs(client: "SyncPrefectClient") -> None:
     if client.read_automations_by_name(LOST):
         return
     watch = EventTrigger(
-        after={"prefect.flow-run.heartbeat"},
+        after={"prefect.flow-run.Running", "prefect.flow-run.heartbeat"},
         expect={"prefect.flow-run.*"},
         match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
         match_related=ResourceSpecification(
