@@ -12,6 +12,7 @@
         LeaseLost                another writer took the table over
         CommitConflict           another commit from the same base came first (transient)
       MetricError                arrays from which a number cannot be had
+      DriftError                 rows that cannot be compared
       WorkerLost                 a worker died or was ended without an answer (transient)
       Interrupted                the user asked to stop; exit 130
 
@@ -79,6 +80,10 @@ class CommitConflict(StoreError, Transient):
 
 class MetricError(VectorlineError):
     """A metric is undefined on what it was given; the message says what it needs."""
+
+
+class DriftError(VectorlineError):
+    """Two sets of rows cannot be compared; the message says what is wrong with them."""
 
 
 class WorkerLost(VectorlineError, Transient):
