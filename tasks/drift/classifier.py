@@ -7,27 +7,29 @@ of matrices.
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from scipy import linalg, special, stats
 
-from tasks.drift.pool import Pool, Table
+from tasks.drift.pool import Numbers, Pool, Table
 from tasks.metrics.score import Reals
 
 FOLDS = 5
 STEPS = 8  # of the fit: the order of the scores hardly changes after them
-RIDGE = 0.05  # for each row, on components with a mean variance of 1
+FLAT_RIDGE = 0.05  # for each row, on whitened components: against those that are nearly constant
+CURVED_RIDGE = 1.0  # for each row, on components with a mean variance of 1
+CURVED = 64  # leading components whose squares are looked at
 
 
 class Scores(NamedTuple):
     """Of each row how much a model that has not seen its fold takes it for the candidate's.
 
     Attributes:
-        values: Shape (arrangements, n); comparable within a fold.
+        values: Shape (arrangements, n): above 0 where the row is likelier to be the candidate's
+            than a row of unknown side; they are best compared within a fold.
         folds: Of each row its fold, shape (n,).
     """
 
     values: Table
-    folds: npt.NDArray[np.int64]
+    folds: Numbers
 
 
 def classifier(pool: Pool, rng: np.random.Generator) -> Reals:
@@ -36,24 +38,29 @@ def classifier(pool: Pool, rng: np.random.Generator) -> Reals:
     Lopez-Paz and Oquab 2017, ICLR (arXiv 1610.06545), with the AUC for the accuracy; the model is
     fitted anew for each arrangement.
     """
-    return auc(pool, held_out(pool, rng))
+    return auc(pool, _held_out(pool, pool.whitened, FLAT_RIDGE, folds_of(pool, rng)))
 
 
-def held_out(pool: Pool, rng: np.random.Generator) -> Scores:
-    """Scores of ridge logistic regressions on all other folds, for each arrangement."""
-    folds = folds_of(pool, rng)
-    features = pool.rows * np.sqrt(pool.rows.shape[1])
-    values = np.empty_like(pool.labels)
-    for fold in range(int(folds.max()) + 1):
-        asked = folds == fold
-        weights = _logistic(features[~asked], pool.labels[:, ~asked].T)
-        values[:, asked] = (features[asked] @ weights).T
-    return Scores(values, folds)
+def best_scores(pool: Pool, rng: np.random.Generator) -> Scores:
+    """Of the given arrangement, the scores of the better of two logistic regressions.
+
+    One sees the whitened components, the other components, their squares and both distances to the
+    centre, so that a change of variance is seen too. Which is better in a fold the other folds say.
+    """
+    pool, folds = pool.given, folds_of(pool, rng)
+    models = [
+        _held_out(pool, pool.whitened, FLAT_RIDGE, folds),
+        _held_out(pool, _curved(pool), CURVED_RIDGE, folds),
+    ]
+    wins = np.array([[won[0] for won, _ in fold_wins(pool, model)] for model in models])
+    elsewhere = wins.sum(axis=1, keepdims=True) - wins
+    best = elsewhere.argmax(axis=0)[folds]
+    return Scores(np.where(best, models[1].values, models[0].values), folds)
 
 
-def folds_of(pool: Pool, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+def folds_of(pool: Pool, rng: np.random.Generator) -> Numbers:
     """Of each row its fold; units stay whole, and a fold holds two or more of them."""
-    n_units = int(pool.units.max()) + 1
+    n_units = sum(pool.n_units)
     folds = max(2, min(FOLDS, n_units // 2))
     return np.asarray((rng.permutation(n_units) % folds)[pool.units])
 
@@ -63,29 +70,63 @@ def auc(pool: Pool, scores: Scores) -> Reals:
 
     Ties count half; 0.5 where no fold holds both sides.
     """
-    wins, pairs = np.zeros(len(pool.labels)), np.zeros(len(pool.labels))
+    wins, pairs = np.sum(fold_wins(pool, scores), axis=0)
+    return np.asarray(np.where(pairs > 0, wins / np.maximum(pairs, 1), 0.5))
+
+
+def fold_wins(pool: Pool, scores: Scores) -> list[tuple[Reals, Reals]]:
+    """Of each fold and arrangement: the pairs of both sides, and those that the candidate wins."""
+    found = []
     for fold in range(int(scores.folds.max()) + 1):
         asked = scores.folds == fold
         labels = pool.labels[:, asked]
         ranks = stats.rankdata(scores.values[:, asked], axis=1)
         candidates = labels.sum(axis=1)
-        wins += (ranks * labels).sum(axis=1) - candidates * (candidates + 1) / 2
-        pairs += candidates * (labels.shape[1] - candidates)
-    return np.asarray(np.where(pairs > 0, wins / np.maximum(pairs, 1), 0.5))
+        wins = (ranks * labels).sum(axis=1) - candidates * (candidates + 1) / 2
+        found.append((wins, candidates * (labels.shape[1] - candidates)))
+    return found
 
 
-def _logistic(features: Table, labels: Table) -> Table:
-    """Weights (k, arrangements) of ridge logistic regressions; labels (n, arrangements).
+def _curved(pool: Pool) -> Table:
+    """Components, their squares at the same scale, and distances to the centre."""
+    white = np.square(pool.whitened)
+    scale = np.sqrt(pool.variances * pool.rows.shape[1])
+    distances = np.column_stack([np.square(pool.rows).sum(axis=1), white.mean(axis=1)])
+    deviations = distances.std(axis=0)
+    distances = (distances - distances.mean(axis=0)) / np.where(deviations > 1e-6, deviations, 1)
+    squares = ((white - 1) / np.sqrt(2) * scale)[:, :CURVED]
+    return np.column_stack([pool.whitened * scale, squares, 3 * distances])
 
-    Steps with a fixed bound of the curvature: Boehning and Lindsay 1988, Annals of the Institute of
-    Statistical Mathematics 40(4). It is one for all labels.
-    """
+
+def _held_out(pool: Pool, features: Table, ridge: float, folds: Numbers) -> Scores:
+    """Scores of ridge logistic regressions on all other folds, for each arrangement."""
     wide = np.column_stack([features, np.ones(len(features))])
-    penalty = np.full(wide.shape[1], RIDGE * len(wide))
+    products = wide.T @ wide
+    values = np.empty_like(pool.labels)
+    for fold in range(int(folds.max()) + 1):
+        asked = folds == fold
+        seen, unseen = wide[~asked], wide[asked]
+        inner = products - unseen.T @ unseen
+        values[:, asked] = _logistic(
+            seen, pool.labels[:, ~asked].T, ridge * len(seen), inner, unseen
+        ).T
+    return Scores(values, folds)
+
+
+def _logistic(wide: Table, labels: Table, ridge: float, products: Table, unseen: Table) -> Table:
+    """Log-odds of unseen rows, beyond the sides' own: shape (unseen rows, arrangements).
+
+    Ridge logistic regressions on the rows of `wide` (n, k), whose last column is the intercept's
+    and whose columns have these `products`; labels (n, arrangements). Steps with a fixed bound of
+    the curvature, which is one for all labels: Boehning and Lindsay 1988, Annals of the Institute
+    of Statistical Mathematics 40(4).
+    """
+    penalty = np.full((wide.shape[1], 1), ridge)
     penalty[-1] = 1e-9  # the intercept is free
-    curvature = linalg.cho_factor(wide.T @ wide / 4 + np.diag(penalty))
+    curvature = linalg.cho_factor(products / 4 + np.diag(penalty[:, 0]))
     weights = np.zeros((wide.shape[1], labels.shape[1]))
+    weights[-1] = odds = special.logit((labels.sum(axis=0) + 0.5) / (len(labels) + 1))
     for _ in range(STEPS):
-        gradient = wide.T @ (labels - special.expit(wide @ weights)) - penalty[:, None] * weights
+        gradient = wide.T @ (labels - special.expit(wide @ weights)) - penalty * weights
         weights += linalg.cho_solve(curvature, gradient)
-    return np.asarray(weights[:-1])
+    return np.asarray(unseen @ weights - odds)

@@ -17,7 +17,7 @@ def shifts(pool: Pool, rng: np.random.Generator) -> Reals:
     Looking at all of them is paid for within the same arrangements (Westfall and Young 1993,
     Resampling-Based Multiple Testing, algorithm 2.8), so that p needs no further correction.
     """
-    return np.asarray(np.abs(standardised(pool, whitened(pool))).max(axis=1))
+    return np.asarray(np.abs(standardised(pool, pool.whitened)).max(axis=1))
 
 
 def leading_shifts(pool: Pool, rng: np.random.Generator) -> Reals:
@@ -26,7 +26,7 @@ def leading_shifts(pool: Pool, rng: np.random.Generator) -> Reals:
     Fan 1996, JASA 91(434), eq. 6 (adaptive Neyman test): max over j of
     (t_1^2 + ... + t_j^2 - j) / sqrt(2 j). With all components it is Hotelling's.
     """
-    squares = np.square(standardised(pool, whitened(pool)))
+    squares = np.square(standardised(pool, pool.whitened))
     number = np.arange(1, squares.shape[1] + 1)
     sums = np.cumsum(squares, axis=1)
     return np.asarray(((sums - number) / np.sqrt(2 * number)).max(axis=1))
@@ -41,11 +41,6 @@ def spreads(pool: Pool, rng: np.random.Generator) -> Reals:
     white = squares / pool.variances
     features = np.column_stack([white, squares.sum(axis=1), white.mean(axis=1)])
     return np.asarray(np.abs(standardised(pool, features)).max(axis=1))
-
-
-def whitened(pool: Pool) -> Table:
-    """The components at variance 1, shape (n, k)."""
-    return np.asarray(pool.rows / np.sqrt(pool.variances))
 
 
 def standardised(pool: Pool, features: Table) -> Table:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tasks.drift.classifier import auc, held_out
+from tasks.drift.classifier import auc, best_scores
 from tasks.drift.pool import PERMUTATIONS, ROWS, Pool, pooled
 from tasks.drift.value import Blocks, DriftValue
 from tasks.errors import DriftError
@@ -69,7 +69,7 @@ class PermutationTest:
         found, effect = np.zeros(len(pool.labels)), 0.5
         if pool.rows.shape[1]:
             found = self.statistic(pool, rng)
-            effect = float(auc(pool.given, held_out(pool.given, rng))[0])
+            effect = float(auc(pool.given, best_scores(pool, rng))[0])
         n_candidate = int(pool.labels[0].sum())
         return DriftValue(
             self.method,

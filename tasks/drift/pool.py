@@ -57,6 +57,11 @@ class Pool:
         return np.asarray(np.square(self.rows).mean(axis=0))
 
     @property
+    def whitened(self) -> Table:
+        """The components at variance 1, shape (n, k)."""
+        return np.asarray(self.rows / np.sqrt(self.variances))
+
+    @property
     def blocked(self) -> bool:
         """Whether any two rows move together."""
         return sum(self.n_units) < len(self.units)
@@ -102,7 +107,7 @@ def pooled(
             "each side are needed"
         )
     order = rng.permutation(len(numbers))
-    values = _principal(np.concatenate([sides[side][kept[side]] for side in (0, 1)])[order])
+    values = principal(np.concatenate([sides[side][kept[side]] for side in (0, 1)])[order])
     warnings = [
         f"{len(some):,} of the {name}'s {len(side):,} rows were drawn and compared"
         for name, side, some in zip(SIDES, sides, kept, strict=True)
@@ -113,7 +118,7 @@ def pooled(
     return Pool(
         values,
         numbers[order],
-        _arrangements(counts[0], counts[1], permutations, rng)[:, numbers[order]],
+        arrangements(counts[0], counts[1], permutations, rng)[:, numbers[order]],
         (counts[0], counts[1]),
         (len(sides[0]), len(sides[1])),
         tuple(warnings),
@@ -171,7 +176,7 @@ def _drawn(units: list[Numbers], rows: int, rng: np.random.Generator) -> list[Nu
     return kept
 
 
-def _arrangements(
+def arrangements(
     n_baseline: int, n_candidate: int, permutations: int, rng: np.random.Generator
 ) -> Table:
     """Labels of units, shape (arrangements, units): as given first, where the baseline's lead."""
@@ -185,7 +190,7 @@ def _arrangements(
     return every[::-1]  # the last combination is that of the last units
 
 
-def _principal(rows: Matrix) -> Table:
+def principal(rows: Matrix) -> Table:
     """Principal components of the rows at a mean squared length of 1: see Pool.rows."""
     wide = rows.astype(np.float64)
     largest = float(np.abs(wide).max())

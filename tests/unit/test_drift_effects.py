@@ -1,0 +1,114 @@
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy import stats
+
+from tasks.drift import default_test
+from tasks.drift.effects import detectable_effect, effects
+from tasks.errors import DriftError
+
+Reals = npt.NDArray[np.float64]
+RNG = np.random.default_rng
+
+
+def moved(rng: np.random.Generator, by: float, n: int = 400) -> tuple[Reals, Reals]:
+    one, other = rng.normal(size=(2, n, 4))
+    other[:, 0] += by
+    return one, other
+
+
+@pytest.mark.parametrize("by", [0.0, 0.5, 1.5])
+def test_sizes_are_those_of_normal_laws_and_hardly_above_them(by: float) -> None:
+    found = [effects(*moved(RNG(seed), by), RNG(seed)) for seed in range(20)]
+    auc, shift, share = np.mean([(one.auc, one.shift_sd, one.share) for one in found], axis=0)
+    assert auc == pytest.approx(stats.norm.cdf(by / np.sqrt(2)), abs=0.02)
+    assert shift == pytest.approx(by, abs=0.1)
+    assert share == pytest.approx(2 * stats.norm.cdf(by / 2) - 1, abs=0.05)
+
+
+def test_a_new_cluster_is_the_share_to_be_removed() -> None:
+    shares = []
+    for seed in range(8):
+        rng = RNG(seed)
+        one, other = rng.normal(size=(2, 500, 6))
+        other[:100] = 0.1 * other[:100] + 6
+        shares.append(effects(one, other, rng).share)
+    assert np.mean(shares) == pytest.approx(0.2, abs=0.02)
+
+
+def test_the_interval_holds_the_auc_of_rows_that_its_classifier_never_sees() -> None:
+    held = 0
+    for seed in range(100):
+        rng = RNG(seed)
+        found = effects(*moved(rng, 1.0, 150), rng)
+        held += found.auc_low <= stats.norm.cdf(1 / np.sqrt(2)) <= found.auc_high
+    assert held >= stats.binom.ppf(0.001, 100, 0.92)  # learning costs the classifier a little
+
+
+def test_the_interval_is_wider_where_rows_depend_on_each_other() -> None:
+    rng = RNG(0)
+    blocks = np.repeat(np.arange(20), 15), np.repeat(np.arange(20), 15)
+    one, other = (np.repeat(rng.normal(by, 1, (20, 3)), 15, axis=0) for by in (0, 0.7))
+    one, other = (side + 0.2 * rng.normal(size=side.shape) for side in (one, other))
+    whole = effects(one, other, rng, blocks=blocks)
+    rows = effects(one, other, rng)
+    assert whole.auc_high - whole.auc_low > 2 * (rows.auc_high - rows.auc_low)
+
+
+def test_sides_that_never_meet_have_an_auc_of_1_and_an_honest_end() -> None:
+    found = effects(*moved(RNG(1), 40.0, 30), RNG(1))
+    assert (found.auc, found.auc_high, found.share) == (1.0, 1.0, 1.0)
+    assert found.auc_low == pytest.approx(0.025 ** (1 / 30))
+
+
+def test_equal_rows_have_no_effect() -> None:
+    found = effects(np.ones((9, 3)), np.ones((5, 3)), RNG(0))
+    assert (found.auc, found.shift_sd, found.share) == (0.5, 0.0, 0.0)
+
+
+def test_the_detectable_shift_is_found_in_about_four_of_five_runs() -> None:
+    rng = RNG(2)
+    test = default_test(permutations=99)
+    one, other = rng.normal(size=(2, 120, 10))
+    size = detectable_effect(one, other, rng, test=test, found=test(one, other, rng))
+    assert size is not None
+    assert size.auc == pytest.approx(stats.norm.cdf(size.shift_sd / np.sqrt(2)))
+    assert size.share == pytest.approx(2 * stats.norm.cdf(size.shift_sd / 2) - 1)
+    found = 0
+    for _ in range(150):
+        one, other = rng.normal(size=(2, 120, 10))
+        other[:, rng.integers(10)] += size.shift_sd
+        found += test(one, other, rng).p_value <= 0.05
+    assert 0.65 < found / 150 < 0.97
+
+
+def test_more_rows_find_smaller_shifts_and_few_blocks_none() -> None:
+    rng = RNG(3)
+    test = default_test(permutations=59)
+    sizes = []
+    for n in (40, 400):
+        one, other = rng.normal(size=(2, n, 5))
+        size = detectable_effect(one, other, rng, test=test, found=test(one, other, rng))
+        assert size is not None
+        sizes.append(size.shift_sd)
+    assert 2 < sizes[0] / sizes[1] < 5  # the square root of 10
+    few = np.repeat(np.arange(3), 10)
+    one, other = rng.normal(size=(2, 30, 5))
+    found = test(one, other, rng, blocks=(few, few))
+    assert found.least_p == 0.1
+    size = detectable_effect(one, other, rng, test=test, found=found, blocks=(few, few))
+    assert size is None
+
+
+@pytest.mark.parametrize(("alpha", "power"), [(0.0, 0.8), (0.05, 1.0), (np.nan, 0.8)])
+def test_odd_rates_are_refused(alpha: float, power: float) -> None:
+    rows = np.arange(12.0).reshape(6, 2)
+    test = default_test()
+    found = test(rows, rows, RNG(0))
+    with pytest.raises(DriftError, match="expected numbers between 0 and 1"):
+        detectable_effect(rows, rows, RNG(0), test=test, found=found, alpha=alpha, power=power)
+
+
+def test_an_odd_level_is_refused() -> None:
+    with pytest.raises(DriftError, match=r"level = 1\.0: expected a number between 0 and 1"):
+        effects(np.eye(4), np.eye(4), RNG(0), level=1.0)
