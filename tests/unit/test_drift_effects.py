@@ -33,7 +33,7 @@ def test_a_new_cluster_is_the_share_to_be_removed() -> None:
         one, other = rng.normal(size=(2, 500, 6))
         other[:100] = 0.1 * other[:100] + 6
         shares.append(effects(one, other, rng).share)
-    assert np.mean(shares) == pytest.approx(0.2, abs=0.02)
+    assert 0.16 < np.mean(shares) < 0.21  # a lower bound
 
 
 def test_the_interval_holds_the_auc_of_rows_that_its_classifier_never_sees() -> None:

@@ -177,7 +177,7 @@ def test_the_classifier_ranks_as_scikit_learns_does() -> None:
         wins = pairs = 0.0
         for fold in range(5):
             asked = folds == fold
-            model = LogisticRegression(C=1 / (0.05 * (~asked).sum()), tol=1e-8)
+            model = LogisticRegression(C=1 / (0.05 * len(asked)), tol=1e-8)
             model.fit(pool.whitened[~asked], labels[~asked])
             both = labels[asked].sum() * (1 - labels[asked]).sum()
             scores = model.decision_function(pool.whitened[asked])
