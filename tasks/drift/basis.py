@@ -35,7 +35,7 @@ class Basis:
 
     bandwidth: float
     centres: Matrix
-    rows: int = 2_000
+    rows: int = 1_500
     frequencies: int = 256
     seed: int = 0
 

@@ -115,7 +115,7 @@ class Sketch:
             setattr(self, name, getattr(self, name)[left])
 
     def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
-        """All of it, to be stored: no objects, some 5 MB at 384 components."""
+        """All of it, to be stored: no objects, some 4 MB at 384 components."""
         return {
             **self.basis.arrays(),
             "n": np.array(self.moments.n),
