@@ -107,18 +107,24 @@ def compared(
 ) -> DriftValue:
     """What a test finds in a window, with as many permutations as its level needs.
 
-    `test` runs it with the number of permutations given: 199 first and, as long as at most 10 of
-    200 and then of 10,000 arrangements are as far apart, itself among them, anew with more; the
-    last run counts. Its p-value is valid: where one of at most t comes out, the run with the first
-    number of permutations that does not go on at t gave one of at most t (as of Besag and Clifford
-    1991, Biometrika 78(2)). Raises DriftError as the test and `check_alpha`.
+    As `in_stages`; raises DriftError as the test and `check_alpha`.
     """
-    many = window.permutations(alpha)
-    for permutations in STAGES:
-        found = test(min(permutations, many))
-        if permutations >= many or found.p_value > DOUBT / (permutations + 1):
+    return in_stages(test, window.permutations(alpha))
+
+
+def in_stages(test: Callable[[int], DriftValue], permutations: int) -> DriftValue:
+    """What a test finds with so many permutations, or with fewer where those leave no doubt.
+
+    `test` runs it with the number given: 199 first and, as long as at most 10 of 200 and then of
+    10,000 arrangements are as far apart, itself among them, anew with more; the last run counts.
+    Its p-value is valid: where one of at most t comes out, the run with the first number that does
+    not go on at t gave one of at most t (as of Besag and Clifford 1991, Biometrika 78(2)).
+    """
+    for few in STAGES:
+        found = test(min(few, permutations))
+        if few >= permutations or found.p_value > DOUBT / (few + 1):
             return found
-    return test(many)
+    return test(permutations)
 
 
 def check_alpha(alpha: float) -> float:

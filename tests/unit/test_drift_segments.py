@@ -1,0 +1,227 @@
+import re
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy import stats
+
+from tasks.drift import counted as module
+from tasks.drift.clusters import centres_of, nearest_centre
+from tasks.drift.counted import Counted, counted_of
+from tasks.drift.segments import Kind, Segments, segments
+from tasks.drift.topics import neighbours_of, topics_of
+from tasks.errors import DriftError
+
+Rows = npt.NDArray[np.float64]
+MIDDLES = np.random.default_rng(99).normal(0, 3, (12, 8))
+
+
+def rows_of(rng: np.random.Generator, n: int, of: list[int]) -> Rows:
+    """Rows around some of the twelve middles."""
+    return np.asarray(MIDDLES[rng.choice(of, n)] + rng.normal(size=(n, 8)))
+
+
+def counted(rows: Rows, units: list[int], sides: list[int], seed: int = 0) -> Counted:
+    made = np.array(sides, np.bool_)
+    numbers = np.arange(len(rows))
+    rng = np.random.default_rng(seed)
+    return Counted(rows, np.array(units), made, numbers, (len(rows), len(rows)), rng)
+
+
+def test_clusters_are_those_that_rows_were_drawn_from() -> None:
+    rng = np.random.default_rng(0)
+    of = rng.integers(0, 4, 1500)
+    rows = MIDDLES[of] * 10 + rng.normal(size=(1500, 8))
+    centres = centres_of(rows, 4, rng)
+    found = nearest_centre(rows, centres)
+    assert len({(one, other) for one, other in zip(of.tolist(), found.tolist(), strict=True)}) == 4
+    for cluster in range(4):
+        np.testing.assert_allclose(centres[cluster], rows[found == cluster].mean(axis=0))
+
+
+def test_equal_rows_are_one_cluster() -> None:
+    assert centres_of(np.ones((50, 3)), 5, np.random.default_rng(0)).tolist() == [[1.0] * 3]
+
+
+def test_neighbours_are_the_nearest_that_are_of_another_unit() -> None:
+    rng = np.random.default_rng(1)
+    rows, units = rng.normal(size=(90, 4)), np.repeat(np.arange(30), 3)
+    found = neighbours_of(rows, units)
+    for row in range(90):
+        apart = np.linalg.norm(rows - rows[row], axis=1)
+        apart[units == units[row]] = np.inf
+        assert set(found[row].tolist()) == set(np.argsort(apart)[:20].tolist())
+    few = neighbours_of(rows[:9], units[:9])
+    assert [sorted(one.tolist()) for one in few[:2]] == [[-1] * 14 + [3, 4, 5, 6, 7, 8]] * 2
+
+
+def test_a_topic_is_found_where_it_is_and_with_the_p_of_its_size() -> None:
+    rng = np.random.default_rng(2)
+    old, new = rows_of(rng, 600, [0, 1, 2, 3]), rows_of(rng, 570, [0, 1, 2, 3])
+    rows = np.concatenate([old, new, rows_of(rng, 30, [4])])
+    units, sides = np.arange(1200), np.arange(1200) >= 600
+    graph = neighbours_of(rows, units)
+    found = topics_of(graph, units, sides, rng)
+    assert set(range(1170, 1200)) >= set(found[0].rows.tolist())
+    assert len(found[0].rows) >= 25
+    assert found[0].p_value == 0.001
+    assert [len(one.rows) for one in found] == sorted([len(one.rows) for one in found])[::-1]
+    assert all(topic.p_value > 0.02 for topic in topics_of(graph, units, ~sides, rng))
+
+
+def test_topics_are_found_by_chance_no_more_often_than_their_p_says() -> None:
+    rng = np.random.default_rng(3)
+    least = []
+    for _ in range(150):
+        rows, units = rng.normal(size=(300, 3)), np.arange(300)
+        graph = neighbours_of(rows, units)
+        found = topics_of(graph, units, rng.permutation(300) < 150, rng)
+        least.append(min((topic.p_value for topic in found), default=1.0))
+    for t in (0.05, 0.1, 0.3):
+        assert sum(p <= t for p in least) <= stats.binom.ppf(0.999, len(least), t)
+
+
+def test_growth_is_fishers_exact_test() -> None:
+    rng = np.random.default_rng(4)
+    sides, of = rng.integers(0, 2, 400).astype(bool), rng.integers(0, 3, 400)
+    of[sides & (rng.random(400) < 0.2)] = 2
+    found = counted(np.zeros((400, 1)), list(range(400)), sides.tolist()).growth(of, 4)
+    for segment in range(3):
+        table = [[np.sum((of == segment) & sides), np.sum((of == segment) & ~sides)]]
+        table += [[np.sum((of != segment) & sides), np.sum((of != segment) & ~sides)]]
+        tails = [stats.fisher_exact(table, one).pvalue for one in ("less", "greater")]
+        assert found[segment] == pytest.approx(min(1.0, 2 * min(tails)), rel=1e-9)
+    assert found[3] == 1.0
+
+
+def test_growth_of_blocks_is_rare_by_chance_where_that_of_rows_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PERMUTATIONS", 199)
+    rng = np.random.default_rng(5)
+    by_block, by_row = [], []
+    for run in range(60):
+        of = np.repeat(rng.integers(0, 2, 40), 10)  # all rows of a block are of one segment
+        units, sides = np.repeat(np.arange(40), 10), np.repeat(np.arange(40) % 2, 10)
+        rows = np.zeros((400, 1))
+        by_block.append(counted(rows, units.tolist(), sides.tolist(), run).growth(of, 2)[0])
+        by_row.append(counted(rows, list(range(400)), sides.tolist()).growth(of, 2)[0])
+    assert sum(p <= 0.05 for p in by_block) <= stats.binom.ppf(0.999, 60, 0.05)
+    assert sum(p <= 0.05 for p in by_row) > 20
+
+
+def planted(seed: int, n_topic: int = 60) -> tuple[Segments, Rows, Rows]:
+    rng = np.random.default_rng(seed)
+    baseline = rows_of(rng, 2000, list(range(10)))
+    rest = rows_of(rng, 2000 - n_topic, list(range(10)))
+    candidate = np.concatenate([rest, rows_of(rng, n_topic, [11])])
+    return segments(baseline, candidate, rng), baseline, candidate
+
+
+def test_a_new_topic_is_the_first_segment_with_its_rows() -> None:
+    found, _, candidate = planted(0)
+    first = found.found[0]
+    assert (first.name, first.kind, first.p_value) == ("new topic 1", Kind.NEW, 0.003)
+    assert set(range(1940, 2000)) >= set(first.typical_candidate.tolist())
+    assert np.isin(np.arange(1940, 2000), first.candidate).mean() > 0.9
+    assert first.share_candidate == len(first.candidate) / 2000
+    assert first.growth > 0.025
+    middle = candidate[first.candidate].mean(axis=0)
+    apart = np.linalg.norm(candidate[first.candidate] - middle, axis=1)
+    np.testing.assert_array_equal(first.typical_candidate, first.candidate[np.argsort(apart)[:5]])
+
+
+def test_segments_are_a_partition_and_their_drift_sums_to_1() -> None:
+    found, _, _ = planted(1)
+    assert (found.n_baseline, found.n_candidate, found.n_aside) == (1400, 2000, 600)
+    assert sum(one.drift for one in found.found) == pytest.approx(1)
+    assert sum(one.share_baseline for one in found.found) == pytest.approx(1)
+    rows = np.concatenate([one.candidate for one in found.found])
+    np.testing.assert_array_equal(np.sort(rows), np.arange(2000))
+    assert len(np.unique(np.concatenate([one.baseline for one in found.found]))) == 1400
+    order = [(one.p_value > 0.05, -one.drift) for one in found.found]
+    assert order == sorted(order)
+
+
+def test_a_vanished_topic_is_the_first_segment() -> None:
+    rng = np.random.default_rng(2)
+    baseline = np.concatenate([rows_of(rng, 1900, [0, 1, 2]), rows_of(rng, 100, [11])])
+    found = segments(baseline, rows_of(rng, 2000, [0, 1, 2]), rng).found[0]
+    assert (found.kind, found.p_value) == (Kind.VANISHED, 0.003)
+    assert (found.baseline >= 1900).mean() > 0.9
+
+
+def test_nothing_is_significant_where_nothing_drifts() -> None:
+    quiet = 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        sides = [rows_of(rng, 400, list(range(6))) for _ in range(2)]
+        quiet += all(one.p_value > 0.05 for one in segments(sides[0], sides[1], rng).found)
+    assert quiet >= stats.binom.ppf(0.001, 12, 0.95)
+
+
+def test_a_column_shows_which_value_grew_and_which_moved() -> None:
+    rng = np.random.default_rng(6)
+    sides = [rows_of(rng, 900, [0, 1, 2]) for _ in range(2)]
+    labels = [rng.choice(["de", "en", "fr"], 900, p=p) for p in ([0.3, 0.4, 0.3], [0.5, 0.2, 0.3])]
+    sides[1][labels[1] == "fr"] += 1.5
+    found = segments(sides[0], sides[1], rng, columns={"language": (labels[0], labels[1])}).found
+    values = {one.name: one for one in found if one.kind is Kind.VALUE}
+    assert set(values) == {"language=de", "language=en", "language=fr"}
+    assert sum(one.drift for one in values.values()) == pytest.approx(1)
+    assert values["language=de"].growth == pytest.approx(0.2, abs=0.06)
+    moved = values["language=fr"]
+    assert moved.shift is not None
+    assert moved.shift.p_value == 0.0001
+    assert [one.p_value <= 0.05 for one in values.values()] == [True] * 3
+    np.testing.assert_array_equal(np.sort(moved.candidate), np.flatnonzero(labels[1] == "fr"))
+
+
+def test_equal_rows_are_typical_once() -> None:
+    rng = np.random.default_rng(7)
+    baseline = rows_of(rng, 600, [0, 1])
+    candidate = np.concatenate([baseline[:300], np.repeat(baseline[:1], 100, axis=0)])
+    for one in segments(baseline, candidate, rng).found:
+        if len(np.unique(candidate[one.candidate], axis=0)) >= 5:
+            assert len(np.unique(candidate[one.typical_candidate], axis=0)) == 5
+
+
+def test_a_larger_side_is_sampled_and_that_is_said() -> None:
+    rng = np.random.default_rng(8)
+    made, said = counted_of(rng.normal(size=(900, 3)), rng.normal(size=(100, 3)), None, rng)
+    assert said == ["300 of the baseline's 900 rows were drawn and looked at"]
+    assert (len(made.rows), int(made.sides.sum()), made.n_given) == (400, 100, (900, 100))
+
+
+def some(n: int, dim: int = 3) -> Rows:
+    return np.random.default_rng(n).normal(size=(n, dim))
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda rng: segments(some(99), some(50), rng), "at least (100, 10) are needed"),
+        (lambda rng: segments(some(100), some(9), rng), "at least (100, 10) are needed"),
+        (lambda rng: segments(some(100), some(50, 4), rng), "3 components, the candidate 4"),
+        (lambda rng: segments(some(100) * np.inf, some(50), rng), "not finite"),
+        (lambda rng: segments(some(100), some(50), rng, alpha=0), "alpha = 0"),
+        (
+            lambda rng: segments(some(100), some(50), rng, blocks=([1], [2])),
+            "baseline has 100 rows and 1 labels of blocks",
+        ),
+        (
+            lambda rng: segments(some(100), some(50), rng, blocks=([1] * 100, [2] * 50)),
+            "baseline has 1 blocks: at least 4",
+        ),
+        (
+            lambda rng: segments(some(100), some(50), rng, columns={"x": ([1], [1])}),
+            "column x has 1 labels for 100 rows",
+        ),
+    ],
+)
+def test_what_has_no_segments_is_said(
+    made: Callable[[np.random.Generator], object], said: str
+) -> None:
+    with pytest.raises(DriftError, match=re.escape(said)):
+        made(np.random.default_rng(0))
