@@ -205,8 +205,8 @@ def report(
         + ".",
         "",
         f"Sketching takes {seconds['sketch_cpu'] / seconds['read_cpu']:.0f} times as long as "
-        "reading: arithmetic binds it, the products of matrices before all, and not the disk. Parts are "
-        "sketched by workers side by side and merged, which takes milliseconds.",
+        "reading: arithmetic binds it, the products of matrices before all, and not the disk. "
+        "Parts are sketched by workers side by side and merged, which takes milliseconds.",
         "",
         "## Comparing two of them",
         "",

@@ -12,6 +12,7 @@ from tasks.drift.counted import Counted, counted_of
 from tasks.drift.segments import Kind, Segments, segments
 from tasks.drift.topics import neighbours_of, topics_of
 from tasks.errors import DriftError
+from tasks.metrics.significance import holm
 
 Rows = npt.NDArray[np.float64]
 MIDDLES = np.random.default_rng(99).normal(0, 3, (12, 8))
@@ -144,6 +145,29 @@ def test_segments_are_a_partition_and_their_drift_sums_to_1() -> None:
     assert order == sorted(order)
 
 
+def test_p_values_and_drift_follow_from_growth_and_shift() -> None:
+    rng = np.random.default_rng(9)
+    baseline, candidate = rows_of(rng, 900, [0, 1, 2]), rows_of(rng, 900, [0, 1, 1, 2])
+    near = np.linalg.norm(candidate - MIDDLES[2], axis=1) < 5
+    candidate[near] = MIDDLES[2] + 0.8 * (candidate[near] - MIDDLES[2])
+    found = segments(baseline, candidate, rng).found
+    clusters = [one for one in found if one.kind is Kind.CLUSTER]
+    tests = {f"growth {one.name}": one.p_growth for one in clusters}
+    tests |= {f"shift {one.name}": one.shift.p_value for one in clusters if one.shift is not None}
+    corrected, sizes = holm(tests), []
+    for one in found:
+        if one.kind is Kind.CLUSTER:
+            own = [corrected.get(f"{what} {one.name}", 1.0) for what in ("growth", "shift")]
+            assert one.p_value == min(1.0, 3 * min(own))
+        p, q, other = one.share_baseline, one.share_candidate, 0.0
+        if one.shift is not None and one.shift.p_value <= 0.05:
+            other = max(0.0, 2 * one.shift.effect - 1)
+        sizes.append((abs(p - q * (1 - other)) + q * other) / 2)
+    assert [one.drift for one in found] == pytest.approx([size / sum(sizes) for size in sizes])
+    assert any(one.shift is not None and one.shift.p_value <= 0.05 for one in found)
+    assert 0 < sum(one.p_value <= 0.05 for one in clusters) < len(clusters)
+
+
 def test_a_vanished_topic_is_the_first_segment() -> None:
     rng = np.random.default_rng(2)
     baseline = np.concatenate([rows_of(rng, 1900, [0, 1, 2]), rows_of(rng, 100, [11])])
@@ -157,7 +181,9 @@ def test_nothing_is_significant_where_nothing_drifts() -> None:
     for seed in range(12):
         rng = np.random.default_rng(seed)
         sides = [rows_of(rng, 400, list(range(6))) for _ in range(2)]
-        quiet += all(one.p_value > 0.05 for one in segments(sides[0], sides[1], rng).found)
+        found = segments(sides[0], sides[1], rng).found
+        quiet += all(one.p_value > 0.05 for one in found)
+        assert all(one.kind is Kind.CLUSTER or one.p_value <= 0.05 for one in found)
     assert quiet >= stats.binom.ppf(0.001, 12, 0.95)
 
 
