@@ -198,6 +198,20 @@ def _space_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> N
     evaluate.add_argument(
         "--config", metavar="CONFIG", help="its `evaluate`, not that of the last committed config"
     )
+    drift = command("drift", "say whether what came in since a version is of another kind")
+    drift.add_argument("space", metavar="SPACE")
+    drift.add_argument(
+        "--baseline", metavar="V", help="the version to measure from (default: the reference)"
+    )
+    drift.add_argument(
+        "--candidate", default="latest", metavar="V", help="which version (default: latest)"
+    )
+    drift.add_argument(
+        "--rebase", metavar="V", help="only let this version be the reference from now on"
+    )
+    drift.add_argument(
+        "--config", metavar="CONFIG", help="its `drift`, not that of the last committed config"
+    )
     command("spaces", "list the spaces of a store")
     versions = command("versions", "list the versions of a space")
     show = command("show", "show a version and some of its rows")
@@ -309,5 +323,8 @@ def _exit_code(command: str, result: object) -> int:
         return 0
     if command == "verify" and not result["ok"]:
         return FAILED
-    gate = result.get("gate")
-    return REFUSED if gate and not gate["passed"] and not result.get("promoted") else 0
+    if command == "drift":
+        return REFUSED if result.get("alarm") else 0
+    gate, drift = result.get("gate"), result.get("drift")
+    refused = (gate and not gate["passed"]) or (drift and drift["blocked"])
+    return REFUSED if refused and not result.get("promoted") else 0

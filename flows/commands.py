@@ -13,13 +13,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-from schemas.config import Config, EvaluateConfig
+from schemas.catalog import VersionEntry
+from schemas.config import Config, DriftConfig, EvaluateConfig
 from tasks.config import from_dict, read_config
 from tasks.errors import ConfigError, Interrupted
 from tasks.run import Options, Run, open_run, waiting
 from tasks.space import open_space
 from tasks.store.catalog import Catalog
 from tasks.store.layout import root
+from tasks.store.reference import rebase, reference_of
 
 
 def execute(args: argparse.Namespace) -> object:
@@ -155,6 +157,39 @@ def _evaluate_config(
             "with `evaluate: {suite: FILE}`"
         )
     return settings
+
+
+def _drift(args: argparse.Namespace) -> dict[str, Any]:
+    catalog = Catalog(args.store)
+    candidate = catalog.resolve(args.space, args.candidate)
+    if args.rebase is not None:
+        return _rebase(args, candidate)
+    if args.config is not None:
+        settings = read_config(Path(args.config)).drift
+    else:
+        entry = catalog.config(args.space, candidate.fingerprint)
+        settings = None if entry is None else _config(entry.config, args.space).drift
+    arguments = (
+        args.space,
+        (settings or DriftConfig()).model_dump(mode="json"),
+        args.store,
+        str(candidate.version),
+        args.baseline,
+        shlex.join(["vectorline", *sys.argv[1:]]),
+    )
+    return _under_prefect("drift", arguments)
+
+
+def _rebase(args: argparse.Namespace, candidate: VersionEntry) -> dict[str, Any]:
+    before = reference_of(args.store, candidate)
+    after = Catalog(args.store).resolve(args.space, args.rebase)
+    rebase(args.store, after)
+    same = before is not None and before.table == after.table
+    return {
+        "space": args.space,
+        "reference": after.version,
+        "before": before.version if before is not None and same else None,
+    }
 
 
 def _under_prefect(
@@ -484,6 +519,7 @@ COMMANDS = {
     "deploy": _deploy,
     "train": _train,
     "evaluate": _evaluate,
+    "drift": _drift,
     "search": _search,
     "classify": _classify,
     "duplicates": _duplicates,

@@ -94,6 +94,19 @@ def _evaluate(config: Config, store_uri: str) -> Parameters:
     }
 
 
+def _drift(config: Config, store_uri: str) -> Parameters:
+    if config.drift is None:
+        raise ConfigError("schedule.drift: the config has no `drift:`, which says how")
+    return {
+        "space": config.space,
+        "settings": config.drift.model_dump(mode="json"),
+        "store_uri": store_uri,
+        "version": "latest",
+        "baseline": None,
+        "command": f"vectorline drift {config.space}",
+    }
+
+
 def _maintain(config: Config, store_uri: str) -> Parameters:
     return {
         "space": config.space,
@@ -106,6 +119,7 @@ def _maintain(config: Config, store_uri: str) -> Parameters:
 FLOWS: dict[str, tuple[str, Callable[[Config, str], Parameters]]] = {
     "run": ("refresh", _refresh),
     "evaluate": ("evaluate", _evaluate),
+    "drift": ("drift", _drift),
     "maintain": ("maintain", _maintain),
 }
 """By key of a schedule: the flow, its module's name too, and what its parameters are."""

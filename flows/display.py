@@ -111,16 +111,25 @@ def _run(args: argparse.Namespace, result: dict[str, Any]) -> None:
         f"{name} {seconds[name]:.1f}" for name in ("start", "plan", "encode", "commit")
     )
     print(f"seconds    {seconds['total']:.1f} ({parts})")
-    if result["gate"]:
-        said = "yes" if result["gate"]["passed"] else "NO"
-        print(f"gate       {said}, {result['gate']['verdict']}: {result['gate']['reason']}")
-        print(f"report     {result['gate']['report']}")
+    _show_reports(result)
     if result["promoted"]:
         print(f"serving    version {result['version']}")
     if result["records"]["quarantined"]:
         print(f"quarantine `vectorline quarantine {result['space']}` says why")
     for note in result["notes"]:
         print(f"note       {note}")
+
+
+def _show_reports(result: dict[str, Any]) -> None:
+    """What was found of the version, before it serves."""
+    gate, drift = result["gate"], result["drift"]
+    if gate:
+        said = "yes" if gate["passed"] else "NO"
+        print(f"gate       {said}, {gate['verdict']}: {gate['reason']}")
+        print(f"report     {gate['report']}")
+    if drift:
+        print(f"drift      {drift['verdict']}: {drift['reason']}")
+        print(f"report     {drift['report']}")
 
 
 def _show_work(result: dict[str, Any]) -> None:
@@ -248,6 +257,53 @@ def _evaluate(args: argparse.Namespace, result: dict[str, Any]) -> None:
     for name, cost in result["cost"].items():
         print(f"{name:<11}{_cost(cost)}")
     print(f"report     {result['report']}")
+
+
+def _drift(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    del args
+    if "reference" in result:
+        print(f"space {result['space']}: drift is measured from version {result['reference']} on")
+        return
+    since = f" since version {result['baseline']}" if result["baseline"] else ""
+    print(f"space {result['space']}: version {result['version']}{since}")
+    print(f"verdict    {result['verdict'].upper()}: {result['reason']}")
+    print()
+    if result["tests"]:
+        table([_test_row(one) for one in result["tests"]], TEST_COLUMNS)
+        print()
+    if result["segments"]:
+        table([_segment_row(one) for one in result["segments"][:SEGMENTS]], SEGMENT_COLUMNS)
+        print()
+    for warning in dict.fromkeys(
+        [*result["notes"], *(said for one in result["tests"] for said in one["warnings"])]
+    ):
+        print(f"note       {warning}")
+    print(f"report     {result['report']}")
+
+
+SEGMENTS = 10
+TEST_COLUMNS = ("rows", "p", "counts as", "baseline", "candidate")
+SEGMENT_COLUMNS = ("segment", "baseline", "candidate", "p", "terms")
+
+
+def _test_row(one: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "rows": one["what"],
+        "p": f"{one['p_value']:.2g}",
+        "counts as": f"{one['adjusted']:.2g}",
+        "baseline": one["n_baseline"],
+        "candidate": one["n_candidate"],
+    }
+
+
+def _segment_row(one: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "segment": one["name"],
+        "baseline": f"{one['baseline_share']:.1%}",
+        "candidate": f"{one['candidate_share']:.1%}",
+        "p": f"{one['p_value']:.2g}",
+        "terms": ", ".join(one["terms"][:5]),
+    }
 
 
 METRIC_COLUMNS = (
@@ -457,6 +513,7 @@ RENDER: dict[str, Callable[[argparse.Namespace, Any], None]] = {
     "clusters": _clusters,
     "export": _export,
     "evaluate": _evaluate,
+    "drift": _drift,
     "spaces": _spaces,
     "versions": _versions,
     "show": _show,

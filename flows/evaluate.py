@@ -5,7 +5,7 @@ from typing import Any
 from prefect import State, flow
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
-from flows.events import judged
+from flows.events import found
 from flows.turns import turn
 from schemas.config import EvaluateConfig
 from tasks.evaluate import Evaluated
@@ -34,7 +34,7 @@ def evaluate(
     with turn(space, store_uri):
         if baseline is None and Catalog(store_uri).serving(space) is not None:
             baseline = "serving"
-        found = evaluate_version(
+        measured = evaluate_version(
             store_uri,
             space,
             EvaluateConfig.model_validate(settings),
@@ -42,8 +42,8 @@ def evaluate(
             baseline,
             command=command,
         )
-        show_artifacts(found)
-        return judged(space, found.summary())
+        show_artifacts(measured)
+        return found(space, measured.summary())
 
 
 def show_artifacts(found: Evaluated) -> None:

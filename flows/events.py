@@ -6,12 +6,21 @@ from prefect import State
 from prefect.client.schemas.objects import StateType
 from prefect.events import emit_event
 
+LONG = ("metrics", "segments", "tests", "libraries")
+"""Parts of an answer that an event leaves out: Prefect refuses large ones."""
+
 
 def needs_someone(space: str, name: str, message: str, summary: dict[str, Any]) -> State[Any]:
-    """A failed state called `name`, with the flow's answer in it; an event says the same.
+    """A failed state called `name`, with the flow's answer in it; an event says the same."""
+    tell(space, name, message, summary)
+    return State(type=StateType.FAILED, name=name, message=message, data=summary)
 
-    The event is `vectorline.<name>` in lower case, its resource `vectorline.space.<space>`: what
-    automations can look for. `message` is one sentence.
+
+def tell(space: str, name: str, message: str, summary: dict[str, Any]) -> None:
+    """An event that automations can look for.
+
+    It is `vectorline.<name>` in lower case, its resource `vectorline.space.<space>`; `message` is
+    one sentence.
     """
     emit_event(
         event=f"vectorline.{name.lower()}",
@@ -19,18 +28,31 @@ def needs_someone(space: str, name: str, message: str, summary: dict[str, Any]) 
             "prefect.resource.id": f"vectorline.space.{space}",
             "prefect.resource.name": space,
         },
-        payload={"message": message, "summary": summary},
+        payload={
+            "message": message,
+            "summary": {key: value for key, value in summary.items() if key not in LONG},
+        },
     )
-    return State(type=StateType.FAILED, name=name, message=message, data=summary)
 
 
-def judged(space: str, summary: dict[str, Any]) -> dict[str, Any] | State[Any]:
-    """The answer of a flow, or state `Refused` where its gate said no and nobody overruled it."""
-    gate = summary.get("gate")
-    if not gate or gate["passed"] or summary.get("promoted"):
+def found(space: str, summary: dict[str, Any]) -> dict[str, Any] | State[Any]:
+    """The answer of a flow that judged a version, or the state that its verdict asks for.
+
+    `Refused` where the gate said no, `Drift` where drift blocks, and nobody overruled it. Drift
+    that does not block is an event alone.
+    """
+    gate, drift = summary.get("gate"), summary.get("drift")
+    overruled = bool(summary.get("promoted"))
+    if gate and not gate["passed"] and not overruled:
+        reason = gate.get("reason") or summary.get("reason") or ", ".join(gate["failed"])
+        return needs_someone(space, "Refused", f"the gate says no: {reason}", summary)
+    if not drift or not drift["alarm"]:
         return summary
-    reason = gate.get("reason") or summary.get("reason") or ", ".join(gate["failed"])
-    return needs_someone(space, "Refused", f"the gate says no: {reason}", summary)
+    message = f"{drift['verdict']}: {drift['reason']}"
+    if drift["blocked"] and not overruled:
+        return needs_someone(space, "Drift", message, summary)
+    tell(space, "Drift", message, summary)
+    return summary
 
 
 def answer(state: State[Any]) -> dict[str, Any]:

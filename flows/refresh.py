@@ -1,4 +1,4 @@
-"""Refresh a space from its sources: plan, encode, commit, promote."""
+"""Refresh a space from its sources: plan, encode, commit, judge, promote."""
 
 import time
 from collections.abc import Iterator
@@ -13,11 +13,12 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from flows.evaluate import show_artifacts
-from flows.events import judged as judged_by_gate
+from flows import drift, evaluate
+from flows.events import found
 from flows.turns import turn
 from tasks.commit import check, commit
 from tasks.config import from_dict
+from tasks.detect import watch
 from tasks.encode import encode
 from tasks.evaluate import judge
 from tasks.plan import plan
@@ -47,14 +48,18 @@ def refresh(
         encoded = encode(run, planned) if planned.changes else None
         committed = commit(run, planned, encoded)
         judged = judge(run, committed.version)
-        promoted = promote(run, committed.version, judged)
+        watched = watch(run, committed.version)
+        promoted = promote(run, committed.version, judged, watched)
         books = [{"outcome": name, "records": n} for name, n in committed.manifest.records]
         create_table_artifact(books, key="manifest", description=committed.manifest.run_id)
-        gate = None
+        gate = drifted = None
         if judged is not None:
-            show_artifacts(judged)
+            evaluate.show_artifacts(judged)
             gate = judged.gate()
-        return judged_by_gate(space, committed.summary(promoted, run.notes, gate))
+        if watched is not None:
+            drift.show_artifacts(watched)
+            drifted = watched.told()
+        return found(space, committed.summary(promoted, run.notes, gate, drifted))
 
 
 @contextmanager

@@ -244,10 +244,61 @@ class Schedule(Part):
 
     run: Cron | None = Field(None, description="When `vectorline run` begins, as cron writes it.")
     evaluate: Cron | None = Field(None, description="When `vectorline evaluate` begins.")
+    drift: Cron | None = Field(None, description="When `vectorline drift` begins.")
     maintain: Cron | None = Field(None, description="When `vectorline maintain` begins.")
     timezone: Annotated[str, AfterValidator(_check_timezone)] = Field(
         "UTC", description="The time zone of these times, such as Europe/Berlin."
     )
+
+
+class EffectLimits(Part):
+    """From which size on a difference matters; one of them that is reached is enough."""
+
+    auc: float = Field(
+        0.6, ge=0.5, le=1, description="AUC of a classifier that tells both sides apart; .5: none."
+    )
+    share: float = Field(
+        0.05, ge=0, le=1, description="Share of rows without which the rest would be alike."
+    )
+    shift_sd: float = Field(
+        0.5, ge=0, description="Standard deviations by which the mean has moved in a direction."
+    )
+
+
+class WindowConfig(Part):
+    """Rows of one version by their time, instead of those that came since another version."""
+
+    column: str = Field(description="A metadata column with times: dates, or ISO 8601.")
+    days: float = Field(gt=0, description="The candidate is the last so many days before its end.")
+
+
+class DriftConfig(Part):
+    """How what came in is compared with what was there, and when that is an alarm."""
+
+    baseline: str = Field(
+        "reference", description="`reference`, or a version's number, tag, `serving` or a time."
+    )
+    alpha: float = Field(
+        0.05,
+        gt=0,
+        lt=0.5,
+        description="The chance of any false alarm, in a year of looks where they are watched.",
+    )
+    effect: EffectLimits = Field(
+        EffectLimits(), description="How large a difference must be to be an alarm."
+    )
+    block: bool = Field(False, description="Whether drift keeps a version from serving.")
+    group: str | None = Field(
+        None,
+        description="A metadata column: rows of one value (a user, a site) change sides together.",
+    )
+    columns: tuple[str, ...] = Field(
+        (), description="Metadata columns whose values are segments, beside clusters."
+    )
+    window: WindowConfig | None = Field(
+        None, description="Compares the last days with those before, within one version."
+    )
+    seed: int = Field(0, ge=0, description="Of samples, permutations and clusters.")
 
 
 class Config(Part):
@@ -270,6 +321,9 @@ class Config(Part):
     limits: Limits = Field(Limits(), description="What stops a run before its commit.")
     evaluate: EvaluateConfig | None = Field(
         None, description="How versions are judged before they serve."
+    )
+    drift: DriftConfig | None = Field(
+        None, description="How what came in is compared with what was there."
     )
     retention: Retention = Field(
         Retention(), description="Which versions `vectorline maintain` keeps."

@@ -51,7 +51,11 @@ class Committed:
     unit: str
 
     def summary(
-        self, promoted: bool, notes: Sequence[str], gate: Mapping[str, object] | None = None
+        self,
+        promoted: bool,
+        notes: Sequence[str],
+        gate: Mapping[str, object] | None = None,
+        drift: Mapping[str, object] | None = None,
     ) -> dict[str, object]:
         """What scripts may rely on, plain data."""
         manifest, version = self.manifest, self.version
@@ -65,6 +69,7 @@ class Committed:
             "rows": manifest.rows_after,
             "promoted": promoted,
             "gate": gate,
+            "drift": drift,
             "records": manifest.records.model_dump(),
             "chunks": manifest.chunks.model_dump(),
             "seconds": manifest.seconds.model_dump(),

@@ -7,6 +7,7 @@
         SourceUnavailable        a time-out or a 5xx of where the source lives (transient)
       EncoderError               weights, canaries or the encoder itself
         UnknownModel             no such model, revision or file of weights; exit 2
+        EncoderChanged           what this machine has under a table's name is another encoder
       StoreError                 tables, receipts, catalog, disk
         LeaseHeld                another writer holds the table
         LeaseLost                another writer took the table over
@@ -54,6 +55,10 @@ class SourceUnavailable(SourceError, Transient):
 
 class EncoderError(VectorlineError):
     """An encoder cannot be loaded or does not give what its table holds."""
+
+
+class EncoderChanged(EncoderError):
+    """This machine's encoder is not the one that made a table."""
 
 
 class UnknownModel(EncoderError):

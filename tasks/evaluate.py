@@ -181,7 +181,7 @@ def _evaluate(asked: "Asked") -> Evaluated:
     Catalog(store_uri).resolve(record.space, str(record.candidate.version))  # else it was dropped
     evaluations.add_scores(store_uri, record)
     picture = draw(record)
-    page = render(record, evaluations.history(store_uri, record.space), picture)
+    page = render(record, evaluations.scores(store_uri, record.space), picture)
     evaluations.write(store_uri, record, page, picture)
     return _kept(store_uri, record)
 

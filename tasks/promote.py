@@ -6,17 +6,24 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from schemas.catalog import VersionEntry
+from tasks.detect import Detected
 from tasks.evaluate import Evaluated
 from tasks.run import Run
 
 
 @task(name="promote", persist_result=False, cache_policy=NO_CACHE)
-def promote(run: Run, version: VersionEntry | None, judged: Evaluated | None = None) -> bool:
+def promote(
+    run: Run,
+    version: VersionEntry | None,
+    judged: Evaluated | None = None,
+    watched: Detected | None = None,
+) -> bool:
     """Moves the serving pointer as the options say; gives whether it moved.
 
     `auto` leaves it alone after a rollback, until someone promotes, where someone chose another
-    version since this one was made, where the gate says no, and where another encoder serves and no
-    gate has said that this one may. A run of the version that serves already moves nothing.
+    version since this one was made, where the gate says no, where drift blocks, and where another
+    encoder serves and no gate has said that this one may. A run of the version that serves already
+    moves nothing.
     """
     wanted = run.options.promote
     serving = run.catalog.serving(run.space)
@@ -32,7 +39,7 @@ def promote(run: Run, version: VersionEntry | None, judged: Evaluated | None = N
     if serving is not None and serving.version == version.version:
         return False
     run.check()
-    if wanted == "auto" and (objection := _objection(run, version, serving, judged)):
+    if wanted == "auto" and (objection := _objection(run, version, serving, judged, watched)):
         run.notes.append(objection)
         return False
     run.catalog.promote(
@@ -46,7 +53,11 @@ def promote(run: Run, version: VersionEntry | None, judged: Evaluated | None = N
 
 
 def _objection(
-    run: Run, version: VersionEntry, serving: VersionEntry | None, judged: Evaluated | None
+    run: Run,
+    version: VersionEntry,
+    serving: VersionEntry | None,
+    judged: Evaluated | None,
+    watched: Detected | None,
 ) -> str | None:
     """Why the version shall not serve by itself, None where it may."""
     by_hand = f"`vectorline promote {run.space} {version.version}`"
@@ -64,6 +75,8 @@ def _objection(
         return (
             f"the gate says no, so that version {serving.version} serves on: {judged.record.reason}"
         )
+    if watched is not None and watched.record.blocked:
+        return f"drift keeps version {serving.version} serving: {watched.record.reason}"
     shown = judged is not None and judged.passed
     if serving.fingerprint != version.fingerprint and not shown and not run.options.limit:
         return (

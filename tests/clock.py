@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tasks import evaluation, fitting, maintain, marking, run, train
+from tasks import detection, evaluation, fitting, maintain, marking, run, train
 from tasks.sources import access, web
 from tasks.store import catalog, commit, flock, holder
 
@@ -14,6 +14,7 @@ READERS = (
     access,
     catalog,
     commit,
+    detection,
     evaluation,
     fitting,
     flock,

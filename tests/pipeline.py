@@ -8,6 +8,7 @@ from typing import Any
 
 from tasks.commit import check, commit
 from tasks.config import from_dict
+from tasks.detect import watch
 from tasks.encode import encode
 from tasks.evaluate import judge
 from tasks.plan import plan
@@ -61,8 +62,11 @@ def refresh(
         encoded = encode.fn(run, planned) if planned.changes else None
         committed = commit.fn(run, planned, encoded)
         judged = judge.fn(run, committed.version)
-        promoted = promote.fn(run, committed.version, judged)
-        return committed.summary(promoted, run.notes, None if judged is None else judged.gate())
+        watched = watch.fn(run, committed.version)
+        promoted = promote.fn(run, committed.version, judged, watched)
+        gate = None if judged is None else judged.gate()
+        drift = None if watched is None else watched.told()
+        return committed.summary(promoted, run.notes, gate, drift)
 
 
 def books(summary: Mapping[str, Any]) -> dict[str, int]:

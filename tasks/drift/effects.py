@@ -69,6 +69,10 @@ class Detectable:
     power: float
     alpha: float
 
+    def scaled(self, factor: float) -> "Detectable":
+        """The same for a shift that is so many times as large."""
+        return _of_shift(self.shift_sd * factor, self.power, self.alpha)
+
 
 def effects(
     baseline: npt.ArrayLike,
@@ -140,8 +144,12 @@ def detectable_effect(
             return None
     size = 2 ** float(np.mean(tried[DRAWS // 4 :]))
     size *= math.sqrt(_effective(n, m) / _effective(found.units_baseline, found.units_candidate))
-    normal = stats.norm.cdf([size / math.sqrt(2), size / 2])
-    return Detectable(size, float(normal[0]), float(2 * normal[1] - 1), power, alpha)
+    return _of_shift(size, power, alpha)
+
+
+def _of_shift(shift_sd: float, power: float, alpha: float) -> Detectable:
+    normal = stats.norm.cdf([shift_sd / math.sqrt(2), shift_sd / 2])
+    return Detectable(shift_sd, float(normal[0]), float(2 * normal[1] - 1), power, alpha)
 
 
 def _interval(pool: Pool, scores: Scores, value: float, level: float) -> tuple[float, float]:

@@ -38,8 +38,8 @@ def key_terms(inside: Sequence[str], outside: Sequence[str], n: int = TERMS) -> 
         raise DriftError(f"{n} terms of {len(inside)} texts against {len(outside)}: need 1 of each")
     counts = [_words(inside), _words(outside)]
     words = sorted(counts[0])
-    if not words:
-        return []
+    if len({*counts[0], *counts[1]}) < 2:
+        return []  # one word of all tells no text from another
     y, other = (np.array([side[word] for word in words], np.float64) for side in counts)
     n_inside, n_outside = (float(side.total()) for side in counts)
     prior, whole = PRIOR * (y + other), PRIOR * (n_inside + n_outside)

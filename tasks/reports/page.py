@@ -6,21 +6,16 @@ below 2 MB whatever the evaluation has found. All of it is in the evaluation's J
 
 import base64
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from pyarrow import compute
 
 from schemas.evaluation import EvaluationRecord
-from tasks.errors import ConfigError
 from tasks.reports import words
 from tasks.reports.advice import advice
 from tasks.reports.charts import forest_chart, history_charts, spectrum_chart
+from tasks.reports.environment import COMMAND, SENTENCE, environment
 from tasks.reports.figures import Point
-
-if TYPE_CHECKING:
-    import jinja2
 
 CAPS = {
     "metrics": 100,
@@ -37,16 +32,15 @@ CAPS = {
     "libraries": 40,
     "failed": 10,
 }
-SENTENCE, COMMAND = 600, 4000  # characters
 
 
 def render(record: EvaluationRecord, history: pa.Table, picture: bytes | None = None) -> str:
-    """The page of an evaluation, with the scores of all versions as `evaluations.history` has them.
+    """The page of an evaluation, with the scores of all versions as `evaluations.scores` has them.
 
     `picture` is its map as a PNG. The same arguments give the same text, below 2 MB in UTF-8.
     Raises ConfigError where the packages of the extra `evaluate` are not installed.
     """
-    template = _environment().get_template("page.html")
+    template = environment().get_template("page.html")
     names = list(record.metrics)[: CAPS["histories"]]
     same_suite = history.filter(compute.equal(history["suite_digest"], record.suite_digest))
     points = _points(record, same_suite, names)
@@ -71,30 +65,6 @@ def render(record: EvaluationRecord, history: pa.Table, picture: bytes | None = 
         COMMAND=COMMAND,
         TEXT=words.TEXT,
     )
-
-
-def _environment() -> "jinja2.Environment":
-    try:
-        import jinja2
-    except ImportError as error:
-        raise ConfigError(f"{error}; pip install 'vectorline[evaluate]'") from error
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {
-        "shown": words.shown,
-        "number": words.number,
-        "part": words.part,
-        "interval": words.interval,
-        "with_interval": words.with_interval,
-        "size": words.size,
-        "duration": words.duration,
-    }
-    return environment
 
 
 def _notes(record: EvaluationRecord) -> dict[str, int]:

@@ -12,7 +12,7 @@ from lance.fragment import FragmentMetadata
 from schemas.receipt import WrittenFragment
 from tasks import failpoints
 from tasks.errors import StoreError
-from tasks.store import checksums, files
+from tasks.store import checksums, files, tags
 from tasks.store.files import store_error
 from tasks.store.fragments import data_path
 from tasks.store.swap import RUN_ID, find_run, settle, swap
@@ -73,10 +73,10 @@ def commit(table: Table, change: Change) -> int:
 
 def tag_run(table: Table, run_id: str, version: int) -> bool:
     """Gives a Lance version, settled before, its run's tag; False if it was there already."""
-    tags = table.open().tags
+    named = table.open().tags
     name = f"{RUN_TAG}{run_id}"
     try:
-        tags.create(name, version)
+        named.create(name, version)
     except (OSError, ValueError) as error:
         present = table.tags().get(name)
         if present is None:
@@ -89,13 +89,8 @@ def tag_run(table: Table, run_id: str, version: int) -> bool:
                 f"and the run made {version}: delete the tag if you made it"
             ) from error
         return False
-    files.of(table.uri).sync([tag_path(table, name)])
+    files.of(table.uri).sync([tags.path(table, name)])
     return True
-
-
-def tag_path(table: Table, name: str) -> str:
-    """Where Lance keeps a tag."""
-    return f"{table.uri}/_refs/tags/{name}.json"
 
 
 def _properties(change: Change) -> dict[str, str]:

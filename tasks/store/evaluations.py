@@ -1,21 +1,17 @@
 """What evaluations found: a record, a page and a map of each, and metrics as rows of a table.
 
 They belong to the table of the candidate, and go with it. Written without its lease: an evaluation
-that is made again replaces its files, and its rows in what `history` gives.
+that is made again replaces its files, and its rows in what `scores` gives.
 """
 
 from collections.abc import Iterator
 
-import lance
 import pyarrow as pa
 from pydantic import TypeAdapter
 
 from schemas.evaluation import EvaluationRecord
-from tasks.store import files, layout
-from tasks.store.files import lance_errors
+from tasks.store import files, history, layout
 from tasks.store.formats import parse
-from tasks.store.swap import settle
-from tasks.store.table import create, exists
 
 NAME = "scores"
 RECORD: TypeAdapter[EvaluationRecord] = TypeAdapter(EvaluationRecord)
@@ -60,12 +56,7 @@ def write(
 
 def add_scores(store_uri: str, record: EvaluationRecord) -> None:
     """Adds the metrics to the history of their space, durably."""
-    uri = layout.state_uri(store_uri, record.candidate.table, NAME)
-    with lance_errors(f"writing scores to {uri}"):
-        if not exists(uri):
-            create(uri, SCORES)
-        rows = pa.Table.from_pylist([*_rows(record)], SCORES)
-        settle(uri, lance.write_dataset(rows, uri, mode="append").version)
+    history.add(store_uri, record.candidate.table, NAME, SCORES, [*_rows(record)])
 
 
 def read(store_uri: str, table: str, evaluation_id: str) -> EvaluationRecord | None:
@@ -87,25 +78,12 @@ def picture(store_uri: str, record: EvaluationRecord) -> str | None:
     return layout.evaluation_path(store_uri, record.candidate.table, record.id, "png")
 
 
-def history(store_uri: str, space: str) -> pa.Table:
+def scores(store_uri: str, space: str) -> pa.Table:
     """The metrics of all evaluations of a space, as in SCORES, the oldest first.
 
     Of a metric that was measured again of the same version by the same suite the last one counts.
     """
-    found = pa.concat_tables([SCORES.empty_table(), *_tables(store_uri, space)])
-    found = found.sort_by("created_at")
-    keys = (found[name].to_pylist() for name in ("version", "suite_digest", "metric"))
-    last = {key: number for number, key in enumerate(zip(*keys, strict=True))}
-    return found.take(pa.array(sorted(last.values()), pa.int64()))
-
-
-def _tables(store_uri: str, space: str) -> Iterator[pa.Table]:
-    folder, ending = layout.states_folder(store_uri), f".{NAME}.lance"
-    for name in sorted(files.of(folder).names(folder)):
-        table = name.removesuffix(ending)
-        if name.endswith(ending) and layout.space_of(table) == space:
-            with lance_errors(f"reading the scores of table {table!r}"):
-                yield lance.dataset(f"{folder}/{name}").to_table()
+    return history.read(store_uri, space, NAME, SCORES, ("version", "suite_digest", "metric"))
 
 
 def _rows(record: EvaluationRecord) -> Iterator[dict[str, object]]:

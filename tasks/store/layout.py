@@ -10,6 +10,7 @@ runs/<table>/files/<run, or a random name>.json
 runs/<table>/<run>/manifest.json
 runs/<table>/evaluations/<evaluation>.json|html|png
 runs/<table>/evaluations/projection-<method>.npz
+runs/<table>/drift/<report>.json|html
 models/<name or table>/<digest>/          weights that were fitted here
 """
 
@@ -137,3 +138,8 @@ def manifest_path(store_uri: str, table: str, run_id: str) -> str:
 def evaluation_path(store_uri: str, table: str, evaluation_id: str, ending: str) -> str:
     """The file of an evaluation of a version of a table: its record, its page, or its map."""
     return f"{table_runs_folder(store_uri, table)}/evaluations/{evaluation_id}.{ending}"
+
+
+def drift_path(store_uri: str, table: str, report_id: str, ending: str) -> str:
+    """The file of a drift report of a version of a table: its record, or its page."""
+    return f"{table_runs_folder(store_uri, table)}/drift/{report_id}.{ending}"

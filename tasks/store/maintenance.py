@@ -23,9 +23,9 @@ from schemas.manifest import Manifest
 from schemas.receipt import Receipt
 from tasks import failpoints
 from tasks.errors import StoreError
-from tasks.store import checksums, files, fits, layout, manifests, models, receipts
+from tasks.store import checksums, files, fits, layout, manifests, models, receipts, tags
 from tasks.store.catalog import Catalog
-from tasks.store.commit import RUN_TAG, tag_path, tag_run
+from tasks.store.commit import RUN_TAG, tag_run
 from tasks.store.damage import find_damage
 from tasks.store.files import lance_errors, store_error
 from tasks.store.swap import settle
@@ -106,12 +106,12 @@ def clean(table: Table, catalog: Catalog, *, now: datetime) -> int:
     own = {entry.run_id: entry for entry in catalog.made(space) if entry.table == table.name}
     retired = catalog.retired(space)
     dataset = table.open()
-    tags = table.tags()
+    named = table.tags()
     for run_id, entry in own.items():
-        if entry.version not in retired and f"{RUN_TAG}{run_id}" not in tags:
+        if entry.version not in retired and f"{RUN_TAG}{run_id}" not in named:
             tag_run(table, run_id, entry.lance_version)  # else it would go with the others
     try:
-        for name in tags:
+        for name in named:
             if _expired(name, own, retired, now):
                 dataset.tags.delete(name)
         failpoints.reach("cleanup")
@@ -207,8 +207,8 @@ def move(table: Table, catalog: Catalog, version: VersionEntry, *, now: datetime
         )
     settle(table.uri, after.version)
     checksums.complete(table.store_uri, table.name, after)
-    _tag(table, f"replaced-{before.version}-{int(now.timestamp())}", before.version)
-    _tag(table, f"{RUN_TAG}{version.run_id}", after.version)
+    tags.put(table, f"replaced-{before.version}-{int(now.timestamp())}", before.version)
+    tags.put(table, f"{RUN_TAG}{version.run_id}", after.version)
     failpoints.reach("move")
     finish_moves(table, catalog)
     return newest(table, catalog)
@@ -219,23 +219,23 @@ def finish_moves(table: Table, catalog: Catalog) -> list[str]:
 
     A tag that someone put on other rows goes back to where it was.
     """
-    tags = table.tags()
+    named = table.tags()
     done = []
     for entry in catalog.versions(table.settings().space):
         name = f"{RUN_TAG}{entry.run_id}"
-        target = tags.get(name, entry.lance_version)
+        target = named.get(name, entry.lance_version)
         if entry.table != table.name or target == entry.lance_version:
             continue
         what = f"version {entry.version} of {entry.space}: Lance version {entry.lance_version}"
         if not np.array_equal(
             row_ids(table.open(entry.lance_version)), row_ids(table.open(target))
         ):
-            _tag(table, name, entry.lance_version)
+            tags.put(table, name, entry.lance_version)
             done.append(f"{what} got its tag {name} back, which was on other rows")
             continue
-        for other, tag in tags.items():
+        for other, tag in named.items():
             if tag == entry.lance_version and not _REPLACED.fullmatch(other):
-                _tag(table, other, target)
+                tags.put(table, other, target)
         catalog.move(entry, target)
         done.append(f"{what} is {target} by now, with the same rows")
     return done
@@ -256,8 +256,8 @@ def _old(live: Sequence[VersionEntry], days: int, now: datetime) -> list[Version
 def _tagged(table: Table, own: Sequence[VersionEntry]) -> set[int]:
     """The Lance versions with a tag that is not that of their run."""
     bookkeeping = {f"{RUN_TAG}{entry.run_id}" for entry in own}
-    tags = table.tags()
-    return {version for name, version in tags.items() if name not in bookkeeping}
+    named = table.tags()
+    return {version for name, version in named.items() if name not in bookkeeping}
 
 
 def _worthless(table: Table) -> list[Receipt]:
@@ -299,17 +299,3 @@ def row_ids(dataset: LanceDataset) -> npt.NDArray[np.uint64]:
     with lance_errors(f"reading version {dataset.version} of {dataset.uri}"):
         ids = dataset.to_table(columns=[], with_row_id=True)["_rowid"].to_numpy()
     return np.sort(ids)
-
-
-def _tag(table: Table, name: str, lance_version: int) -> None:
-    """Makes or moves a tag, durably."""
-    tags = table.open().tags
-    try:
-        if name in table.tags():
-            tags.update(name, lance_version)
-        else:
-            tags.create(name, lance_version)
-    except (OSError, ValueError) as error:
-        if table.tags().get(name) != lance_version:  # else an answer was lost
-            raise store_error(error, f"tagging table {table.name!r}") from error
-    files.of(table.uri).sync([tag_path(table, name)])

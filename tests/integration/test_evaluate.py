@@ -75,7 +75,7 @@ def judge(
 def test_a_first_version_is_measured_alone_and_serves(corpus: Path, store: str) -> None:
     made = refresh(settings(corpus, 256), store)
     assert (made["promoted"], made["gate"]) == (True, None)
-    scores = evaluations.history(store, "notes")
+    scores = evaluations.scores(store, "notes")
     assert scores["metric"].to_pylist() == [
         f"{name}@5" for name in ("ndcg", "map", "mrr", "recall", "precision", "success")
     ]
@@ -137,10 +137,10 @@ def test_a_run_with_nothing_new_does_not_measure_again(
 ) -> None:
     refresh(settings(corpus, 256), store)
     first = refresh(settings(corpus, 16), store, backfill=True)
-    written = evaluations.history(store, "notes").num_rows
+    written = evaluations.scores(store, "notes").num_rows
     second = refresh(settings(corpus, 16), store, backfill=True)
     assert second["gate"] == first["gate"]
-    assert evaluations.history(store, "notes").num_rows == written
+    assert evaluations.scores(store, "notes").num_rows == written
 
 
 def test_versions_are_compared_on_the_records_that_both_have(corpus: Path, store: str) -> None:
@@ -222,7 +222,7 @@ def test_an_evaluation_goes_with_its_table(corpus: Path, store: str) -> None:
     )
     assert b"dropped" in ran.stdout
     assert not page.exists()
-    assert evaluations.history(store, "notes").num_rows == 0
+    assert evaluations.scores(store, "notes").num_rows == 0
 
 
 @pytest.mark.prefect
@@ -403,4 +403,4 @@ def test_an_evaluation_of_a_space_that_is_dropped_meanwhile_leaves_nothing(
     with pytest.raises(ConfigError, match="has no space 'notes', which was dropped"):
         judge(corpus, store, "1", None)
     assert [path for path in Path(store).rglob("*.html")] == []
-    assert evaluations.history(store, "notes").num_rows == 0
+    assert evaluations.scores(store, "notes").num_rows == 0

@@ -80,11 +80,11 @@ def test_versions_are_judged_on_an_object_store(
     page = files.of(report).read(report)
     assert page is not None
     assert b"better" in page
-    assert set(evaluations.history(bucket, "notes")["version"].to_pylist()) == {1, 2}
+    assert set(evaluations.scores(bucket, "notes")["version"].to_pylist()) == {1, 2}
     names = droppable(bucket, "notes", None)
     drop(bucket, "notes", names, "someone", 0.0)
     assert files.of(report).read(report) is None
-    assert evaluations.history(bucket, "notes").num_rows == 0
+    assert evaluations.scores(bucket, "notes").num_rows == 0
 
 
 def test_verify_and_drop_on_an_object_store(bucket: str, tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ def test_a_config_is_read_whole_with_its_defaults(write: Write, tmp_path: Path) 
         "encoder": {"use": "hashing", "dim": 8},
         "train": None,
         "evaluate": None,
+        "drift": None,
         "compute": {
             "use": "ray",
             "workers": "auto",

@@ -1,0 +1,166 @@
+"""Detect: look for drift in a version, and keep what was found."""
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from schemas.catalog import VersionEntry
+from schemas.config import DriftConfig
+from schemas.drift import DriftRecord
+from tasks.errors import ConfigError, DriftError
+from tasks.run import Run
+from tasks.space import Space, open_space
+from tasks.store import drifts
+from tasks.store.catalog import Catalog
+from tasks.store.reference import TAG, reference_of
+
+if TYPE_CHECKING:
+    from tasks.detection import Asked
+
+ALARMS = ("drift", "encoder changed")
+
+
+@dataclass(frozen=True)
+class Detected:
+    """A drift report, and where its page is."""
+
+    record: DriftRecord
+    page: str
+
+    @property
+    def title(self) -> str:
+        """What was looked at, and the verdict, in one line."""
+        record = self.record
+        since = "" if record.baseline is None else f" since version {record.baseline.version}"
+        return f"{record.space} version {record.candidate.version}{since}: {record.verdict}"
+
+    @property
+    def alarm(self) -> bool:
+        """Whether somebody should look."""
+        return self.record.verdict in ALARMS
+
+    def rows(self) -> list[dict[str, object]]:
+        """The tests as rows of a table."""
+        columns = {"what", "p_value", "adjusted", "statistic", "n_baseline", "n_candidate"}
+        return [one.model_dump(include=columns) for one in self.record.tests]
+
+    def told(self) -> dict[str, object]:
+        """What a run tells of it."""
+        record = self.record
+        return {
+            "verdict": record.verdict,
+            "reason": record.reason,
+            "alarm": self.alarm,
+            "blocked": record.blocked,
+            "report": self.page,
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """What scripts may rely on, plain data."""
+        record = self.record
+        told = record.model_dump(mode="json", exclude={"format", "density"})
+        first = next(iter(record.tests), None)
+        return told | {
+            "version": record.candidate.version,
+            "alarm": self.alarm,
+            "baseline": None if record.baseline is None else record.baseline.version,
+            "p_value": first and first.adjusted,
+            "detectable_effect": told["detectable"],
+            "n_baseline": first.n_baseline if first else 0,
+            "n_candidate": first.n_candidate if first else 0,
+            "report": self.page,
+        }
+
+
+@task(name="detect", persist_result=False, cache_policy=NO_CACHE)
+def detect(
+    store_uri: str,
+    space: str,
+    settings: DriftConfig,
+    version: str,
+    baseline: str | None,
+    *,
+    command: str = "",
+) -> Detected:
+    """Compares a version with its reference, or with `baseline`, and keeps what it found.
+
+    Beside its reference it is one of a year's looks, unless a later version was looked at already.
+    Raises ConfigError for a version or a column that is not there.
+    """
+    return _detect(_asked(store_uri, space, settings, version, baseline, command))
+
+
+@task(name="watch", persist_result=False, cache_policy=NO_CACHE)
+def watch(run: Run, version: VersionEntry | None) -> Detected | None:
+    """Looks for drift in the version of a run, as the config says.
+
+    None where the config does not, and where only some records were taken. What was found before
+    of the same versions stands. Raises Interrupted when the user asked to stop.
+    """
+    settings = run.config.drift
+    if settings is None or version is None or run.options.limit:
+        return None
+    run.report("drift")
+    command = f"vectorline drift {run.space} --candidate {version.version}"
+    try:
+        asked = _asked(run.store_uri, run.space, settings, str(version.version), None, command)
+        known = drifts.read(run.store_uri, version.table, asked.id)
+        if known is not None:
+            return Detected(known, drifts.page(run.store_uri, known))
+        return _detect(replace(asked, pause=run.check))
+    except (ConfigError, DriftError) as error:
+        if not settings.block:
+            run.notes.append(f"drift was not looked for: {error}")
+            return None
+        error.add_note(
+            f"version {version.version} is made, and does not serve, since drift cannot be looked "
+            "for: the next run tries again, "
+            f"`vectorline promote {run.space} {version.version}` serves it"
+        )
+        raise
+
+
+def _asked(
+    store_uri: str,
+    space: str,
+    settings: DriftConfig,
+    version: str,
+    baseline: str | None,
+    command: str,
+) -> "Asked":
+    from tasks.detection import Asked, watch_of  # with scipy, which other runs do not need
+
+    candidate = open_space(space, store_uri, version)
+    named = baseline or settings.baseline
+    other = _baseline(store_uri, candidate, named)
+    watched = False
+    if named == TAG and settings.window is None and other is not None:
+        seen = watch_of(candidate, other.version).recent
+        watched = candidate.version >= max((other.version, *seen))
+    return Asked(settings, candidate, other, watched, command)
+
+
+def _baseline(store_uri: str, candidate: Space, named: str) -> Space | None:
+    """The version that is named; for `reference` what serves where the table has none."""
+    space = candidate.entry.space
+    if named != TAG:
+        return open_space(space, store_uri, named)
+    entry = reference_of(store_uri, candidate.entry) or Catalog(store_uri).serving(space)
+    return None if entry is None else open_space(space, store_uri, entry.version)
+
+
+def _detect(asked: "Asked") -> Detected:
+    from tasks.detection import run_detection
+    from tasks.reports.drift_page import render
+
+    started = time.monotonic()
+    record = run_detection(asked)
+    record = record.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
+    store_uri = asked.candidate.store_uri
+    Catalog(store_uri).resolve(record.space, str(record.candidate.version))  # else it was dropped
+    drifts.add_look(store_uri, record)
+    drifts.write(store_uri, record, render(record, drifts.looks(store_uri, record.space)))
+    return Detected(record, drifts.page(store_uri, record))

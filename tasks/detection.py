@@ -1,0 +1,350 @@
+"""One look for drift: what came in since a baseline, whether it differs, how much and where."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+from scipy.stats import norm
+
+from schemas.config import DriftConfig
+from schemas.drift import Compared, DriftRecord, Found, Verdict
+from schemas.manifest import Manifest
+from tasks import circumstances
+from tasks.digests import digest_json
+from tasks.drift import default_test
+from tasks.drift.effects import Detectable, Effects, detectable_effect, effects
+from tasks.drift.monitor import Watch, Window, compared
+from tasks.drift.pool import ROWS
+from tasks.drift.value import Blocks, DriftValue
+from tasks.identity import identity
+from tasks.libraries import versions_of
+from tasks.segments import segments
+from tasks.sides import Side, Sides, windows
+from tasks.space import Space
+from tasks.store import drifts, manifests
+
+LIBRARIES = ("lancedb", "numpy", "scipy", "torch", "sentence-transformers")
+ENOUGH = 30  # rows or blocks of a side: below, nothing is said
+QUANTILES = 101  # of the null distribution that are kept
+POWER = 0.8  # at which an effect counts as one that would have been found
+MANY, FEWER = 20_000, 1_000  # permutations of 2,000 rows a side that do not fit into memory
+REMOVED = 0.3  # of alpha in a year of looks, beside the 0.6 of what came
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is compared, and how.
+
+    Attributes:
+        settings: The `drift` of a config.
+        candidate: The version that is looked at.
+        baseline: What it is compared with; None where there is none.
+        watched: Whether this is one of a year's looks, which have one alpha together.
+        command: What was typed.
+        pause: Called between tests; raises where the user asked to stop.
+    """
+
+    settings: DriftConfig
+    candidate: Space
+    baseline: Space | None
+    watched: bool
+    command: str
+    pause: Callable[[], None] = lambda: None
+
+    @property
+    def id(self) -> str:
+        """The same for the same versions and settings."""
+        sides = [self.candidate, *([] if self.baseline is None else [self.baseline])]
+        key = [
+            [[one.version, one.entry.table, one.entry.lance_version] for one in sides],
+            self.settings.model_dump(mode="json"),
+            self.watched,
+        ]
+        since = "none" if self.baseline is None else f"{self.baseline.version}"
+        return f"{self.candidate.version}-since-{since}-{digest_json(key).hex()[:12]}"
+
+
+@dataclass(frozen=True)
+class Test:
+    """Two sides, and for how many tests of them this one stands."""
+
+    what: str
+    before: Side
+    now: Side
+    window: Window
+    looks: int | None = None
+
+    @property
+    def blocks(self) -> Blocks | None:
+        """What rows belong to, where any do."""
+        return self.before.blocks_beside(self.now)
+
+    @property
+    def units(self) -> tuple[int, int]:
+        """What can change sides, of both."""
+        return self.before.units, self.now.units
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a test found."""
+
+    test: Test
+    value: DriftValue
+    adjusted: float
+
+    def told(self) -> Found:
+        """For the record."""
+        found = self.value
+        return Found(
+            what=self.test.what,
+            since=self.test.window.since if self.test.looks is not None else None,
+            looks=self.test.looks,
+            p_value=found.p_value,
+            adjusted=self.adjusted,
+            statistic=found.statistic,
+            null=tuple(np.quantile(found.null, np.linspace(0, 1, QUANTILES)).tolist()),
+            n_baseline=found.n_baseline,
+            n_candidate=found.n_candidate,
+            units=(found.units_baseline, found.units_candidate),
+            total=self.test.now.total,
+            permutations=found.permutations,
+            warnings=found.warnings,
+        )
+
+
+def run_detection(asked: Asked) -> DriftRecord:
+    """Looks at the encoder first, then at the data.
+
+    Raises ConfigError for a column or a window that the version has not.
+    """
+    record = DriftRecord(
+        id=asked.id,
+        space=asked.candidate.entry.space,
+        candidate=_compared(asked.candidate),
+        baseline=None if asked.baseline is None else _compared(asked.baseline),
+        watched=asked.watched,
+        verdict="cannot tell",
+        reason="",
+        limits=asked.settings.effect.model_dump(),
+        blocked=False,
+        alpha=asked.settings.alpha,
+        seed=asked.settings.seed,
+        seconds=0.0,
+        created_at=datetime.now(UTC),
+        command=asked.command,
+        libraries=versions_of(LIBRARIES),
+    )
+    if asked.baseline is None:
+        return _said(record, "cannot tell", NOTHING_SERVED)
+    found = identity(asked.baseline, asked.candidate)
+    record = record.model_copy(update={"notes": found.notes})
+    if found.verdict is not None:
+        beside = circumstances.encoders(asked.baseline, asked.candidate, asked.settings.seed)
+        record = record.model_copy(update={"encoders": beside})
+        return _said(record, found.verdict, found.reason)
+    if asked.settings.window is None and asked.baseline.version == asked.candidate.version:
+        return _said(record, "cannot tell", f"version {record.candidate.version} is the baseline")
+    return _data(asked, asked.baseline, record)
+
+
+NOTHING_SERVED = (
+    "no version of this encoder has served yet, so that there is none to measure from: promote "
+    "one, or name a --baseline"
+)
+
+
+def _data(asked: Asked, baseline: Space, record: DriftRecord) -> DriftRecord:
+    """The data of two versions of one encoder, or of two windows of one version."""
+    tests = [*_tests(asked, baseline)]
+    enough = [one for one in tests if min(one.units) >= ENOUGH]
+    results = []
+    for test in enough:
+        asked.pause()
+        results.append(_result(asked.settings, test))
+    results.sort(key=lambda one: (one.adjusted, -min(one.test.units)))
+    record = record.model_copy(update={"tests": tuple(one.told() for one in results)})
+    if not results:
+        few = "; ".join(f"{one.what}: {one.units[1]:,}" for one in tests)
+        return _said(
+            record,
+            "cannot tell",
+            f"at least {ENOUGH} rows or blocks on each side are needed, and there are fewer "
+            f"({few or 'nothing came and nothing went'})",
+        )
+    asked.pause()
+    return _described(asked, results[0], record)
+
+
+def _described(asked: Asked, told: Result, record: DriftRecord) -> DriftRecord:
+    """The verdict, by the test that says most, and what shows it."""
+    settings, test = asked.settings, told.test
+    rng = np.random.default_rng(settings.seed)
+    size = effects(test.before.vectors, test.now.vectors, rng, blocks=test.blocks)
+    verdict, reason = _verdict(settings, told, size)
+    least = None
+    if verdict == "no drift" and told.adjusted > settings.alpha:
+        least = _detectable(settings, told)
+        reason += (
+            f"; a shift of {least.shift_sd:.2f} sd (AUC {least.auc:.2f}) would have been found in "
+            "four cases of five"
+            if least
+            else "; there are too few rows for any difference to be found"
+        )
+        verdict = verdict if least else "cannot tell"
+    where, odd = segments(test.before, test.now, settings)
+    update = {
+        "verdict": verdict,
+        "reason": reason,
+        "effect": circumstances.effect(size),
+        "detectable": least and circumstances.effect(least),
+        "segments": where,
+        "notes": (*record.notes, *odd),
+        "density": circumstances.density(test.before, test.now),
+        "quality": {
+            "baseline": circumstances.quality(test.before.space, test.before),
+            "candidate": circumstances.quality(test.now.space, test.now),
+        },
+        "blocked": settings.block and verdict == "drift",
+    }
+    return record.model_copy(update=update)
+
+
+def _detectable(settings: DriftConfig, told: Result) -> Detectable | None:
+    """What would have been found at the level of this test.
+
+    It is sought at alpha, and made larger as a normal statistic needs at the lower level of one
+    of many tests: to simulate that, permutations would have to be as many as 1 / level.
+    """
+    test = default_test()
+    rng = np.random.default_rng(settings.seed)
+    found = detectable_effect(
+        told.test.before.vectors,
+        told.test.now.vectors,
+        rng,
+        test=test,
+        found=told.value,
+        blocks=told.test.blocks,
+        alpha=settings.alpha,
+        power=POWER,
+    )
+    if found is None:
+        return None
+    level = settings.alpha / told.test.window.tests
+    needed, had = (norm.isf(one) + norm.ppf(POWER) for one in (level, settings.alpha))
+    return found.scaled(float(needed / had))
+
+
+def _tests(asked: Asked, baseline: Space) -> Iterator[Test]:
+    """All that are done, whose sides are drawn already; those without any row are left out."""
+    settings = asked.settings
+    once = Window(looks=0, since=baseline.version, tests=1)
+    if settings.window is not None:
+        before, now = windows(
+            asked.candidate, settings.window, group=settings.group, seed=settings.seed
+        )
+        what = f"rows of the last {settings.window.days:g} days by {settings.window.column}"
+        yield Test(what, before, now, once)
+        return
+    sides = Sides(baseline, asked.candidate, group=settings.group, seed=settings.seed)
+    gone = sides.removed
+    if asked.watched:
+        watch, looks = watch_of(asked.candidate, baseline.version).look(asked.candidate.version)
+        for window in looks:
+            added = sides.added(window.since)
+            if added.total:
+                yield Test(_since(window, baseline), sides.were, added, window, window.looks)
+        once = Window(watch.n_looks, baseline.version, watch.year / REMOVED)
+    else:
+        added = sides.added()
+        both = 1 + bool(added.total and gone.total)  # tests, of which either may alarm
+        once = Window(looks=0, since=baseline.version, tests=both)
+        if added.total:
+            what = f"rows added or changed since version {baseline.version}"
+            yield Test(what, sides.were, added, once)
+    if gone.total:
+        what = f"rows removed or changed since version {baseline.version}"
+        yield Test(what, sides.kept, gone, once, watch.n_looks if asked.watched else None)
+
+
+def _since(window: Window, baseline: Space) -> str:
+    several = f", in {window.looks} looks" if window.looks > 1 else ""
+    return (
+        f"rows added or changed since version {window.since}{several} (not in version "
+        f"{baseline.version})"
+    )
+
+
+def watch_of(candidate: Space, reference: int) -> Watch:
+    """What the looks at this space so far leave behind, from this reference on."""
+    told = drifts.looks(candidate.store_uri, candidate.entry.space).to_pylist()
+    seen = sorted(
+        {
+            look["version"]
+            for look in told
+            if look["watched"]
+            and look["baseline"] == reference
+            and look["version"] > reference
+            and look["fingerprint"] == candidate.entry.fingerprint
+        }
+    )
+    watch = Watch(reference)
+    for version in seen:
+        watch, _ = watch.look(version)
+    return watch
+
+
+def _result(settings: DriftConfig, test: Test) -> Result:
+    def run(permutations: int) -> DriftValue:
+        rows = ROWS if permutations < MANY else FEWER
+        return default_test(permutations=permutations, rows=rows)(
+            test.before.vectors,
+            test.now.vectors,
+            np.random.default_rng(settings.seed),
+            blocks=test.blocks,
+        )
+
+    found = compared(test.window, run, alpha=settings.alpha)
+    return Result(test, found, test.window.adjusted(found.p_value))
+
+
+def _verdict(settings: DriftConfig, told: Result, size: Effects) -> tuple[Verdict, str]:
+    """An alarm needs both: evidence, and a size that matters."""
+    limits, sure = settings.effect, told.adjusted <= settings.alpha
+    reached = [
+        said
+        for said, value, limit in (
+            (f"a classifier tells them apart with an AUC of {size.auc:.2f}", size.auc, limits.auc),
+            (f"the mean has moved by {size.shift_sd:.2f} sd", size.shift_sd, limits.shift_sd),
+            (f"{size.share:.0%} of the rows are of another kind", size.share, limits.share),
+        )
+        if value >= limit
+    ]
+    p = f"p = {told.adjusted:.2g}" + (" for a year of looks" if told.test.looks else "")
+    if sure and reached:
+        return "drift", f"{told.test.what} differ ({p}): {', '.join(reached)}"
+    if sure:
+        return "no drift", (
+            f"{told.test.what} differ ({p}), but too little to matter: AUC {size.auc:.2f}, "
+            f"{size.shift_sd:.2f} sd, {size.share:.0%} of the rows"
+        )
+    return "no drift", f"{told.test.what} do not differ beyond chance ({p})"
+
+
+def _said(record: DriftRecord, verdict: Verdict, reason: str) -> DriftRecord:
+    return record.model_copy(update={"verdict": verdict, "reason": reason})
+
+
+def _compared(space: Space) -> Compared:
+    entry = space.entry
+    manifest = manifests.read(space.store_uri, entry.table, entry.run_id, Manifest)
+    return Compared(
+        version=space.version,
+        table=entry.table,
+        fingerprint=entry.fingerprint,
+        precision=manifest.precision if manifest else None,
+        rows=space.rows,
+        records=space.records,
+        created_at=entry.created_at,
+    )

@@ -1,0 +1,34 @@
+"""The version that drift is measured from: the one of a table with the tag `reference`.
+
+Its tag holds it against retention, so that slow drift is seen however long ago it began.
+"""
+
+from schemas.catalog import VersionEntry
+from tasks.store import tags
+from tasks.store.catalog import Catalog
+from tasks.store.table import Table
+
+TAG = "reference"
+
+
+def reference_of(store_uri: str, candidate: VersionEntry) -> VersionEntry | None:
+    """That of the candidate's table; where it has none, the first that served and is there gets it.
+
+    None where no version of the table has served.
+    """
+    catalog, table = Catalog(store_uri), Table(store_uri, candidate.table)
+    own = [one for one in catalog.versions(candidate.space) if one.table == candidate.table]
+    tagged = table.tags().get(TAG)
+    for one in own:
+        if one.lance_version == tagged:
+            return one
+    served = {move.to_version for move in catalog.serving_history(candidate.space)}
+    first = next((one for one in own if one.version in served), None)
+    if first is not None:
+        rebase(store_uri, first)
+    return first
+
+
+def rebase(store_uri: str, version: VersionEntry) -> None:
+    """Lets drift be measured from this version on."""
+    tags.put(Table(store_uri, version.table), TAG, version.lance_version)

@@ -1,0 +1,197 @@
+"""Looks for drift in a space: what came, what went, another encoder, a year of looks."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import cli
+from schemas.config import DriftConfig
+from schemas.drift import DriftRecord
+from tasks.detect import Detected, detect
+from tasks.errors import ConfigError
+from tasks.store import drifts, reference
+from tasks.store.catalog import Catalog
+from tests.drift import notes
+from tests.pipeline import PROGRAM, config, refresh, write_config, write_jsonl
+
+N = 240
+DRIFT: dict[str, Any] = {"columns": ["year"], "group": None}
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    return tmp_path / "corpus"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    return str(tmp_path / "vectors")
+
+
+def run(corpus: Path, store: str, rows: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
+    write_jsonl(corpus / "a.jsonl", rows)
+    return refresh(config(corpus, **{"drift": DRIFT} | changes), store)
+
+
+def look(store: str, version: str = "latest", baseline: str | None = None, **more: Any) -> Detected:
+    settings = DriftConfig.model_validate_json(json.dumps(DRIFT | more))
+    found: Detected = detect.fn(store, "notes", settings, version, baseline)
+    return found
+
+
+@pytest.fixture
+def grown(corpus: Path, store: str) -> str:
+    """Version 1 of three topics; 2 with more of them, 3 with many of a new one."""
+    held = notes(0, N)
+    run(corpus, store, held, drift=None)
+    held += notes(N, 120)
+    run(corpus, store, held, drift=None)
+    held += notes(N + 120, 120, ("bees",))
+    run(corpus, store, held, drift=None)
+    return store
+
+
+def test_more_of_the_same_is_no_drift_and_says_what_could_be_missed(grown: str) -> None:
+    record = look(grown, "2", "1").record
+    assert record.verdict == "no drift"
+    assert [(one.n_baseline, one.n_candidate) for one in record.tests] == [(N, 120)]
+    assert record.tests[0].p_value > 0.05
+    assert record.detectable is not None
+    assert 0 < record.detectable.shift_sd < 3
+    assert "in four cases of five" in record.reason
+
+
+def test_a_new_topic_is_drift_and_the_first_segment(grown: str) -> None:
+    record = look(grown, "3", "1").record
+    assert record.verdict == "drift"
+    assert record.effect is not None
+    assert record.effect.share > 0.3
+    first = record.segments[0]
+    assert first.kind == "new topic"
+    assert first.n_baseline < 5
+    assert first.n_candidate > 60
+    assert first.p_value <= 0.05
+    assert all("bees" in (one.text or "") for one in first.now)
+    assert first.terms == ("bees",)
+
+
+def test_rows_that_went_are_compared_with_those_that_stayed(corpus: Path, store: str) -> None:
+    held = notes(0, N) + notes(N, 80, ("bees",))
+    run(corpus, store, held, drift=None)
+    run(corpus, store, held[:N], drift=None)
+    record = look(store, "2", "1").record
+    assert record.verdict == "drift"
+    assert [one.what for one in record.tests] == ["rows removed or changed since version 1"]
+    assert [(one.n_baseline, one.n_candidate) for one in record.tests] == [(N, 80)]
+
+
+def test_few_rows_are_no_evidence(corpus: Path, store: str) -> None:
+    held = notes(0, N)
+    run(corpus, store, held, drift=None)
+    run(corpus, store, held + notes(N, 20, ("bees",)), drift=None)
+    record = look(store, "2", "1").record
+    assert record.verdict == "cannot tell"
+    assert record.reason == (
+        "at least 30 rows or blocks on each side are needed, and there are fewer (rows added or "
+        "changed since version 1: 20)"
+    )
+
+
+def test_the_reference_is_the_first_that_served_until_someone_rebases(
+    grown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = look(grown)
+    assert found.record.baseline is not None
+    assert (found.record.baseline.version, found.record.watched) == (1, True)
+    catalog = Catalog(grown)
+    assert catalog.tags(catalog.resolve("notes", "1"))[0] == reference.TAG
+    assert cli.main(["drift", "notes", "--rebase", "2", "--store", grown, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"space": "notes", "reference": 2, "before": 1}
+    again = look(grown)
+    assert again.record.baseline is not None
+    assert again.record.baseline.version == 2
+    assert look(grown, "2").record.reason == "version 2 is the baseline"
+
+
+def test_looks_are_remembered_and_the_same_look_spends_nothing(grown: str) -> None:
+    first = look(grown, "2").record
+    assert [(one.since, one.looks) for one in first.tests] == [(1, 1)]
+    again = look(grown, "2").record
+    assert (again.id, again.tests) == (first.id, first.tests)
+    second = look(grown, "3").record
+    assert [(one.since, one.looks) for one in second.tests] == [(2, 1)]
+    assert second.tests[0].adjusted > second.tests[0].p_value
+    told = drifts.looks(grown, "notes").to_pylist()
+    assert [(one["version"], one["baseline"], one["watched"]) for one in told] == [
+        (2, 1, True),
+        (3, 1, True),
+    ]
+    assert not look(grown, "2").record.watched  # a later version was looked at
+
+
+def test_a_run_looks_and_drift_blocks_only_if_that_is_asked(corpus: Path, store: str) -> None:
+    held = notes(0, 400)
+    assert run(corpus, store, held)["drift"]["verdict"] == "cannot tell"
+    noted = run(corpus, store, held + notes(400, 300, ("bees",)))
+    assert (noted["drift"]["verdict"], noted["drift"]["blocked"]) == ("drift", False)
+    assert noted["promoted"]
+    blocking = {"drift": DRIFT | {"block": True}}
+    held = held + notes(400, 300, ("bees",)) + notes(700, 300, ("bees",), seed=1)
+    blocked = run(corpus, store, held, **blocking)
+    assert (blocked["drift"]["verdict"], blocked["drift"]["blocked"]) == ("drift", True)
+    assert not blocked["promoted"]
+    assert blocked["notes"][-1].startswith("drift keeps version 2 serving: rows added or changed")
+    serving = Catalog(store).serving("notes")
+    assert serving is not None
+    assert serving.version == 2
+
+
+def test_another_encoder_is_not_called_drift(corpus: Path, store: str) -> None:
+    held = notes(0, N)
+    run(corpus, store, held, drift=None)
+    wide = {"use": "hashing", "dim": 64}
+    write_jsonl(corpus / "a.jsonl", held + notes(N, 100))
+    refresh(config(corpus, encoder=wide), store, backfill=True)
+    record = look(store, "2").record
+    assert record.verdict == "not comparable"
+    assert record.encoders is not None
+    assert record.encoders.records == N
+    assert record.encoders.neighbour_overlap is not None
+    assert not record.tests
+
+
+def test_a_column_that_is_not_there_is_told(grown: str) -> None:
+    with pytest.raises(ConfigError, match="no metadata column 'yeer', did you mean 'year'"):
+        look(grown, "3", "1", columns=["yeer"])
+    with pytest.raises(ConfigError, match="column 'year' of space 'notes' has no times"):
+        look(grown, "3", "1", window={"column": "year", "days": 3})
+
+
+def test_the_program_prints_the_verdict_and_exits_with_3(
+    corpus: Path, store: str, tmp_path: Path
+) -> None:
+    path = write_config(tmp_path, corpus, drift=DRIFT)
+    held = notes(0, 400)
+    for rows in (held, held + notes(400, 300, ("bees",))):
+        write_jsonl(corpus / "a.jsonl", rows)
+        done = subprocess.run(
+            [PROGRAM, "run", path, "--store", store], capture_output=True, text=True, check=True
+        )
+    assert "drift      drift: rows added or changed since version 1" in done.stdout
+    found = subprocess.run(
+        [PROGRAM, "drift", "notes", "--store", store, "--json"], capture_output=True, text=True
+    )
+    assert found.returncode == 3, found.stderr
+    told = json.loads(found.stdout)
+    assert (told["verdict"], told["version"], told["baseline"]) == ("drift", 2, 1)
+    assert told["p_value"] <= 0.05
+    assert {"auc", "shift_sd", "share"} <= told["effect"].keys()
+    assert (told["n_baseline"], told["n_candidate"]) == (400, 300)
+    assert told["segments"][0]["kind"] == "new topic"
+    page = Path(told["report"])
+    assert page.stat().st_size < 2e6
+    assert "Drift since version 1" in page.read_text()
+    DriftRecord.model_validate_json(page.with_suffix(".json").read_text())

@@ -1,0 +1,137 @@
+"""Which rows a drift report compares, against sets made by hand."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from schemas.config import WindowConfig
+from tasks.errors import ConfigError
+from tasks.sides import Side, Sides, windows
+from tasks.space import Space, open_space
+from tests.pipeline import config, refresh, write_jsonl
+
+
+def rows(first: int, n: int, word: str = "old", **more: object) -> list[dict[str, Any]]:
+    return [
+        {"id": f"r{number:03d}", "text": f"{word} text {number}", "year": number % 3, **more}
+        for number in range(first, first + n)
+    ]
+
+
+def ids(side: Side) -> set[str]:
+    assert len(side.record_ids) == len(side.rows) == len(side.vectors)
+    return set(side.record_ids)
+
+
+@pytest.fixture
+def versions(tmp_path: Path) -> list[Space]:
+    """Version 1 has r000 to r039; 2 adds r040 to r049; 3 rewrites r000, drops r001, adds r050."""
+    settings = config(tmp_path / "corpus")
+    held = rows(0, 40)
+    store, file = str(tmp_path / "vectors"), tmp_path / "corpus" / "a.jsonl"
+    write_jsonl(file, held)
+    refresh(settings, store)
+    held += rows(40, 10)
+    write_jsonl(file, held)
+    refresh(settings, store)
+    held[0]["text"] = "another text"
+    held[2]["year"] = 77  # of which the vector knows nothing
+    held = [held[0], *held[2:], *rows(50, 1)]
+    write_jsonl(file, held)
+    refresh(settings, store)
+    return [open_space("notes", store, number) for number in (1, 2, 3)]
+
+
+def sides(baseline: Space, candidate: Space, **more: Any) -> Sides:
+    return Sides(baseline, candidate, **{"group": None, "seed": 0} | more)
+
+
+def test_the_candidate_is_what_came_or_has_other_content(versions: list[Space]) -> None:
+    found = sides(versions[0], versions[2])
+    came = {"r000", *(f"r{number:03d}" for number in range(40, 51))}
+    assert ids(found.added()) == came
+    assert found.added().total == len(came)
+    assert ids(found.were) == {f"r{number:03d}" for number in range(40)}
+
+
+def test_what_came_after_a_version_is_what_later_runs_wrote(versions: list[Space]) -> None:
+    found = sides(versions[0], versions[2])
+    assert ids(found.added(since=1)) == ids(found.added())
+    assert ids(found.added(since=2)) == {"r000", "r050"}
+    assert found.added(since=3).total == 0
+
+
+def test_removed_rows_stand_beside_those_that_were_kept(versions: list[Space]) -> None:
+    found = sides(versions[0], versions[2])
+    assert ids(found.removed) == {"r000", "r001"}
+    assert ids(found.kept) == {f"r{number:03d}" for number in range(2, 40)}
+
+
+def test_vectors_and_texts_are_those_of_the_rows(versions: list[Space]) -> None:
+    side = sides(versions[0], versions[2]).added()
+    table = versions[2].to_arrow(["record_id", "vector", "text", "year"]).to_pylist()
+    told = {row["record_id"]: row for row in table}
+    for place, id_ in enumerate(side.record_ids):
+        assert side.vectors[place].tolist() == told[id_]["vector"]
+        assert side.texts[place] == told[id_]["text"]
+        assert side.column("year")[place] == told[id_]["year"]
+    with pytest.raises(ConfigError, match="has no metadata column 'yeer', did you mean 'year'"):
+        side.column("yeer")
+
+
+def test_a_sample_is_drawn_the_same_way_each_time(versions: list[Space]) -> None:
+    one = sides(versions[0], versions[1], most=15).were
+    other = sides(versions[0], versions[2], most=15).were
+    assert one.rows.tolist() == other.rows.tolist()
+    assert (len(one.rows), one.total) == (15, 40)
+    assert sides(versions[0], versions[1], most=15, seed=1).were.rows.tolist() != one.rows.tolist()
+
+
+def test_rows_of_one_value_belong_together_and_are_drawn_together(versions: list[Space]) -> None:
+    side = sides(versions[0], versions[1], group="year", most=20).were
+    years = side.column("year")
+    assert len(side.rows) <= 20
+    assert side.blocks is not None
+    assert side.units == len(set(years)) == len({*zip(side.blocks.tolist(), years, strict=True)})
+    assert side.blocks_beside(side) == (side.blocks, side.blocks)
+    alone = sides(versions[0], versions[1]).were
+    assert alone.blocks is None
+    assert alone.blocks_beside(alone) is None
+    assert alone.units == 40
+
+
+def test_chunks_of_a_document_belong_together(tmp_path: Path) -> None:
+    settings = config(tmp_path / "corpus", chunk={"use": "text", "tokens": 4})
+    long = [{"id": f"d{n}", "text": " ".join(["word"] * (4 + n)), "year": 0} for n in range(6)]
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", long)
+    store = str(tmp_path / "vectors")
+    refresh(settings, store)
+    space = open_space("notes", store, 1)
+    side = sides(space, space).were
+    assert side.blocks is not None
+    of: dict[int, str] = {}
+    for block, record in zip(side.blocks.tolist(), side.record_ids, strict=True):
+        assert of.setdefault(block, record) == record
+    assert side.units == len(of) == 6
+    assert len(side.rows) > 6
+
+
+def test_windows_are_the_last_days_and_those_before(tmp_path: Path) -> None:
+    settings = config(tmp_path / "corpus")
+    settings["source"]["metadata"] = ["year", "day"]
+    days = ["2026-01-01", "2026-01-05T12:00:00", None, "2026-01-09", "2026-01-10", "no day"]
+    held = [{**row, "day": day} for row, day in zip(rows(0, 6), days, strict=True)]
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", held)
+    store = str(tmp_path / "vectors")
+    refresh(settings, store)
+    space = open_space("notes", store, 1)
+    before, now = windows(space, WindowConfig(column="day", days=2), group=None, seed=0)
+    assert ids(before) == {"r000", "r001"}
+    assert ids(now) == {"r003", "r004"}
+    with pytest.raises(ConfigError, match="column 'year' of space 'notes' has no times"):
+        windows(space, WindowConfig(column="year", days=2), group=None, seed=0)
+    with pytest.raises(ConfigError, match="no metadata column 'days', did you mean 'day'"):
+        windows(space, WindowConfig(column="days", days=2), group=None, seed=0)
+    np.testing.assert_array_equal(now.rows, np.sort(now.rows))
