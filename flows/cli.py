@@ -207,6 +207,9 @@ def _space_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> N
         "--candidate", default="latest", metavar="V", help="which version (default: latest)"
     )
     drift.add_argument(
+        "--sketches", action="store_true", help="compare what is kept of both, and read no rows"
+    )
+    drift.add_argument(
         "--rebase", metavar="V", help="only let this version be the reference from now on"
     )
     drift.add_argument(

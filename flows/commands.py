@@ -176,6 +176,7 @@ def _drift(args: argparse.Namespace) -> dict[str, Any]:
         str(candidate.version),
         args.baseline,
         shlex.join(["vectorline", *sys.argv[1:]]),
+        args.sketches,
     )
     return _under_prefect("drift", arguments)
 

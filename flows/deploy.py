@@ -104,6 +104,7 @@ def _drift(config: Config, store_uri: str) -> Parameters:
         "version": "latest",
         "baseline": None,
         "command": f"vectorline drift {config.space}",
+        "by_sketches": False,
     }
 
 

@@ -19,11 +19,14 @@ def drift(
     version: str,
     baseline: str | None,
     command: str,
+    by_sketches: bool = False,
 ) -> dict[str, Any] | State[Any]:
     """One look; gives what `vectorline drift --json` prints, in state `Drift` where it alarms."""
     wanted = DriftConfig.model_validate(settings, strict=False)
     with turn(space, store_uri):
-        found = detect(store_uri, space, wanted, version, baseline, command=command)
+        found = detect(
+            store_uri, space, wanted, version, baseline, command=command, by_sketches=by_sketches
+        )
         show_artifacts(found)
     if found.alarm:
         message = f"{found.record.verdict}: {found.record.reason}"

@@ -1,5 +1,6 @@
 """Detect: look for drift in a version, and keep what was found."""
 
+import contextlib
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -84,13 +85,18 @@ def detect(
     baseline: str | None,
     *,
     command: str = "",
+    by_sketches: bool = False,
 ) -> Detected:
     """Compares a version with its reference, or with `baseline`, and keeps what it found.
 
     Beside its reference it is one of a year's looks, unless a later version was looked at already.
-    Raises ConfigError for a version or a column that is not there.
+    With `by_sketches` what is kept of both versions is compared, without reading their rows. Raises
+    ConfigError for a version or a column that is not there.
     """
-    return _detect(_asked(store_uri, space, settings, version, baseline, command))
+    asked = _asked(store_uri, space, settings, version, baseline, command)
+    if by_sketches:
+        asked = replace(asked, by_sketches=True, watched=False)
+    return _detect(asked)
 
 
 @task(name="watch", persist_result=False, cache_policy=NO_CACHE)
@@ -106,6 +112,7 @@ def watch(run: Run, version: VersionEntry | None) -> Detected | None:
     run.report("drift")
     command = f"vectorline drift {run.space} --candidate {version.version}"
     try:
+        _sketch(run, version)
         asked = _asked(run.store_uri, run.space, settings, str(version.version), None, command)
         known = drifts.read(run.store_uri, version.table, asked.id)
         if known is not None:
@@ -121,6 +128,15 @@ def watch(run: Run, version: VersionEntry | None) -> Detected | None:
             f"`vectorline promote {run.space} {version.version}` serves it"
         )
         raise
+
+
+def _sketch(run: Run, version: VersionEntry) -> None:
+    """Keeps what later versions compare with, made by the pool that the config names."""
+    from tasks.sketching import sketch_of
+
+    space = open_space(run.space, run.store_uri, version.version)
+    with contextlib.suppress(DriftError):  # of a version without two different rows there is none
+        sketch_of(space, run.config.compute)
 
 
 def _asked(

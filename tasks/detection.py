@@ -13,14 +13,17 @@ from schemas.manifest import Manifest
 from tasks import circumstances
 from tasks.digests import digest_json
 from tasks.drift import default_test
+from tasks.drift.compare import compare
 from tasks.drift.effects import Detectable, Effects, detectable_effect, effects
 from tasks.drift.monitor import Watch, Window, compared
 from tasks.drift.pool import ROWS
 from tasks.drift.value import Blocks, DriftValue
+from tasks.errors import DriftError
 from tasks.identity import identity
 from tasks.libraries import versions_of
 from tasks.segments import segments
 from tasks.sides import Side, Sides, windows
+from tasks.sketching import sketch_of
 from tasks.space import Space
 from tasks.store import drifts, manifests
 
@@ -41,6 +44,7 @@ class Asked:
         candidate: The version that is looked at.
         baseline: What it is compared with; None where there is none.
         watched: Whether this is one of a year's looks, which have one alpha together.
+        by_sketches: Whether what is kept of both versions is compared, and no row is read.
         command: What was typed.
         pause: Called between tests; raises where the user asked to stop.
     """
@@ -50,6 +54,7 @@ class Asked:
     baseline: Space | None
     watched: bool
     command: str
+    by_sketches: bool = False
     pause: Callable[[], None] = lambda: None
 
     @property
@@ -60,6 +65,7 @@ class Asked:
             [[one.version, one.entry.table, one.entry.lance_version] for one in sides],
             self.settings.model_dump(mode="json"),
             self.watched,
+            self.by_sketches,
         ]
         since = "none" if self.baseline is None else f"{self.baseline.version}"
         return f"{self.candidate.version}-since-{since}-{digest_json(key).hex()[:12]}"
@@ -104,7 +110,7 @@ class Result:
             p_value=found.p_value,
             adjusted=self.adjusted,
             statistic=found.statistic,
-            null=tuple(np.quantile(found.null, np.linspace(0, 1, QUANTILES)).tolist()),
+            null=_quantiles(found),
             n_baseline=found.n_baseline,
             n_candidate=found.n_candidate,
             units=(found.units_baseline, found.units_candidate),
@@ -146,6 +152,8 @@ def run_detection(asked: Asked) -> DriftRecord:
         return _said(record, found.verdict, found.reason)
     if asked.settings.window is None and asked.baseline.version == asked.candidate.version:
         return _said(record, "cannot tell", f"version {record.candidate.version} is the baseline")
+    if asked.by_sketches:
+        return _sketches(asked, asked.baseline, record)
     return _data(asked, asked.baseline, record)
 
 
@@ -234,6 +242,50 @@ def _detectable(settings: DriftConfig, told: Result) -> Detectable | None:
     level = settings.alpha / told.test.window.tests
     needed, had = (norm.isf(one) + norm.ppf(POWER) for one in (level, settings.alpha))
     return found.scaled(float(needed / had))
+
+
+def _sketches(asked: Asked, baseline: Space, record: DriftRecord) -> DriftRecord:
+    """What is kept of both versions: samples are tested, and all rows' sums say how far apart."""
+    settings = asked.settings
+    before, now = sketch_of(baseline), sketch_of(asked.candidate)
+    rng = np.random.default_rng(settings.seed)
+    try:
+        found = compare(before, now, rng)
+    except DriftError as error:
+        return _said(record, "cannot tell", str(error))
+    value = found.test
+    what = f"sketched rows that version {baseline.version} lacks"
+    told = Found(
+        what=what,
+        p_value=value.p_value,
+        adjusted=value.p_value,
+        statistic=value.statistic,
+        null=_quantiles(value),
+        n_baseline=value.n_baseline,
+        n_candidate=value.n_candidate,
+        units=(value.units_baseline, value.units_candidate),
+        total=now.moments.n,
+        permutations=value.permutations,
+        warnings=value.warnings,
+    )
+    limit = settings.effect.auc
+    verdict: Verdict = "no drift"
+    if min(told.units) < ENOUGH:
+        verdict = "cannot tell"
+    elif value.p_value <= settings.alpha and value.effect >= limit:
+        verdict = "drift"
+    notes = (
+        f"of all rows: MMD^2 {found.mmd:.2g}, Frechet distance {found.frechet:.2g}, "
+        f"{found.clusters:.1%} would have to change cluster, {found.norms:.1%} their length",
+    )
+    reason = f"{what}: p = {value.p_value:.2g}, AUC {value.effect:.2f} ({limit:g} matters)"
+    record = record.model_copy(update={"tests": (told,), "notes": record.notes + notes})
+    return _said(record, verdict, reason)
+
+
+def _quantiles(found: DriftValue) -> tuple[float, ...]:
+    """Of the statistic where nothing drifted."""
+    return tuple(np.quantile(found.null, np.linspace(0, 1, QUANTILES)).tolist())
 
 
 def _tests(asked: Asked, baseline: Space) -> Iterator[Test]:

@@ -11,6 +11,7 @@ runs/<table>/<run>/manifest.json
 runs/<table>/evaluations/<evaluation>.json|html|png
 runs/<table>/evaluations/projection-<method>.npz
 runs/<table>/drift/<report>.json|html
+runs/<table>/sketches/<version>.npz
 models/<name or table>/<digest>/          weights that were fitted here
 """
 
@@ -143,3 +144,13 @@ def evaluation_path(store_uri: str, table: str, evaluation_id: str, ending: str)
 def drift_path(store_uri: str, table: str, report_id: str, ending: str) -> str:
     """The file of a drift report of a version of a table: its record, or its page."""
     return f"{table_runs_folder(store_uri, table)}/drift/{report_id}.{ending}"
+
+
+def sketches_folder(store_uri: str, table: str) -> str:
+    """The folder of the sketches of a table's versions."""
+    return f"{table_runs_folder(store_uri, table)}/sketches"
+
+
+def sketch_path(store_uri: str, table: str, version: int) -> str:
+    """The sketch of a version of a table."""
+    return f"{sketches_folder(store_uri, table)}/{version}.npz"

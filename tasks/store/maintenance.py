@@ -23,7 +23,7 @@ from schemas.manifest import Manifest
 from schemas.receipt import Receipt
 from tasks import failpoints
 from tasks.errors import StoreError
-from tasks.store import checksums, files, fits, layout, manifests, models, receipts, tags
+from tasks.store import checksums, files, fits, layout, manifests, models, receipts, sketches, tags
 from tasks.store.catalog import Catalog
 from tasks.store.commit import RUN_TAG, tag_run
 from tasks.store.damage import find_damage
@@ -120,6 +120,8 @@ def clean(table: Table, catalog: Catalog, *, now: datetime) -> int:
         raise store_error(error, f"cleaning up table {table.name!r}") from error
     checksums.tidy(table.store_uri, table.name, table.uri)
     receipts.drop(table.store_uri, _worthless(table))
+    live = {one.version for one in own.values() if one.version not in retired}
+    sketches.keep_only(table.store_uri, table.name, live)
     _clean_fits(table, catalog, [one for one in own.values() if one.version not in retired], now)
     runs = layout.table_runs_folder(table.store_uri, table.name)
     files.of(runs).sweep(runs, now - GRACE)

@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def house(folder: Path) -> Iterator[House]:
     with scheduled.house(folder) as made:
         print(f"\nPrefect's database: {made.database.partition('+')[0]}")
-        told = vectorline(made, "deploy", write_space(folder, "clockwork", "* * * * *"))
+        told = vectorline(made, "deploy", write_space(folder, "clockwork", "* * * * *", drift={}))
         assert told["deployments"] == [
             {"flow": "refresh", "name": "clockwork", "cron": "* * * * *", "timezone": "UTC"}
         ]
@@ -149,7 +149,7 @@ def test_each_flow_with_a_time_gets_a_deployment_and_loses_it_with_the_time(
     assert set(first) == {"refresh", "maintain"}
     refresh = first["refresh"]
     assert refresh["parameters"]["store_uri"] == str(folder / "vectors")
-    assert refresh["parameters"]["config"]["schedule"] == berlin | {"evaluate": None}
+    assert refresh["parameters"]["config"]["schedule"] == berlin | {"evaluate": None, "drift": None}
     assert (refresh["work_pool_name"], refresh["work_queue_name"]) == (POOL, "books")
     queue = ask(house, "GET", f"work_pools/{POOL}/queues/books")
     assert queue["concurrency_limit"] == 1
@@ -308,16 +308,25 @@ def test_a_deployment_with_a_schedule_runs_twice_by_itself_and_has_nothing_to_do
     assert states([first, second]) == ["Completed", "Completed"]
     assert [one["auto_scheduled"] for one in (first, second)] == [True, True]
 
-    def books(run: Row) -> dict[str, int]:
-        body = {"artifacts": {"flow_run_id": {"any_": [run["id"]]}, "key": {"any_": ["manifest"]}}}
+    def artifact(run: Row, key: str) -> Any:
+        body = {"artifacts": {"flow_run_id": {"any_": [run["id"]]}, "key": {"any_": [key]}}}
         (found,) = ask(house, "POST", "artifacts/filter", body)
-        rows = json.loads(found["data"]) if isinstance(found["data"], str) else found["data"]
+        return found["data"]
+
+    def books(run: Row) -> dict[str, int]:
+        data = artifact(run, "manifest")
+        rows = json.loads(data) if isinstance(data, str) else data
         return {row["outcome"]: row["records"] for row in rows if row["records"]}
 
     assert books(first) == {"read": 9, "new": 9}
     assert books(second) == {"read": 9, "unchanged": 9}
     catalog = Catalog(str(folder / "vectors"))
     assert [one.version for one in catalog.versions("clockwork")] == [1]
+    reports = [artifact(run, "drift-report") for run in (first, second)]
+    assert ["1-since-none" in reports[0], "1-since-1" in reports[1]] == [True, True]
+    pages = {path.name for path in folder.glob("vectors/runs/clockwork.*/drift/*.html")}
+    assert len(pages) == 2
+    assert all(name in "".join(reports) for name in pages)
 
 
 def test_without_a_server_deploy_says_what_to_do(

@@ -36,9 +36,18 @@ def run(corpus: Path, store: str, rows: list[dict[str, Any]], **changes: Any) ->
     return refresh(config(corpus, **{"drift": DRIFT} | changes), store)
 
 
-def look(store: str, version: str = "latest", baseline: str | None = None, **more: Any) -> Detected:
+def look(
+    store: str,
+    version: str = "latest",
+    baseline: str | None = None,
+    *,
+    by_sketches: bool = False,
+    **more: Any,
+) -> Detected:
     settings = DriftConfig.model_validate_json(json.dumps(DRIFT | more))
-    found: Detected = detect.fn(store, "notes", settings, version, baseline)
+    found: Detected = detect.fn(
+        store, "notes", settings, version, baseline, by_sketches=by_sketches
+    )
     return found
 
 

@@ -216,7 +216,7 @@ def test_a_model_that_is_no_folder_here_stays_a_name(write: Write) -> None:
             "encoder:",
             'schedule: {rn: "0 3 * * *"}\nencoder:',
             "line 7: schedule.rn: unknown key, did you mean 'run'? "
-            "(allowed: evaluate, maintain, run, timezone)",
+            "(allowed: drift, evaluate, maintain, run, timezone)",
         ),
         (
             "encoder:",

@@ -80,7 +80,7 @@ def test_a_time_alone_is_that_of_the_refresh() -> None:
 
 def test_each_deployment_gives_its_flow_what_it_takes() -> None:
     every = dict.fromkeys(FLOWS, "0 3 * * *")
-    for one in made(every, evaluate={"suite": "/x/suite.yaml"}):
+    for one in made(every, evaluate={"suite": "/x/suite.yaml"}, drift={}):
         flow: Flow[..., Any] = load_flow_from_entrypoint(one.entrypoint)
         assert flow.name == one.flow
         assert set(one.parameters) == set(flow.parameters.properties)
@@ -96,9 +96,11 @@ def test_secrets_stay_references() -> None:
     assert told["storage_options"] == {"secret": {"env": "S3_SECRET"}}
 
 
-def test_an_evaluation_without_a_suite_is_refused() -> None:
+def test_a_flow_of_which_the_config_says_nothing_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"schedule\.evaluate: the config has no `evaluate:`"):
         made({"evaluate": "0 3 * * *"})
+    with pytest.raises(ConfigError, match=r"schedule\.drift: the config has no `drift:`"):
+        made({"drift": "0 3 * * *"})
 
 
 def test_what_prefect_would_fill_in_is_refused(tmp_path: Path) -> None:

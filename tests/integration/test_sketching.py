@@ -1,0 +1,100 @@
+"""Sketches of versions: made of rows or of the version before, by workers or here."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from schemas.config import ComputeConfig
+from tasks import sketching
+from tasks.drift.sketches import Sketch
+from tasks.sketching import sketch_of
+from tasks.space import Space, open_space
+from tasks.store import layout, sketches
+from tests.drift import notes
+from tests.integration.test_drift import look
+from tests.pipeline import config, refresh, write_jsonl
+
+N = 400
+
+
+@pytest.fixture
+def versions(tmp_path: Path) -> list[Space]:
+    """Version 2 has other texts in 20 records, other metadata in 5, 30 fewer and 100 more."""
+    settings, store = config(tmp_path / "corpus"), str(tmp_path / "vectors")
+    held = notes(0, N)
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", held)
+    refresh(settings, store)
+    for row, other in zip(held[:20], notes(5_000, 20), strict=True):
+        row["text"] = other["text"]
+    for row in held[20:25]:
+        row["year"] = 77
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", held[:-30] + notes(N, 100, ("bees",)))
+    refresh(settings, store)
+    return [open_space("notes", store, number) for number in (1, 2)]
+
+
+def agree(one: Sketch, other: Sketch) -> None:
+    ours: dict[str, Any] = one.arrays()
+    theirs: dict[str, Any] = other.arrays()
+    for name in ours:
+        if ours[name].dtype.kind == "f":
+            np.testing.assert_allclose(ours[name], theirs[name], atol=1e-6, err_msg=name)
+        else:
+            np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+
+
+def forget(space: Space) -> None:
+    Path(layout.sketch_path(space.store_uri, space.entry.table, space.version)).unlink()
+
+
+def test_a_version_is_the_one_before_with_what_changed(versions: list[Space]) -> None:
+    first = sketch_of(versions[0])
+    assert first.moments.n == N
+    second = sketch_of(versions[1])
+    every = Sketch(first.basis)
+    rows = versions[1].to_arrow(["id", "record_id", "vector", "text"])
+    matrix = np.stack(rows["vector"].to_numpy(zero_copy_only=False))
+    every.add(
+        matrix, rows["id"].to_pylist(), lengths=[len(text) for text in rows["text"].to_pylist()]
+    )
+    agree(second, every)
+
+
+def test_what_is_kept_is_read_and_what_is_damaged_is_made_anew(versions: list[Space]) -> None:
+    made = sketch_of(versions[0])
+    place = Path(layout.sketch_path(versions[0].store_uri, versions[0].entry.table, 1))
+    whole = place.read_bytes()
+    agree(sketch_of(versions[0]), made)
+    place.write_bytes(whole[: len(whole) // 2])
+    assert sketches.read(versions[0].store_uri, versions[0].entry.table, 1) is None
+    agree(sketch_of(versions[0]), made)
+    assert place.read_bytes() == whole
+
+
+@pytest.mark.ray
+def test_workers_give_the_same_sketch(
+    versions: list[Space], local_ray: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = sketch_of(versions[1])
+    forget(versions[1])
+    monkeypatch.setattr(sketching, "MANY", 1)
+    agree(sketch_of(versions[1], ComputeConfig(use="ray", workers=2, address=local_ray)), here)
+
+
+def test_versions_compare_by_their_sketches(versions: list[Space]) -> None:
+    store = versions[0].store_uri
+    record = look(store, "2", "1", by_sketches=True).record
+    assert record.verdict == "drift"
+    assert record.tests[0].n_candidate == 120
+    assert "of all rows: MMD^2" in record.notes[-1]
+
+
+def test_sketches_go_with_their_versions(versions: list[Space]) -> None:
+    for version in versions:
+        sketch_of(version)
+    store, table = versions[0].store_uri, versions[0].entry.table
+    sketches.keep_only(store, table, {2})
+    assert sketches.read(store, table, 1) is None
+    assert sketches.read(store, table, 2) is not None
