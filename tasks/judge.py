@@ -8,7 +8,7 @@ import numpy as np
 from schemas.config import EvaluateConfig
 from schemas.evaluation import Compared, Estimate, Gate, Metric, Verdict
 from tasks.errors import ConfigError, MetricError
-from tasks.evaluations.base import Measurement, Rows
+from tasks.evaluations.base import NEITHER, NO_ITEMS, Measurement, Rows
 from tasks.metrics.intervals import interval, mean_interval
 from tasks.metrics.resampling import Interval, Method
 from tasks.metrics.verdict import Judgement, Margin, judge, judge_all, judge_interval
@@ -71,7 +71,7 @@ def compared(
 
     `asked` are the drops that count as no loss. Where vectors are the same a metric without any
     difference is no matter of chance. Raises ConfigError where the gate asks for a metric
-    that has no better and worse.
+    that cannot be judged.
     """
     judgements: dict[str, Judgement] = {}
     for name, pair in pairs.items():
@@ -83,8 +83,7 @@ def compared(
     for name in settings.gate:
         if name not in judgements:
             raise ConfigError(
-                f"evaluate.gate: {name!r} cannot be asked of: it is not better or worse, has no "
-                "items to be sure by, or none that both versions have"
+                f"evaluate.gate: no gate can ask for {name!r} here: {_why_not(pairs.get(name))}"
             )
     beside = {
         name: metric.model_copy(
@@ -152,6 +151,17 @@ def _judgement(
     except MetricError as error:
         raise MetricError(f"{name}, beside the baseline: {error}") from error
     return judge_interval(found, margin, same_vectors=same_vectors)
+
+
+def _why_not(pair: Pair | None) -> str:
+    """Why a metric has no judgement."""
+    if pair is None:
+        return "it could not be measured on both versions"
+    if pair.candidate.higher_is_better is None:
+        return NEITHER
+    if not pair.candidate.items or pair.candidate.resampled is None:
+        return NO_ITEMS
+    return "fewer than two of its items are in both versions"
 
 
 def common(candidate: Measurement, baseline: Measurement) -> tuple[Rows, Rows]:

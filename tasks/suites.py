@@ -18,7 +18,7 @@ from schemas.suite import MapConfig, MapMethod, Suite, SuiteTask
 from tasks import mistakes, plugins
 from tasks.config_mistakes import Data, find_in_part
 from tasks.digests import digest_json
-from tasks.documents import read_document, refuse_at
+from tasks.documents import read_document, refuse, refuse_at
 from tasks.errors import ConfigError
 from tasks.evaluations.base import Evaluation, Measurement, Version
 from tasks.mistakes import Mistake, did_you_mean
@@ -40,6 +40,12 @@ class Task:
     def metrics(self) -> tuple[str, ...]:
         """As they are called in the suite."""
         return tuple(self.prefix + name for name in self.evaluation.metrics)
+
+    @property
+    def ungated(self) -> dict[str, str]:
+        """Those of which no gate can ask, by their names in the suite, and why."""
+        known: Mapping[str, str] = getattr(self.evaluation, "ungated", {})
+        return {self.prefix + name: why for name, why in known.items()}
 
     def measure(self, version: Version) -> Iterator[tuple[str, Measurement]]:
         """All metrics of a version, by their names in the suite."""
@@ -108,9 +114,10 @@ def read_suite(path: str | Path) -> BuiltSuite:
 
 
 def check_suite(settings: EvaluateConfig) -> BuiltSuite:
-    """The suite of a config, whose gate asks for nothing that it does not measure.
+    """The suite of a config, whose gate asks for nothing that cannot be judged by it.
 
-    Raises ConfigError as `read_suite`, and where the packages are missing that measure.
+    Raises ConfigError as `read_suite`, where the packages are missing that measure, and for a gate
+    on a metric that the suite does not measure, or of which none can ask.
     """
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
@@ -125,6 +132,12 @@ def check_suite(settings: EvaluateConfig) -> BuiltSuite:
                 f"{did_you_mean(name, suite.metrics) or '.'} "
                 f"It measures {', '.join(suite.metrics)}"
             )
+    ungated = {name: why for task in suite.tasks for name, why in task.ungated.items()}
+    refuse(
+        f"evaluate.gate: no gate can ask for {name!r} of suite {settings.suite}: {ungated[name]}"
+        for name in settings.gate
+        if name in ungated
+    )
     return suite
 
 

@@ -15,6 +15,8 @@ import numpy.typing as npt
 from tasks.metrics.score import Matrix, Reals, Score
 
 Rows: TypeAlias = npt.NDArray[np.int64]
+NEITHER = "neither way is better"
+NO_ITEMS = "it has no items that another version would have, too"
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,11 @@ class Version(Protocol):
 
 
 class Evaluation(Protocol):
-    """Measures one version."""
+    """Measures one version.
+
+    `ungated: Mapping[str, str]` may name those of its metrics of which no gate can ask, and why, so
+    that a gate which does is refused before any work.
+    """
 
     metrics: tuple[str, ...]
     """The names of all that it may measure, the one that says most first."""

@@ -1,12 +1,12 @@
 """Associations that a space has taken over, and groups that searches show too seldom."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from tasks.errors import ConfigError
-from tasks.evaluations.base import Measurement, Rows, Version
+from tasks.evaluations.base import NEITHER, Measurement, Rows, Version
 from tasks.evaluations.files import read_queries
 from tasks.evaluations.records import at_most, find_records, find_values
 from tasks.metrics import bias
@@ -20,6 +20,7 @@ class Association:
     """WEAT of words, SEAT of sentences: whether one set is nearer to one attribute than another."""
 
     metrics = ("association",)
+    ungated: ClassVar[Mapping[str, str]] = {"association": NEITHER}
 
     def __init__(
         self, *, targets: Sets, attributes: Sets, of: Literal["texts", "records"] = "texts"

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from tasks.errors import ConfigError
-from tasks.evaluations.base import Measurement, Version
+from tasks.evaluations.base import NEITHER, NO_ITEMS, Measurement, Version
 from tasks.metrics import clustering
 from tasks.metrics.score import Score
 
@@ -25,6 +25,7 @@ class Clusters:
             raise ConfigError(f"n = {n}: expected 2 or more")
         self._n, self._by_density, self._least = n, method == "hdbscan", min_cluster_size
         self.metrics = ("clusters", "noise") if self._by_density else ("stability", "silhouette")
+        self.ungated = {name: NO_ITEMS if name == "stability" else NEITHER for name in self.metrics}
 
     def measure(self, version: Version) -> list[Measurement]:
         """Stability and silhouette, or the number of clusters and the share of noise."""

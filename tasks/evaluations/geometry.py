@@ -5,7 +5,7 @@ from functools import cache, partial
 from typing import TypeAlias
 
 from tasks.errors import MetricError
-from tasks.evaluations.base import Measurement, Version
+from tasks.evaluations.base import NEITHER, Measurement, Version
 from tasks.evaluations.records import at_most
 from tasks.metrics import geometry
 from tasks.metrics.score import Score
@@ -40,6 +40,7 @@ class Geometry:
     """How records fill the space; none of these is good or bad in itself."""
 
     metrics = (*OF_MOMENTS, *OF_ALL, *SAMPLED, *NEAR)
+    ungated = dict.fromkeys(metrics, NEITHER)
 
     def measure(self, version: Version) -> list[Measurement]:
         """Of all records, or of samples where a metric says so.

@@ -1,16 +1,16 @@
 """What a metadata column says of records: how much of it can be read from their vectors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from tasks.errors import ConfigError, MetricError
-from tasks.evaluations.base import Measurement, Rows, Table, Version
+from tasks.evaluations.base import NO_ITEMS, Measurement, Rows, Table, Version
 from tasks.evaluations.records import groups_of, labelled
 from tasks.metrics import clustering, downstream
 from tasks.metrics.score import Matrix, Score
@@ -36,6 +36,7 @@ class Labels:
         "hdbscan_ami",
         "silhouette",
     )
+    ungated: ClassVar[Mapping[str, str]] = {"few_shot_accuracy": NO_ITEMS}
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from tasks.errors import MetricError
-from tasks.evaluations.base import Measurement, Rows, Version
+from tasks.evaluations.base import NO_ITEMS, Measurement, Rows, Version
 from tasks.evaluations.mteb_items import (
     Items,
     Place,
@@ -20,6 +20,7 @@ from tasks.evaluations.mteb_items import (
     listen,
     read_predictions,
     rows_of,
+    tells_items,
 )
 from tasks.evaluations.mteb_tasks import find_task, load, quiet
 from tasks.metrics.score import Matrix, Score
@@ -49,6 +50,7 @@ class Mteb:
         self._subsets = [subset] if isinstance(subset, str) else subset
         found = find_task(task, self._splits, self._subsets)
         self.metrics = (f"{task}.{found.metadata.main_score}",)
+        self.ungated = {} if tells_items(found) else dict.fromkeys(self.metrics, NO_ITEMS)
 
     def measure(self, version: Version) -> list[Measurement]:
         """The one metric; an item is a query, a pair or a text, where mteb tells what they score.

@@ -74,6 +74,13 @@ def listen(task: "AbsTask") -> Told:
     return told
 
 
+def tells_items(task: "AbsTask") -> bool:
+    """Whether mteb may tell what single items of the task score."""
+    from mteb.abstasks import AbsTaskRetrieval
+
+    return isinstance(task, AbsTaskRetrieval) or keeps_predictions(task)
+
+
 def keeps_predictions(task: "AbsTask") -> bool:
     """Whether the items' scores can be had from the predictions that mteb writes to a folder."""
     from mteb.abstasks import AbsTaskClassification

@@ -294,8 +294,13 @@ def test_a_suite_of_what_is_neither_good_nor_bad_has_no_verdict(corpus: Path, st
     found = judge(corpus, store, "2", "1", gate={}).record
     assert (found.verdict, found.gate) == (None, None)
     assert found.reason == "no main metric of the suite can be better or worse"
-    with pytest.raises(ConfigError, match="'two_nn' cannot be asked of: it is not better or worse"):
+    with pytest.raises(ConfigError, match=r"no gate can ask for 'two_nn' of .*: neither way is"):
         judge(corpus, store, "2", "1", gate={"two_nn": {"max_drop": 1.0}})
+    search_task(corpus, N)
+    with pytest.raises(
+        ConfigError, match=r"index_recall@5' here: it could not be measured on both"
+    ):
+        judge(corpus, store, "2", "1", gate={"index_recall@5": {"max_drop": 1.0}})
 
 
 def test_a_verdict_beside_a_version_that_serves_no_more_lets_nothing_serve(

@@ -149,6 +149,36 @@ def test_a_gate_on_what_is_not_measured_is_refused() -> None:
     )
 
 
+def test_a_gate_on_what_can_never_be_judged_is_refused_with_the_reason() -> None:
+    path = suite(
+        "- {use: geometry, name: shape}",
+        "- {use: labels, column: x}",
+        "- {use: clusters, name: c}",
+        "- {use: clusters, method: hdbscan, name: d}",
+        "- {use: association, targets: {a: [x], b: [y]}, attributes: {c: [x], d: [y]}}",
+    )
+    items = "it has no items that another version would have, too"
+    wanted = {
+        "shape.anisotropy": "neither way is better",
+        "few_shot_accuracy": items,
+        "c.stability": items,
+        "c.silhouette": "neither way is better",
+        "d.noise": "neither way is better",
+        "association": "neither way is better",
+    }
+    for names in ([*wanted], ["accuracy", "c.stability"]):
+        gate = {name: Allowed(max_drop=0.1) for name in names}
+        with pytest.raises(ConfigError) as caught:
+            check_suite(EvaluateConfig(suite=path, gate=gate))
+        assert str(caught.value).splitlines() == [
+            f"evaluate.gate: no gate can ask for {name!r} of suite suite.yaml: {wanted[name]}"
+            for name in names
+            if name in wanted
+        ]
+    gate = {"accuracy": Allowed(max_drop=0.1)}
+    assert check_suite(EvaluateConfig(suite=path, gate=gate)).metrics[-1] == "association"
+
+
 def test_queries_are_read_as_beir_and_as_lines_have_them() -> None:
     Path("q.jsonl").write_text(
         '{"_id": "1", "text": "a b", "metadata": {}}\n\n{"id": 2, "text": "c"}\n'
