@@ -126,7 +126,12 @@ def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
         args.store,
         str(candidate.version),
         args.baseline,
-        shlex.join(["vectorline", *sys.argv[1:]]),
+        [
+            word
+            for name in ("suite", "config")
+            if (path := getattr(args, name)) is not None
+            for word in (f"--{name}", path)
+        ],
     )
     return _under_prefect("evaluate", arguments)
 

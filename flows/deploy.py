@@ -90,7 +90,7 @@ def _evaluate(config: Config, store_uri: str) -> Parameters:
         "store_uri": store_uri,
         "version": "latest",
         "baseline": None,
-        "command": f"vectorline evaluate {config.space}",
+        "options": [],
     }
 
 

@@ -25,7 +25,7 @@ def evaluate(
     store_uri: str,
     version: str,
     baseline: str | None,
-    command: str,
+    options: list[str],
 ) -> dict[str, Any] | State[Any]:
     """One evaluation; gives what `vectorline evaluate --json` prints.
 
@@ -40,7 +40,7 @@ def evaluate(
             EvaluateConfig.model_validate(settings),
             version,
             baseline,
-            command=command,
+            options,
         )
         show_artifacts(measured)
         return found(space, measured.summary())

@@ -1,6 +1,8 @@
 """Evaluate: measure a version, set it beside another one, and keep what was found."""
 
+import shlex
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -103,15 +105,15 @@ def evaluate(
     settings: EvaluateConfig,
     version: str,
     baseline: str | None,
-    *,
-    command: str = "",
+    options: Sequence[str] = (),
 ) -> Evaluated:
     """Measures a version by the suite, beside `baseline` if there is one, and keeps what it found.
 
+    `options` are those that say what to measure, as the command that makes it again has them.
     Raises ConfigError for a suite, a gate or a version that cannot be, MetricError for a metric
     that is undefined on one of the versions.
     """
-    return _evaluate(_asked(store_uri, space, settings, version, baseline, command))
+    return _evaluate(_asked(store_uri, space, settings, version, baseline, options))
 
 
 @task(name="judge", persist_result=False, cache_policy=NO_CACHE)
@@ -129,10 +131,8 @@ def judge(run: Run, version: VersionEntry | None) -> Evaluated | None:
         return None
     run.report("evaluate")
     baseline = None if serving is None else str(serving.version)
-    beside = "" if baseline is None else f" --baseline {baseline}"
-    command = f"vectorline evaluate {run.space} --version {version.version}{beside}"
     try:
-        asked = _asked(run.store_uri, run.space, settings, str(version.version), baseline, command)
+        asked = _asked(run.store_uri, run.space, settings, str(version.version), baseline)
         known = evaluations.read(run.store_uri, version.table, asked.id)
         if known is not None and asked.suite.repeatable:
             return _kept(run.store_uri, known)
@@ -155,7 +155,7 @@ def _asked(
     settings: EvaluateConfig,
     version: str,
     baseline: str | None,
-    command: str,
+    options: Sequence[str] = (),
 ) -> "Asked":
     from tasks.evaluation import Asked  # with scipy, which a run that is not judged does not need
 
@@ -166,7 +166,9 @@ def _asked(
     if beside is not None and beside.version == candidate.version:
         alone = f"version {candidate.version} is the baseline itself: there is nothing to compare"
         beside = None
-    return Asked(suite, settings, candidate, beside, command, alone)
+    numbers = ["--version", candidate.version, "--baseline", (beside or candidate).version]
+    words = ["vectorline", "evaluate", space, *map(str, numbers), *options, "--store", store_uri]
+    return Asked(suite, settings, candidate, beside, shlex.join(words), alone)
 
 
 def _evaluate(asked: "Asked") -> Evaluated:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -246,6 +247,17 @@ def test_the_program_says_no_with_its_exit_code(corpus: Path, store: str, tmp_pa
     assert found["gate"] == {"passed": False, "failed": ["ndcg@5"]}
     assert set(found["metrics"]["ndcg@5"]) >= {"value", "low", "high", "n"}
     assert Path(found["report"]).read_text().count("worse")
+    again = f"vectorline evaluate notes --version 2 --baseline 1 --store {store}"
+    assert found["command"] == again
+    assert found == run(*shlex.split(again)[1:-2])[1] | {
+        key: found[key] for key in ("created_at", "seconds")
+    }
+    suite = str(corpus / "suite.yaml")
+    code, alone = run("evaluate", "notes", "--version", "1", "--suite", suite)
+    assert (code, alone["baseline"]) == (0, None)
+    assert alone["command"] == (
+        f"vectorline evaluate notes --version 1 --baseline 1 --suite {suite} --store {store}"
+    )
     code, said = run("evaluate", "notes", "--suite", tmp_path / "no.yaml")
     assert (code, said["error"]["message"]) == (
         2,
