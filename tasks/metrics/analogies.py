@@ -56,9 +56,9 @@ def three_cos_add(
     "accuracy/<category>" belongs to each category.
 
     Memory is a block beside the vectors, which may be memory-mapped; cosines are in their dtype.
-    Warns of vectors of zeros, of categories of which no question is left and of questions that
-    expect one of their own words. Raises MetricError for a vocabulary that holds a word twice, and
-    where no question is left.
+    Warns of questions that are left out, of vectors of zeros, of categories of which no question is
+    left and of questions that expect one of their own words. Raises MetricError for a vocabulary
+    that holds a word twice, and where no question is left.
     """
     return _accuracy(lambda a, b, c, _: b - a + c, vectors, vocabulary, questions)
 
@@ -147,6 +147,11 @@ def _by_category(known: Sequence[Analogy], right: Reals) -> dict[str, float]:
 def _oddities(
     questions: Sequence[Analogy], known: Sequence[Analogy], zero: Sequence[str]
 ) -> Iterator[str]:
+    if len(known) < len(questions):
+        yield (
+            f"left out for a word without a vector: {len(questions) - len(known):,} of "
+            f"{len(questions):,} questions"
+        )
     if zero:
         yield f"{len(zero)} words have vectors of zeros and count as missing, the first {zero[0]!r}"
     lost = sorted({asked.category for asked in questions} - {asked.category for asked in known})

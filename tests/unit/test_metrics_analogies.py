@@ -197,6 +197,7 @@ def test_vectors_of_zeros_are_missing_words(metric: Metric) -> None:
     assert found.per_item.tolist() == expected.per_item.tolist()
     assert found.parts["oov"] == pytest.approx(1 - len(kept) / 30)
     assert found.warnings == (
+        f"left out for a word without a vector: {30 - len(kept)} of 30 questions",
         "1 words have vectors of zeros and count as missing, the first 'low5'",
     )
 
@@ -212,7 +213,10 @@ def test_categories_without_a_question_are_said() -> None:
     questions = [Analogy("a", "b", "c", "d", "in"), Analogy("a", "b", "c", "z", "out")]
     score = three_cos_add(np.eye(4), ["a", "b", "c", "d"], questions)
     assert score.parts == {"oov": 0.5, "accuracy/in": 1.0}
-    assert score.warnings == ("1 categories have no question left, the first 'out'",)
+    assert score.warnings == (
+        "left out for a word without a vector: 1 of 2 questions",
+        "1 categories have no question left, the first 'out'",
+    )
 
 
 def test_no_word_is_left_where_all_are_asked() -> None:
