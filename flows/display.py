@@ -116,17 +116,36 @@ def _run(args: argparse.Namespace, result: dict[str, Any]) -> None:
         print(f"serving    version {result['version']}")
     if result["records"]["quarantined"]:
         print(f"quarantine `vectorline quarantine {result['space']}` says why")
+    said = f": {result['gate']['reason']}" if result["gate"] else ""
     for note in result["notes"]:
-        print(f"note       {note}")
+        print(f"note       {note.removesuffix(said)}")
+
+
+def _show_warnings(metrics: Mapping[str, Any]) -> None:
+    """What is odd about metrics, each sentence once with the names of those that it is said of."""
+    said: dict[str, list[str]] = {}
+    for name, one in metrics.items():
+        beside_it = one["compared"]["difference"]["warnings"] if one["compared"] else ()
+        for warning in dict.fromkeys([*one["warnings"], *beside_it]):
+            said.setdefault(warning, []).append(name)
+    for warning, names in said.items():
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        print(f"note       {', '.join(names[:NAMED])}{more}: {warning}")
 
 
 def _show_reports(result: dict[str, Any]) -> None:
     """What was found of the version, before it serves."""
-    gate, drift = result["gate"], result["drift"]
+    evaluated, gate, drift = result["evaluated"], result["gate"], result["drift"]
+    if evaluated:
+        for name, one in evaluated["metrics"].items():
+            between = f" ({_interval(one, '.4f')})" if one["low"] is not None else ""
+            print(f"evaluated  {name} {one['value']:.4f}{between}, n = {one['n']:,}")
+        _show_warnings(evaluated["metrics"])
     if gate:
         said = "yes" if gate["passed"] else "NO"
         print(f"gate       {said}, {gate['verdict']}: {gate['reason']}")
-        print(f"report     {gate['report']}")
+    if evaluated:
+        print(f"report     {evaluated['report']}")
     if drift:
         print(f"drift      {drift['verdict']}: {drift['reason']}")
         print(f"report     {drift['report']}")
@@ -244,14 +263,7 @@ def _evaluate(args: argparse.Namespace, result: dict[str, Any]) -> None:
     print()
     table([_metric_row(name, one) for name, one in result["metrics"].items()], METRIC_COLUMNS)
     print()
-    said: dict[str, list[str]] = {}
-    for name, one in result["metrics"].items():
-        beside_it = one["compared"]["difference"]["warnings"] if one["compared"] else ()
-        for warning in dict.fromkeys([*one["warnings"], *beside_it]):
-            said.setdefault(warning, []).append(name)
-    for warning, names in said.items():
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        print(f"note       {', '.join(names[:NAMED])}{more}: {warning}")
+    _show_warnings(result["metrics"])
     if result["neighbour_overlap"] is not None:
         print(f"neighbours {result['neighbour_overlap']:.1%} of the 10 nearest are the same")
     for name, cost in result["cost"].items():

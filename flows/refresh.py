@@ -52,14 +52,15 @@ def refresh(
         promoted = promote(run, committed.version, judged, watched)
         books = [{"outcome": name, "records": n} for name, n in committed.manifest.records]
         create_table_artifact(books, key="manifest", description=committed.manifest.run_id)
-        gate = drifted = None
+        gate = told = drifted = None
         if judged is not None:
             evaluate.show_artifacts(judged)
-            gate = judged.gate()
+            gate, told = judged.gate(), judged.told()
         if watched is not None:
             drift.show_artifacts(watched)
             drifted = watched.told()
-        return found(space, committed.summary(promoted, run.notes, gate, drifted))
+        summary = committed.summary(promoted, run.notes, gate, drifted)
+        return found(space, summary | {"evaluated": told})
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +25,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """An evaluation, and where its page is, and the picture of its map, if it has one."""
+    """An evaluation, and where its page is, and the picture of its map, if it has one.
+
+    `main` are the metrics that count: those of the gate, else the main one of each task.
+    """
 
     record: EvaluationRecord
     page: str
     picture: str | None
+    main: tuple[str, ...]
 
     @property
     def passed(self) -> bool | None:
@@ -56,8 +60,18 @@ class Evaluated:
             for name, one in self.record.metrics.items()
         ]
 
+    def told(self) -> dict[str, object]:
+        """What a run tells of it, beside what the gate says."""
+        return {
+            "baseline": self.record.baseline and self.record.baseline.version,
+            "verdict": self.record.verdict,
+            "reason": self.record.reason,
+            "metrics": self._metrics(self.main),
+            "report": self.page,
+        }
+
     def gate(self) -> dict[str, object] | None:
-        """What a run tells of it; None where nobody asked the gate."""
+        """What the gate says; None where nobody asked it."""
         gate = self.record.gate
         if gate is None:
             return None
@@ -76,15 +90,7 @@ class Evaluated:
         return told | {
             "version": candidate.version,
             "baseline": None if baseline is None else baseline.version,
-            "metrics": {
-                name: {
-                    **one.estimate.model_dump(mode="json"),
-                    "of": one.of,
-                    "parts": one.parts,
-                    "compared": one.compared and one.compared.model_dump(mode="json"),
-                }
-                for name, one in self.record.metrics.items()
-            },
+            "metrics": self._metrics(self.record.metrics),
             "cost": {
                 name: {key: getattr(one, key) for key in COSTS}
                 for name, one in (("candidate", candidate), ("baseline", baseline))
@@ -92,6 +98,19 @@ class Evaluated:
             },
             "report": self.page,
             "map": self.picture,
+        }
+
+    def _metrics(self, names: Iterable[str]) -> dict[str, object]:
+        known = self.record.metrics
+        return {
+            name: {
+                **known[name].estimate.model_dump(mode="json"),
+                "of": known[name].of,
+                "parts": known[name].parts,
+                "compared": (one := known[name].compared) and one.model_dump(mode="json"),
+            }
+            for name in names
+            if name in known
         }
 
 
@@ -135,7 +154,7 @@ def judge(run: Run, version: VersionEntry | None) -> Evaluated | None:
         asked = _asked(run.store_uri, run.space, settings, str(version.version), baseline)
         known = evaluations.read(run.store_uri, version.table, asked.id)
         if known is not None and asked.suite.repeatable:
-            return _kept(run.store_uri, known)
+            return _kept(asked, known)
         return _evaluate(replace(asked, pause=run.check))
     except (ConfigError, MetricError) as error:
         if run.options.promote == "yes":
@@ -185,9 +204,10 @@ def _evaluate(asked: "Asked") -> Evaluated:
     picture = draw(record)
     page = render(record, evaluations.scores(store_uri, record.space), picture)
     evaluations.write(store_uri, record, page, picture)
-    return _kept(store_uri, record)
+    return _kept(asked, record)
 
 
-def _kept(store_uri: str, record: EvaluationRecord) -> Evaluated:
+def _kept(asked: "Asked", record: EvaluationRecord) -> Evaluated:
+    store_uri = asked.candidate.store_uri
     page, picture = evaluations.page(store_uri, record), evaluations.picture(store_uri, record)
-    return Evaluated(record, page, picture)
+    return Evaluated(record, page, picture, tuple(asked.settings.gate) or asked.suite.main)

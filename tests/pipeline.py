@@ -64,9 +64,9 @@ def refresh(
         judged = judge.fn(run, committed.version)
         watched = watch.fn(run, committed.version)
         promoted = promote.fn(run, committed.version, judged, watched)
-        gate = None if judged is None else judged.gate()
+        gate, told = (None, None) if judged is None else (judged.gate(), judged.told())
         drift = None if watched is None else watched.told()
-        return committed.summary(promoted, run.notes, gate, drift)
+        return committed.summary(promoted, run.notes, gate, drift) | {"evaluated": told}
 
 
 def books(summary: Mapping[str, Any]) -> dict[str, int]:

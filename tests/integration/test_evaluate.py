@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import subprocess
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 import tasks.evaluation
+from flows.display import show
 from schemas.config import EvaluateConfig
 from schemas.evaluation import EvaluationRecord
 from tasks.commit import commit
@@ -102,6 +104,50 @@ def test_a_better_encoder_serves_and_a_worse_one_does_not(corpus: Path, store: s
         f"the gate says no, so that version 2 serves on: {worse['gate']['reason']}"
         in (worse["notes"])
     )
+
+
+def test_a_run_prints_what_it_measured_what_is_odd_about_it_and_where_the_page_is(
+    corpus: Path, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judged = (corpus / "qrels.tsv").read_text().splitlines()
+    (corpus / "qrels.tsv").write_text("\n".join([*judged[:70], "q0118\tgone\t1"]) + "\n")
+
+    def printed(made: Row) -> list[str]:
+        show(Namespace(command="run", json=False), made)
+        lines = capsys.readouterr().out.splitlines()
+        at = next(place for place, line in enumerate(lines) if line.startswith("evaluated"))
+        return lines[at:]
+
+    first = refresh(settings(corpus, 48), store)
+    one = evaluations.scores(store, "notes").to_pylist()[0]
+    unjudged = "note       ndcg@5: 49 queries that nobody judged are left out"
+    lost = (
+        "note       ndcg@5: 1 of 71 queries are left out: the version has none of their relevant "
+        "records"
+    )
+    assert first["gate"] is None
+    told = first["evaluated"]["metrics"]["ndcg@5"]
+    assert [told[key] for key in ("value", "low", "high", "n")] == [
+        one[key] for key in ("value", "low", "high", "n")
+    ]
+    assert printed(first) == [
+        f"evaluated  ndcg@5 {one['value']:.4f} ({one['low']:.4f} to {one['high']:.4f}), n = 70",
+        lost,
+        unjudged,
+        f"report     {first['evaluated']['report']}",
+        "serving    version 1",
+    ]
+    assert Path(first["evaluated"]["report"]).exists()
+    worse = refresh(settings(corpus, 8), store, backfill=True)
+    found = printed(worse)
+    assert found[0].startswith("evaluated  ndcg@5 0.")
+    assert found[1:] == [
+        lost,
+        unjudged,
+        f"gate       NO, worse: {worse['gate']['reason']}",
+        f"report     {worse['gate']['report']}",
+        "note       the gate says no, so that version 1 serves on",
+    ]
 
 
 def test_what_serves_is_not_replaced_where_nobody_can_tell(corpus: Path, store: str) -> None:
