@@ -1,16 +1,19 @@
 """Retrieval: which records a space finds for queries, and how many of them are right."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from tasks.errors import ConfigError
 from tasks.evaluations.base import Measurement, Rows, Version
 from tasks.evaluations.files import read_qrels, read_queries
 from tasks.evaluations.records import connected, find_records, groups_of
 from tasks.metrics import retrieval
+from tasks.metrics.blocks import take
 from tasks.metrics.neighbours import nearest
-from tasks.metrics.score import Matrix, Score, mean_score
+from tasks.metrics.score import Matrix, Reals, Score, mean_score
 
 SPARE = 16  # beyond k: further chunks of one record
 MEASURES: dict[str, Callable[..., Score]] = {
@@ -21,6 +24,11 @@ MEASURES: dict[str, Callable[..., Score]] = {
     "precision": retrieval.precision,
     "success": retrieval.success,
 }
+
+
+SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
+Hits: TypeAlias = tuple[list[int], list[float]]
+"""Numbers of records, and the cosine of the best row of each; best first."""
 
 
 class Retrieval:
@@ -71,8 +79,13 @@ class Retrieval:
             for id_, hits in zip(ids, found, strict=True)
         }
         qrels, known = {id_: self._qrels[id_] for id_ in ids}, frozenset(version.record_ids)
+        answers = [
+            _with_gains(version, query, hits, grades)
+            for query, hits, grades in zip(queries, found, self._grades(version, ids), strict=True)
+        ]
+        ties = {k: _said_of_ties(answers, k) for k in self._k}
         scores = {
-            f"{name}@{k}": measure(qrels, run, k=k, known=known)
+            f"{name}@{k}": measure(qrels, run, k=k, known=known).warned(*ties[k])
             for k in self._k
             for name, measure in MEASURES.items()
         }
@@ -84,6 +97,17 @@ class Retrieval:
         return [
             Measurement(name, score.warned(*said), "query", score.items, groups=groups, texts=texts)
             for name, score in scores.items()
+        ]
+
+    def _grades(self, version: Version, ids: Sequence[str]) -> list[dict[int, int]]:
+        """Of each query the records that the version has of its relevant ones, and their grades."""
+        relevant = [
+            {id_: grade for id_, grade in self._qrels[one].items() if grade > 0} for one in ids
+        ]
+        named = sorted({id_ for own in relevant for id_ in own})
+        place = dict(zip(named, find_records(version, named).tolist(), strict=True))
+        return [
+            {place[id_]: grade for id_, grade in own.items() if place[id_] >= 0} for own in relevant
         ]
 
     def _groups(self, version: Version, ids: Sequence[str]) -> Rows | None:
@@ -127,15 +151,45 @@ def _index_recall(
     return mean_score(found, items=ids)
 
 
-def nearest_records(
-    version: Version, queries: Matrix, k: int
-) -> list[tuple[list[int], list[float]]]:
+def _with_gains(
+    version: Version, query: Reals, hits: Hits, grades: Mapping[int, int]
+) -> tuple[npt.NDArray[np.float32], Rows]:
+    """Scores and grades of what was found and of all relevant records, as trec_eval holds them."""
+    scores = dict(zip(*hits, strict=True))
+    lost = np.sort([record for record in grades if record not in scores]).astype(np.int64)
+    if len(lost):
+        starts, ends = (np.searchsorted(version.owners, lost, side) for side in SIDES)
+        rows = np.concatenate([np.arange(*ends) for ends in zip(starts, ends, strict=True)])
+        near = nearest(query[None], take(version.rows, rows), len(rows))
+        owners = version.owners[rows[near.rows[0]]].tolist()
+        for record, score in zip(owners, near.scores[0].tolist(), strict=True):
+            scores.setdefault(record, score)  # best first
+    gains = np.array([grades.get(record, 0) for record in scores], np.int64)
+    return np.array([*scores.values()], np.float32), gains
+
+
+def _said_of_ties(
+    answers: Sequence[tuple[npt.NDArray[np.float32], Rows]], k: int
+) -> tuple[str, ...]:
+    """A warning where ids alone decide how relevant records rank among the first k and others."""
+    n = 0
+    for scores, gains in answers:
+        cut = np.sort(scores)[-k:][0]
+        own = np.unique(scores[(gains > 0) & (scores >= cut)])
+        n += any(len({*gains[scores == one].tolist()}) > 1 for one in own)
+    return (
+        f"for {n:,} of {len(answers):,} queries a relevant record has the very score of others "
+        f"among the first {k} or at that cut: ids decide between them, as in trec_eval",
+    ) * bool(n)
+
+
+def nearest_records(version: Version, queries: Matrix, k: int) -> list[Hits]:
     """Of each query, best first: numbers of records and the cosine of their best row.
 
     At least the k best records. Ties go to the larger id, as in trec_eval: rows are searched from
     the last one, since `nearest` gives ties to the first.
     """
-    found: list[tuple[list[int], list[float]]] = [([], [])] * len(queries)
+    found: list[Hits] = [([], [])] * len(queries)
     waiting = np.arange(len(queries))
     n_rows = min(k + SPARE, len(version.rows))
     while len(waiting):

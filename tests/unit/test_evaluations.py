@@ -141,6 +141,38 @@ def test_the_nearest_records_are_those_of_a_sort_by_best_chunk_and_id_descending
         assert records[:k] == wanted[:k]
 
 
+def ties_said(version: ArrayVersion, relevant: str, k: int) -> tuple[str, ...]:
+    Path("q.tsv").write_text("1\tx\n2\ty\n")
+    Path("r.tsv").write_text(f"1\tr001\t1\n2\t{relevant}\t1\n")
+    arguments = {"queries": "q.tsv", "qrels": "r.tsv", "k": k}
+    return measure(version, "retrieval", **arguments)[f"ndcg@{k}"].score.warnings
+
+
+def test_queries_whose_score_the_order_of_ties_decides_are_counted() -> None:
+    known = {"x": [1.0, 0.0, 0.0], "y": [0.0, 1.0, 0.0]}
+    said = (
+        "for 1 of 2 queries a relevant record has the very score of others among the first 2 or at "
+        "that cut: ids decide between them, as in trec_eval",
+    )
+    apart = [[0.6, 0, 0.8], [1, 0, 0], [0, 1, 0], [0, 0.8, 0.6]]
+    assert ties_said(ArrayVersion(apart, known=known), "r002", 2) == ()
+    many = np.array([[1, 0, 0], [1, 0, 0], *[[0, 0.6, 0.8]] * 40])
+    assert ties_said(ArrayVersion(many, known=known), "r000", 2) == said  # its own ties: below 0.6
+    # Found or not, and through its chunks: r002 ties with 39 others, of which 2 are shown.
+    owners = [0, 0, 1, 1, *range(2, 40)]
+    in_chunks = np.array([[1, 0, 0], [0, 0, 1], [0, 0, -1], [0.9, 0, 0.1], *many[2:40]])
+    version = ArrayVersion(in_chunks, owners=owners, known=known)
+    assert ties_said(version, "r002", 2) == said
+    # All that tie are relevant, or the cut comes before them.
+    Path("both.tsv").write_text("1\tr000\t1\n1\tr001\t1\n")
+    arguments = {"queries": "q.tsv", "qrels": "both.tsv", "k": 1}
+    found = measure(ArrayVersion(many, known=known), "retrieval", **arguments)
+    assert found["ndcg@1"].score.warnings == ("1 queries that nobody judged are left out",)
+    below = np.array([[0, 1, 0], [1, 0, 0], [0, 0.6, 0.8], [0, 0.6, 0.8]])
+    assert ties_said(ArrayVersion(below, known=known), "r003", 1) == ()
+    assert len(ties_said(ArrayVersion(below, known=known), "r003", 2)) == 1
+
+
 def test_similarity_of_texts_and_of_records() -> None:
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(12, 4))
