@@ -85,7 +85,7 @@ def read_suite(path: str | Path) -> BuiltSuite:
     """
     document = read_document(path, "suite")
     data = document.data
-    if not isinstance(data, dict) or not data.get("tasks"):
+    if not isinstance(data, dict) or not any(data.values()):
         raise ConfigError(
             f"{path} line 1: an empty suite: expected `tasks:`, a list such as "
             "`- {use: retrieval, queries: queries.jsonl, qrels: qrels.tsv}`"
@@ -143,7 +143,7 @@ def check_suite(settings: EvaluateConfig) -> BuiltSuite:
 
 def _find_mistakes(data: Data) -> Iterator[Mistake]:
     found: dict[mistakes.Path, Mistake] = {}
-    tasks = data["tasks"]
+    tasks = data.get("tasks")
     for number, part in enumerate(tasks if isinstance(tasks, list) else []):
         if isinstance(part, dict) and "use" in part:
             for mistake in find_in_part("evaluations", SuiteTask, part):

@@ -106,6 +106,10 @@ def test_a_map_that_cannot_be_is_told_with_its_line(text: str, said: str) -> Non
         ("", "suite.yaml line 1: an empty suite: expected `tasks:`"),
         ("tasks: []", "suite.yaml line 1: an empty suite"),
         ("- a", "suite.yaml line 1: an empty suite"),
+        (
+            f"# mine\ntaks:\n  {RETRIEVAL}",
+            "suite.yaml line 2: taks: unknown key, did you mean 'tasks'? (allowed: map, tasks)",
+        ),
         ("tasks: {use: retrieval}", 'suite.yaml line 1: tasks = {"use": "retrieval"}: expected a'),
         ("tasks:\n- {}", "suite.yaml line 2: tasks[0].use is missing: expected a string"),
         (
