@@ -5,7 +5,6 @@ Every mistake is told with its line, as in a config.
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -106,7 +105,7 @@ def read_suite(path: str | Path) -> BuiltSuite:
         text = ": umap-learn is not installed: pip install 'vectorline[umap]'"
         refused.append(Mistake(("map", "method"), text))
     refuse_at(path, document, refused)
-    _check_names(path, built)
+    refuse_at(path, document, _measured_twice(built))
     files = [_file_digest(Path(one)) for one in _paths(written)]
     own = {task.use for task in suite.tasks} - (plugins.names("evaluations").keys() - {"mteb"})
     digest = digest_json([data, files]).hex()
@@ -154,12 +153,17 @@ def _find_mistakes(data: Data) -> Iterator[Mistake]:
     yield from found.values()
 
 
-def _check_names(path: str | Path, built: list[Task]) -> None:
-    names = Counter(name for task in built for name in task.metrics)
-    if twice := sorted(name for name, count in names.items() if count > 1):
-        raise ConfigError(
-            f"{path}: {', '.join(twice)} would be measured twice: give one of the tasks a `name`"
-        )
+def _measured_twice(built: list[Task]) -> Iterator[Mistake]:
+    """Each task that has a metric of one before it."""
+    for number, task in enumerate(built):
+        for before, other in enumerate(built[:number]):
+            if shared := [name for name in task.metrics if name in other.metrics]:
+                more = f" and {len(shared) - 1} more" if len(shared) > 1 else ""
+                yield Mistake(
+                    ("tasks", number),
+                    f" ({task.use}) measures {shared[0]}{more} as tasks[{before}] ({other.use}) "
+                    "does: give one of them a `name`",
+                )
 
 
 def _paths(tasks: list[Any]) -> Iterator[str]:

@@ -129,7 +129,13 @@ def test_a_map_that_cannot_be_is_told_with_its_line(text: str, said: str) -> Non
         ),
         (
             f"tasks:\n  {RETRIEVAL}\n  {RETRIEVAL}",
-            "would be measured twice: give one of the tasks a `name`",
+            "suite.yaml line 3: tasks[1] (retrieval) measures ndcg@10 and 6 more as tasks[0] "
+            "(retrieval) does: give one of them a `name`",
+        ),
+        (
+            f"tasks:\n  {RETRIEVAL}\n  - {{use: labels, column: x}}\n  - {{use: clusters}}",
+            "suite.yaml line 4: tasks[2] (clusters) measures silhouette as tasks[1] (labels) does: "
+            "give one of them a `name`",
         ),
         (
             "tasks:\n  - {use: retrieval, queries: no.tsv, qrels: r.tsv}",
