@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, MetricError
 from tasks.evaluations.base import NEITHER, NO_ITEMS, Measurement, Version
 from tasks.metrics import clustering
 from tasks.metrics.score import Score
@@ -31,9 +31,12 @@ class Clusters:
         """Stability and silhouette, or the number of clusters and the share of noise."""
         if not self._by_density:
             rng, records = version.rng, version.records
-            stability = clustering.stability(records, self._n, rng=rng)
-            found = clustering.k_means(records, self._n, rng=rng).labels
-            silhouette = clustering.silhouette(records, found, rng=rng)
+            try:
+                stability = clustering.stability(records, self._n, rng=rng)
+                found = clustering.k_means(records, self._n, rng=rng).labels
+                silhouette = clustering.silhouette(records, found, rng=rng)
+            except MetricError as error:
+                raise MetricError(f"n = {self._n}: {error}") from error
             return [
                 Measurement("stability", stability, "resample"),
                 Measurement("silhouette", silhouette, "record", higher_is_better=None),

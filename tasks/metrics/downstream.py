@@ -58,7 +58,12 @@ def knn_probe(
     if k < 1:
         raise MetricError(f"k = {k}: expected 1 or more")
     model = KNeighborsClassifier(k, metric="cosine", algorithm="brute")
-    found = held_out(model, vectors, labels, groups=groups, folds=folds, rng=rng, least=max(k, 2))
+    try:
+        found = held_out(
+            model, vectors, labels, groups=groups, folds=folds, rng=rng, least=max(k, 2)
+        )
+    except MetricError as error:
+        raise MetricError(f"k = {k}: {error}") from error
     return _accuracy(found, len(labels))
 
 
@@ -78,7 +83,10 @@ def few_shot_probe(
     """
     if shots < 1 or repeats < 1:
         raise MetricError(f"shots = {shots}, repeats = {repeats}: at least 1 of each is needed")
-    matrix, rows, truth, said = classes_of(vectors, labels, shots + 1)
+    try:
+        matrix, rows, truth, said = classes_of(vectors, labels, shots + 1)
+    except MetricError as error:
+        raise MetricError(f"shots = {shots}: {error}") from error
     accuracies = []
     for _ in range(repeats):
         mixed = rng.permutation(len(rows))

@@ -15,6 +15,7 @@ from tasks.errors import MetricError
 from tasks.metrics.score import Labels, Matrix, check_matrix
 
 Rows = npt.NDArray[np.int64]
+NAMED = 10  # classes in a message
 
 
 class HeldOut(NamedTuple):
@@ -40,8 +41,12 @@ def classes_of(
     rows = np.flatnonzero(sizes[of] >= at_least)
     kept = int((sizes >= at_least).sum())
     if kept < 2:
+        largest = np.argsort(-sizes, kind="stable")[:NAMED]
+        members = ", ".join(f"{names[one]} {sizes[one]:,}" for one in largest)
+        more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
         raise MetricError(
-            f"{kept} of {len(names)} classes have {at_least} members or more: 2 such are needed"
+            f"{kept} of {len(names)} classes have {at_least} members or more: 2 such are needed "
+            f"({members}{more})"
         )
     said = []
     if kept < len(names):

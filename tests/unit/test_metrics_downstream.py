@@ -271,7 +271,10 @@ V, L = np.arange(12.0).reshape(6, 2), [0, 1, 0, 1, 0, 1]
             lambda: downstream.knn_probe(V, L, rng=rng(), k=6, folds=2),
             "6 rows and 2 classes are needed",
         ),
-        (lambda: downstream.few_shot_probe(V, L, rng=rng(), shots=3), "0 of 2 classes have 4"),
+        (
+            lambda: downstream.few_shot_probe(V, L, rng=rng(), shots=3),
+            r"shots = 3: 0 of 2 classes have 4 members or more: 2 such are needed \(0 3, 1 3\)",
+        ),
         (lambda: downstream.few_shot_probe(V, L, rng=rng(), shots=0), "shots = 0"),
         (lambda: downstream.ridge_probe(V, [1.0] * 6, rng=rng()), "targets are all equal"),
         (lambda: downstream.ridge_probe(V, [1.0, np.nan] * 3, rng=rng()), "a finite target"),
