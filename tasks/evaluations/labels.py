@@ -63,7 +63,8 @@ class Labels:
     def measure(self, version: Version) -> list[Measurement]:
         """Probes on held-out records, clusters without them.
 
-        An item is a record, of few shots a repeat, which has no name.
+        An item is a record, of few shots a repeat, which has no name. Where clusters are undefined,
+        as on equal vectors, their metrics are left out, with a warning.
         """
         records, said = labelled(version, self._column, LABELLED)
         names = np.array([str(value) for value in records.values])
@@ -79,11 +80,16 @@ class Labels:
             replace(one, parts={**one.parts, "commonest label": commonest})
             for one in (linear, voted, taught)
         )
+        clusters: list[Measurement] = []
+        try:
+            clusters += _clustered(vectors[:CLUSTERED], names[:CLUSTERED], ids, version, said)
+        except MetricError as error:
+            said += (f"clusters are undefined, and their metrics left out: {error}",)
         found = [
             Measurement("accuracy", linear.warned(*said), "record", _items(linear, ids)),
             Measurement("knn_accuracy", voted.warned(*said), "record", _items(voted, ids)),
             Measurement("few_shot_accuracy", taught.warned(*said), "repeat"),
-            *_clustered(vectors[:CLUSTERED], names[:CLUSTERED], ids, version, said),
+            *clusters,
         ]
         if groups is None:
             return found

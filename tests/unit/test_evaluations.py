@@ -279,6 +279,42 @@ def test_labels_that_say_nothing_are_an_error(values: list[object]) -> None:
         build("labels", column="x").measure(version)
 
 
+@pytest.mark.parametrize(
+    ("use", "arguments", "said"),
+    [
+        (
+            "labels",
+            {"column": "x", "shots": 20},
+            r"shots = 20: 0 of 3 .*\(blue 20, green 20, red 20",
+        ),
+        ("labels", {"column": "x", "k": 50}, "k = 50: a fold leaves 48 rows"),
+        ("labels", {"column": "x", "folds": 21}, "folds = 21: expected 2 to 20"),
+        ("clusters", {"n": 50}, "n = 50: n_clusters = 50: expected 1 to 48 rows"),
+        (
+            "clusters",
+            {"method": "hdbscan", "min_cluster_size": 61},
+            "min_cluster_size = 61: expect",
+        ),
+    ],
+)
+def test_a_number_that_is_too_large_for_the_data_is_named(
+    use: str, arguments: dict[str, Any], said: str
+) -> None:
+    vectors, labels = blobs()
+    with pytest.raises(MetricError, match=said):
+        build(use, **arguments).measure(ArrayVersion(vectors, columns={"x": labels}))
+
+
+def test_labels_of_equal_vectors_have_probes_and_no_clusters() -> None:
+    version = ArrayVersion(np.ones((30, 4)), columns={"x": [*"aab"] * 10})
+    found = build("labels", column="x").measure(version)
+    assert [one.name for one in found] == ["accuracy", "knn_accuracy", "few_shot_accuracy"]
+    assert found[0].score.value == 2 / 3
+    said = "clusters are undefined, and their metrics left out: 2 clusters need as many different"
+    for one in found:
+        assert [text for text in one.score.warnings if text.startswith(said)] == [said + " rows"]
+
+
 def test_numbers_are_read_from_vectors() -> None:
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(80, 4))
