@@ -60,9 +60,10 @@ def _queries(path: str) -> Iterator[tuple[int, tuple[str, str]]]:
                 id_ = row["_id"] if "_id" in row else row["id"]
                 yield number, (str(id_), str(row["text"]))
             except (ValueError, KeyError, TypeError) as error:
+                odd = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
                 raise ConfigError(
                     f"{path} line {number}: expected an object with `_id` (or `id`) and `text`: "
-                    f"{error}"
+                    f"{odd}"
                 ) from error
 
 

@@ -85,6 +85,8 @@ def _of_moments(measure: Measure, moments: Callable[[], geometry.Moments]) -> Sc
 
 def _near(measure: Measure, wanted: int, version: Version) -> Score:
     """A metric of k neighbours, or of as many as there are."""
+    if len(version.record_ids) < 2:
+        raise MetricError("neighbours need two records")
     k, few = at_most(wanted, len(version.record_ids) - 1, "other records")
     radii = {"k1": k // 2, "k2": k} if measure is geometry.correlation_dimension else {"k": k}
     return measure(version.records, rng=version.rng, **radii).warned(*few)

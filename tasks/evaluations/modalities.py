@@ -1,5 +1,6 @@
 """Classes and partners across texts, images and sounds."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,8 @@ class ZeroShot:
         classes = np.array([part.mean(axis=0) for part in np.split(made, ends)])
         truth = np.array([names[str(values[row])] for row in rows])
         score = downstream.zero_shot(version.records[rows], classes, truth)
+        commonest = float(np.bincount(truth).max() / len(truth))
+        score = replace(score, parts={**score.parts, "commonest label": commonest})
         lost = len(values) - len(rows)
         said = (f"{lost:,} records have no label that is described",) * bool(lost)
         items = tuple(version.record_ids[row] for row in rows)

@@ -52,13 +52,15 @@ class Retrieval:
         asked, self._qrels = read_queries(queries), read_qrels(qrels)
         if unknown := sorted(self._qrels.keys() - asked.keys()):
             raise ConfigError(
-                f"{qrels} judges {len(unknown):,} queries that {queries} does not have, "
-                f"such as {unknown[0]!r}"
+                f"of the {len(self._qrels):,} queries that {qrels} judges, {queries} lacks "
+                f"{len(unknown):,}, such as {unknown[0]!r}"
             )
         self._ids = sorted(self._qrels)
         self._texts = [asked[id_] for id_ in self._ids]
         unjudged = len(asked) - len(self._ids)
-        self._unjudged = (f"{unjudged:,} queries that nobody judged are left out",) * bool(unjudged)
+        self._unjudged = (
+            f"left out, since nobody judged them: {unjudged:,} of {len(asked):,} queries",
+        ) * bool(unjudged)
         self._by_index = f"index_recall@{max(self._k)}"
         self.metrics = (*(f"{name}@{k}" for k in self._k for name in MEASURES), self._by_index)
 
@@ -138,8 +140,8 @@ class Retrieval:
         asked = [place for place, own in enumerate(relevant) if not own or own & there]
         lost = len(relevant) - len(asked)
         said = (
-            f"{lost:,} of {len(relevant):,} queries are left out: the version has none of their "
-            "relevant records",
+            "left out, since the version has none of their relevant records: "
+            f"{lost:,} of {len(relevant):,} queries",
         ) * bool(lost)
         return asked, said + self._unjudged
 

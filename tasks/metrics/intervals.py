@@ -168,7 +168,8 @@ def paired_interval(
         for count in (lost, won)
     ]
     ends = [largest * min(1.0, heaviest * share) for share in shares]
-    said = f"only {lost + won} of {found.units} differ: the ends are bounds, not resampled"
+    few = f"only {lost + won}" if lost + won else "none"
+    said = f"{few} of {found.units} differ: the ends are bounds, not resampled"
     return replace(found, low=-ends[0], high=ends[1], method=Method.BOUND, warnings=(said,))
 
 

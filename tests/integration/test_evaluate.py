@@ -120,10 +120,10 @@ def test_a_run_prints_what_it_measured_what_is_odd_about_it_and_where_the_page_i
 
     first = refresh(settings(corpus, 48), store)
     one = evaluations.scores(store, "notes").to_pylist()[0]
-    unjudged = "note       ndcg@5: 49 queries that nobody judged are left out"
+    unjudged = "note       ndcg@5: left out, since nobody judged them: 49 of 120 queries"
     lost = (
-        "note       ndcg@5: 1 of 71 queries are left out: the version has none of their relevant "
-        "records"
+        "note       ndcg@5: left out, since the version has none of their relevant records: "
+        "1 of 71 queries"
     )
     assert first["gate"] is None
     told = first["evaluated"]["metrics"]["ndcg@5"]

@@ -64,7 +64,8 @@ def test_retrieval_scores_records_by_their_best_chunk() -> None:
     assert found["mrr@2"].score.value == 0.75
     assert found["ndcg@2"].items == ("1", "2")
     assert found["ndcg@2"].texts == ("red", "blue")
-    assert found["ndcg@2"].score.warnings == ("1 queries that nobody judged are left out",)
+    unjudged = "left out, since nobody judged them: 1 of 3 queries"
+    assert found["ndcg@2"].score.warnings == (unjudged,)
 
 
 def test_retrieval_finds_records_whose_many_chunks_hide_others() -> None:
@@ -101,7 +102,7 @@ def test_queries_whose_relevant_records_are_not_there_are_left_out_and_counted()
     version = ArrayVersion(np.eye(2), known={"x": [1, 0], "y": [0, 1], "z": [0, 1]})
     arguments = {"queries": "q.tsv", "qrels": "r.tsv", "k": 1}
     found = measure(version, "retrieval", **arguments)
-    said = "1 of 3 queries are left out: the version has none of their relevant records"
+    said = "left out, since the version has none of their relevant records: 1 of 3 queries"
     for one in found.values():
         assert (one.items, one.texts, one.score.n) == (("1", "3"), ("x", "z"), 2)
         assert said in one.score.warnings
@@ -167,7 +168,7 @@ def test_queries_whose_score_the_order_of_ties_decides_are_counted() -> None:
     Path("both.tsv").write_text("1\tr000\t1\n1\tr001\t1\n")
     arguments = {"queries": "q.tsv", "qrels": "both.tsv", "k": 1}
     found = measure(ArrayVersion(many, known=known), "retrieval", **arguments)
-    assert found["ndcg@1"].score.warnings == ("1 queries that nobody judged are left out",)
+    assert found["ndcg@1"].score.warnings == ("left out, since nobody judged them: 1 of 2 queries",)
     below = np.array([[0, 1, 0], [1, 0, 0], [0, 0.6, 0.8], [0, 0.6, 0.8]])
     assert ties_said(ArrayVersion(below, known=known), "r003", 1) == ()
     assert len(ties_said(ArrayVersion(below, known=known), "r003", 2)) == 1
@@ -537,6 +538,7 @@ def test_labels_that_are_numbers_are_described_too() -> None:
     version = ArrayVersion(vectors, columns={"class": classes}, known=known)
     found = measure(version, "zero-shot", labels="labels.txt", column="class")["accuracy"].score
     assert (found.value, found.n) == (1.0, 19)
+    assert found.parts == {"commonest label": 10 / 19}
 
 
 def test_geometry_needs_no_labels_and_has_no_verdict() -> None:
@@ -578,6 +580,8 @@ def test_what_geometry_cannot_say_of_equal_vectors_leaves_the_rest() -> None:
     assert [one.split()[0] for one in said] == lost
     alone = {one.name for one in evaluation.measure(ArrayVersion(np.ones((1, 4))))}
     assert alone == {"norm", "duplicates"}
+    one = evaluation.measure(ArrayVersion(np.eye(1, 4)))[0].score.warnings
+    assert "hubness is undefined and left out: neighbours need two records" in one
 
 
 @pytest.mark.parametrize(

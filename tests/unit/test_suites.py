@@ -122,6 +122,10 @@ def test_a_map_that_cannot_be_is_told_with_its_line(text: str, said: str) -> Non
             "tasks:\n- use: retrieval\n  qrels: r.tsv\n  queries: q.tsv\n  k: 0",
             "suite.yaml line 2: tasks[0]: k = 0: expected 1 or more",
         ),
+        (
+            "tasks:\n- {use: retrieval, queries: q.tsv, qrels: more.tsv}",
+            "q.tsv lacks 1, such as '9'",
+        ),
         ("tasks:\n- use: retreival", "'retreival' is none of retrieval"),
         (
             f"tasks:\n  {RETRIEVAL}\nalpha: 3",
@@ -144,6 +148,7 @@ def test_a_map_that_cannot_be_is_told_with_its_line(text: str, said: str) -> Non
     ],
 )
 def test_a_bad_suite_is_told_with_its_line(text: str, said: str) -> None:
+    Path("more.tsv").write_text("1\ta\t1\n2\ta\t1\n9\ta\t1\n")
     Path("suite.yaml").write_text(text)
     assert said in message("suite.yaml")
 
@@ -213,6 +218,8 @@ def test_qrels_are_read_as_trec_and_as_beir_have_them() -> None:
     ("read", "name", "text", "said"),
     [
         (read_queries, "q.jsonl", '{"_id": "1"}\n', "line 1: expected an object with `_id`"),
+        (read_queries, "q.jsonl", '{"_id": "1"}\n', "and `text`: text is missing"),
+        (read_queries, "q.jsonl", '{"text": "a"}\n', "and `text`: id is missing"),
         (read_queries, "q.jsonl", "[1]\n", "line 1: expected an object with `_id`"),
         (read_queries, "q.jsonl", "\n\n", "q.jsonl has no query"),
         (read_queries, "q.tsv", "1\n", "line 1: expected an id, a tab and a text"),
