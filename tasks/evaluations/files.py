@@ -7,7 +7,8 @@ of another question.
 import csv
 import gzip
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import IO, TypeAlias
 
@@ -103,22 +104,22 @@ def read_columns(path: str, columns: Sequence[str]) -> list[list[str]]:
 
     Raises ConfigError for a column that is not there and for a line of another length.
     """
-    rows = lines_of(path)
-    header = next(rows, (0, []))[1]
-    for name in columns:
-        if name not in header:
-            raise ConfigError(
-                f"{path} has no column {name!r}{did_you_mean(name, header) or '.'} "
-                f"It has {', '.join(header) or 'none'}"
-            )
-    places = [header.index(name) for name in columns]
-    found: list[list[str]] = []
-    for number, fields in rows:
-        if len(fields) != len(header):
-            raise ConfigError(
-                f"{path} line {number} has {len(fields)} fields, the header {len(header)}"
-            )
-        found.append([fields[place] for place in places])
+    with closing(lines_of(path)) as rows:
+        header = next(rows, (0, []))[1]
+        for name in columns:
+            if name not in header:
+                raise ConfigError(
+                    f"{path} has no column {name!r}{did_you_mean(name, header) or '.'} "
+                    f"It has {', '.join(header) or 'none'}"
+                )
+        places = [header.index(name) for name in columns]
+        found: list[list[str]] = []
+        for number, fields in rows:
+            if len(fields) != len(header):
+                raise ConfigError(
+                    f"{path} line {number} has {len(fields)} fields, the header {len(header)}"
+                )
+            found.append([fields[place] for place in places])
     if not found:
         raise ConfigError(f"{path} has no row below its header")
     return found
@@ -133,7 +134,7 @@ def read_numbers(path: str, columns: Sequence[str]) -> tuple[list[list[str]], Re
         raise ConfigError(f"{path}: column {columns[-1]!r} holds no number: {error}") from error
 
 
-def lines_of(path: str) -> Iterator[tuple[int, list[str]]]:
+def lines_of(path: str) -> Generator[tuple[int, list[str]], None, None]:
     """Line number and fields of each line that is not blank: commas in .csv, tabs elsewhere."""
     delimiter = DELIMITERS.get(_ending(path), "\t")
     with _open(path) as file:
