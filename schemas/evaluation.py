@@ -107,11 +107,12 @@ class Neighbourhood(_Part):
 
 
 class Confusion(_Part):
-    """How often each label (row) was taken for each (column)."""
+    """How many records of each label (row) are in each of `columns`, which it describes."""
 
     name: str
     labels: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
+    columns: str = ""
 
 
 class Point(_Part):
@@ -160,7 +161,10 @@ class Details(_Part):
 
 
 class EvaluationRecord(_Part):
-    """One evaluation of a version, alone or beside a baseline."""
+    """One evaluation of a version, alone or beside a baseline.
+
+    `serving` is the version that served then, if one did.
+    """
 
     format: Literal[1] = 1
     id: str
@@ -173,6 +177,7 @@ class EvaluationRecord(_Part):
     verdict: Verdict | None = None
     reason: str = ""
     gate: Gate | None = None
+    serving: int | None = None
     neighbour_overlap: float | None = None
     common_records: int | None = None
     details: Details = Details()

@@ -99,12 +99,14 @@ def _measured(asked: Asked, stack: ExitStack) -> EvaluationRecord:
     metrics = {
         name: judge.described(name, one, asked.settings) for name, one in candidate.measured.items()
     }
+    serving = Catalog(asked.candidate.store_uri).serving(asked.candidate.entry.space)
     record = EvaluationRecord(
         id=asked.id,
         space=asked.candidate.entry.space,
         suite=asked.suite.path,
         suite_digest=asked.suite.digest,
         candidate=_judged(candidate.version),
+        serving=None if serving is None else serving.version,
         metrics=metrics,
         alpha=asked.settings.alpha,
         seed=asked.settings.seed,

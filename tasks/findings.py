@@ -120,6 +120,7 @@ def _confusions(measured: Mapping[str, Measurement]) -> tuple[Confusion, ...]:
             name=name,
             labels=one.confusion.labels,
             counts=tuple(map(tuple, one.confusion.counts.tolist())),
+            columns=one.confusion.columns,
         )
         for name, one in measured.items()
         if one.confusion is not None and len(one.confusion.labels) <= LABELS

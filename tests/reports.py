@@ -207,7 +207,9 @@ def hostile(texts: Sequence[str] = RUNS_IF_IT_CAN) -> EvaluationRecord:
             Neighbourhood(id=text(one), text=text(one), candidate=near, baseline=near[:2])
             for one in range(len(texts))
         ),
-        confusions=(Confusion(name=text(0), labels=labels, counts=((3,) * 5,) * 5),),
+        confusions=(
+            Confusion(name=text(0), columns=text(1), labels=labels, counts=((3,) * 5,) * 5),
+        ),
         spectrum=_spectrum(9, 1.0),
     )
     one = record.candidate.model_copy(
@@ -257,7 +259,10 @@ def largest(text: str, n_metrics: int = 1000) -> EvaluationRecord:
         winners=changes,
         losers=changes,
         neighbourhoods=(Neighbourhood(id=text, text=text, candidate=near, baseline=other),) * 100,
-        confusions=(Confusion(name=text, labels=labels, counts=((10**9,) * 60,) * 60),) * 30,
+        confusions=(
+            Confusion(name=text, columns=text, labels=labels, counts=((10**9,) * 60,) * 60),
+        )
+        * 30,
         spectrum=_spectrum(20_000, 0.5),
         baseline_spectrum=_spectrum(20_000, 0.7),
     )
@@ -340,6 +345,7 @@ def _confusion() -> Confusion:
     counts = np.random.default_rng(0).poisson(4, (6, 6)) + 90 * np.eye(6, dtype=np.int64)
     return Confusion(
         name="probe_accuracy",
+        columns="clusters by name",
         labels=("class", "function", "method", "module", "property", "exception"),
         counts=tuple(map(tuple, counts.astype(int).tolist())),
     )

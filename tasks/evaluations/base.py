@@ -21,10 +21,14 @@ NO_ITEMS = "it has no items that another version would have, too"
 
 @dataclass(frozen=True)
 class Table:
-    """How often each label (row) was taken for each (column), shape (labels, labels)."""
+    """How many records of each label (row) are in each column, shape (labels, labels).
+
+    `columns` says what these are, which have the names of labels, too.
+    """
 
     labels: tuple[str, ...]
     counts: Rows
+    columns: str = "the label that each was taken for"
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Measurement:
             it is the mean of `score.per_item`, or where there is nothing to resample.
         groups: Items that depend on each other have one number, shape (n,); None where none do.
         largest: The largest difference that an item can have between two versions.
-        confusion: How often each label was taken for each, if that is what the metric looks at.
+        confusion: Labels beside what was found instead, if that is what the metric looks at.
         texts: What the items say, where they are no records.
         higher_is_better: None where neither is.
     """

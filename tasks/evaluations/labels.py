@@ -17,6 +17,7 @@ from tasks.metrics.score import Matrix, Score
 
 LABELLED = 20_000  # records that are looked at, at most
 CLUSTERED = 5_000  # of them in clusters
+CLUSTERS = "clusters by k-means, named one to one after the labels that fit them best"
 Names: TypeAlias = npt.NDArray[np.str_]
 AGREEMENTS: dict[str, Callable[..., Score]] = {
     "v_measure": clustering.v_measure,  # which is NMI, too
@@ -159,4 +160,4 @@ def _confusion(truth: Rows, found: Rows, labels: Names) -> Table:
     counts = np.zeros((len(labels), len(labels)), np.int64)
     np.add.at(counts, (truth, found), 1)
     _, clusters = linear_sum_assignment(counts, maximize=True)
-    return Table(tuple(labels.tolist()), counts[:, clusters])
+    return Table(tuple(labels.tolist()), counts[:, clusters], CLUSTERS)

@@ -36,13 +36,14 @@ def advice(record: EvaluationRecord) -> Advice:
             "There is no verdict without a baseline: evaluate it beside the version that serves.",
         )
     other = record.baseline.version
-    promote = shlex.join(["vectorline", "promote", record.space, str(this)])
+    serves = record.serving == this
+    promote = "" if serves else shlex.join(["vectorline", "promote", record.space, str(this)])
     if record.verdict == "better":
         return Advice(
             "good",
             "▲",
             f"Version {this} is better than version {other}",
-            "Promote it, if its cost is right.",
+            "It serves already." if serves else "Promote it, if its cost is right.",
             promote,
         )
     if record.verdict == "not worse":
@@ -50,7 +51,9 @@ def advice(record: EvaluationRecord) -> Advice:
             "good",
             "=",
             f"Version {this} is not worse than version {other}",
-            "It may serve: promote it if it costs less or is wanted for another reason.",
+            "It serves already."
+            if serves
+            else "It may serve: promote it if it costs less or is wanted for another reason.",
             promote,
         )
     if record.verdict == "worse":
@@ -58,7 +61,9 @@ def advice(record: EvaluationRecord) -> Advice:
             "bad",
             "▼",
             f"Version {this} is worse than version {other}",
-            f"Keep version {other}. Look at what was lost, under Changes.",
+            f"{'It serves already: go back to' if serves else 'Keep'} version {other}. "
+            "Look at what was lost, under Changes.",
+            shlex.join(["vectorline", "promote", record.space, str(other)]) if serves else "",
         )
     if record.verdict == "cannot tell":
         return Advice(

@@ -229,6 +229,7 @@ def test_labels_are_read_from_vectors_and_found_by_clusters() -> None:
     confusion = found["v_measure"].confusion
     assert confusion is not None
     assert confusion.labels == ("blue", "green", "red")
+    assert confusion.columns.startswith("clusters by k-means, named one to one")
     assert np.trace(confusion.counts) >= 57
     assert confusion.counts.sum() == 59
     assert found["accuracy"].score.parts["commonest label"] == 20 / 59

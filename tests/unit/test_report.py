@@ -124,6 +124,24 @@ def test_the_verdict_says_what_is_so_and_why_and_what_to_do(
 
 
 @pytest.mark.parametrize(
+    ("verdict", "to_do"),
+    [
+        ("better", "What to do. It serves already."),
+        ("not worse", "What to do. It serves already."),
+        (
+            "worse",
+            "It serves already: go back to version 3. Look at what was lost, under Changes. "
+            "vectorline promote stdlib 3",
+        ),
+    ],
+)
+def test_a_version_that_serves_already_is_not_to_be_promoted(verdict: Verdict, to_do: str) -> None:
+    said = Page(render(reports.beside(verdict, serving=4), none())).said("verdict")
+    assert to_do in said
+    assert "promote stdlib 4" not in said
+
+
+@pytest.mark.parametrize(
     ("gate", "verdict", "said"),
     [
         (Gate(passed=True), "better", "The gate lets it serve."),
@@ -202,8 +220,10 @@ def test_neighbours_that_one_version_alone_has_are_marked() -> None:
 
 def test_labels_cost_and_provenance_are_told_as_the_record_has_them() -> None:
     page = Page(render(reports.beside("better"), none()))
-    assert "class function method module property exception class 92 0 7 3 4 4" in (
-        page.said("labels")
+    assert page.said("labels").startswith(
+        "Labels How many records of each label (row) are in each column. Darker: a larger share of "
+        "the row. probe_accuracy: columns are clusters by name class function method module "
+        "property exception class 92 0 7 3 4 4"
     )
     assert "Size of the vectors 11.8 MB 7.87 MB" in page.said("cost")
     assert "35.7 s 7,640 contents, 214 a second" in page.said("cost")
