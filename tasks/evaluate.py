@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from schemas.catalog import VersionEntry
 from schemas.config import EvaluateConfig
 from schemas.evaluation import EvaluationRecord
-from tasks.errors import ConfigError, MetricError
+from tasks.errors import ConfigError, Interrupted, MetricError
 from tasks.run import Run
 from tasks.space import open_space
 from tasks.store import evaluations
@@ -156,6 +156,12 @@ def judge(run: Run, version: VersionEntry | None) -> Evaluated | None:
         if known is not None and asked.suite.repeatable:
             return _kept(asked, known)
         return _evaluate(replace(asked, pause=run.check))
+    except Interrupted as error:
+        error.add_note(
+            f"version {version.version} is committed and not judged, so that it does not serve: "
+            "the next run judges it"
+        )
+        raise
     except (ConfigError, MetricError) as error:
         if run.options.promote == "yes":
             run.notes.append(f"not judged, and promoted all the same: {error}")

@@ -179,10 +179,10 @@ def _side(
         )
         try:
             measured.update(task.measure(version))
-        except MetricError as error:
-            raise MetricError(
-                f"task {number + 1} of the suite ({task.use}), version {space.version}: {error}"
-            ) from error
+        except (ConfigError, MetricError) as error:
+            named = f"{task.use}, named {task.name!r}" if task.name else task.use
+            where = f"task {number + 1} of the suite ({named}), version {space.version}"
+            raise type(error)(f"{where}: {error}") from error
     return Side(version, measured)
 
 

@@ -29,11 +29,16 @@ PATHS = ("queries", "qrels", "pairs", "path", "edges", "known", "labels")
 
 @dataclass(frozen=True)
 class Task:
-    """An evaluation with the name that stands before its metrics."""
+    """An evaluation with the name that stands before its metrics, if it has one."""
 
     evaluation: Evaluation
-    prefix: str
+    name: str | None
     use: str
+
+    @property
+    def prefix(self) -> str:
+        """What stands before its metrics."""
+        return f"{self.name}." if self.name else ""
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -98,7 +103,7 @@ def read_suite(path: str | Path) -> BuiltSuite:
     for number, task in enumerate(suite.tasks):
         try:
             evaluation = plugins.build("evaluations", task.use, task.arguments)
-            built.append(Task(evaluation, f"{task.name}." if task.name else "", task.use))
+            built.append(Task(evaluation, task.name, task.use))
         except ConfigError as error:
             refused.append(Mistake(("tasks", number), f": {error}"))
     if suite.map and suite.map.method is MapMethod.UMAP and find_spec("umap") is None:

@@ -256,8 +256,15 @@ def test_what_cannot_be_measured_is_said(corpus: Path, store: str) -> None:
         MetricError, match=r"task 1 of the suite \(retrieval\), version 1: none of 1 queries has"
     ):
         judge(corpus, store, "1", None)
+    topik = "{use: labels, column: topik, name: topics}"
+    (corpus / "suite.yaml").write_text(f"tasks:\n- {{use: geometry}}\n- {topik}\n")
+    said = (
+        r"task 2 of the suite \(labels, named 'topics'\), version 1: space 'notes' has no metadata"
+    )
+    with pytest.raises(ConfigError, match=said):
+        judge(corpus, store, "1", None, gate={})
     with pytest.raises(ConfigError, match=r"has no version 7"):
-        judge(corpus, store, "7", None)
+        judge(corpus, store, "7", None, gate={})
 
 
 def test_an_evaluation_goes_with_its_table(corpus: Path, store: str) -> None:
@@ -430,8 +437,12 @@ def test_a_run_that_is_asked_to_stop_while_it_judges_promotes_nothing(
         planned = plan.fn(run)
         committed = commit.fn(run, planned, encode.fn(run, planned))
         run.stop.set()
-        with pytest.raises(Interrupted):
+        with pytest.raises(Interrupted) as caught:
             judge_run.fn(run, committed.version)
+        assert caught.value.__notes__ == [
+            "version 2 is committed and not judged, so that it does not serve: the next run judges "
+            "it"
+        ]
         with pytest.raises(Interrupted):
             promote.fn(run, committed.version, None)
     serving = Catalog(store).serving("notes")
