@@ -32,6 +32,7 @@ from tasks.errors import VectorlineError
 LOOPBACK = "127.0.0.1"
 DATABASE = "prefect.db"
 LOG = "server.log"
+ROOM = 16 * 2**20  # bytes: database, its journal and the log take some MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,8 @@ class Server:
         """Returns when the server answers.
 
         Raises:
-            VectorlineError: It ended or did not answer in time; the message has the end of its log.
+            VectorlineError: It ended or did not answer in time; the message has the end of its log,
+                and says so where its folder has hardly any room.
         """
         deadline = time.monotonic() + timeout_s
         while not self._answers():
@@ -59,11 +61,12 @@ class Server:
             if ended:
                 _cached_database().unlink(missing_ok=True)
             if ended or time.monotonic() > deadline:
-                log = (self.home / LOG).read_text(errors="replace")
+                log = (self.home / LOG).read_text(errors="replace")[-2000:]
+                told = f"ends:\n{log}" if log else "is empty"
                 raise VectorlineError(
-                    f"the embedded Prefect server {'ended' if ended else 'does not answer'}; try "
-                    "again, or set PREFECT_API_URL to a server that runs. Its log ends:\n"
-                    f"{log[-2000:]}"
+                    f"the embedded Prefect server {'ended' if ended else 'does not answer'}; "
+                    f"{_little_room(self.home.parent)}try again, or set PREFECT_API_URL to a "
+                    f"server that runs. Its log {told}"
                 )
             time.sleep(0.05)
         _cache_database(self.home / DATABASE)
@@ -77,6 +80,12 @@ class Server:
             return False
         finally:
             connection.close()
+
+
+def _little_room(folder: Path) -> str:
+    """What to say where a server may have ended for want of room."""
+    free = shutil.disk_usage(folder).free
+    return f"{folder} has only {free:,} bytes free, and TMPDIR names another; " * (free < ROOM)
 
 
 def check_answers(api_url: str) -> None:

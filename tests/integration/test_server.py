@@ -1,6 +1,7 @@
 """The embedded Prefect server, in processes of its own as in a real run."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+
+from flows.server import LOG, Server
+from tasks.errors import VectorlineError
 
 pytestmark = pytest.mark.prefect
 
@@ -102,6 +106,29 @@ def test_the_server_ends_with_a_killed_parent_even_if_a_forked_child_lives_on(
     finally:
         os.kill(child, signal.SIGKILL)
         parent.communicate()
+
+
+def test_a_server_that_ends_for_want_of_room_names_tmpdir(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VECTORLINE_CACHE", str(tmp_path / "cache"))
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / LOG).touch()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for free, said in (
+        (300, f"ended; {tmp_path} has only 300 bytes free, and TMPDIR names another; try again"),
+        (2**30, "ended; try again"),
+    ):
+        usage = shutil.disk_usage(home)._replace(free=free)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, usage=usage: usage)
+        with pytest.raises(VectorlineError) as caught:
+            Server(1, home, ended).wait_ready()
+        assert str(caught.value) == (
+            f"the embedded Prefect server {said}, or set PREFECT_API_URL to a server that runs. "
+            "Its log is empty"
+        )
 
 
 def test_a_server_that_ends_early_is_an_error_with_its_log_and_a_broken_cache_is_dropped(
