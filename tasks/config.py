@@ -52,7 +52,7 @@ def read_config(path: str | Path) -> Config:
     check(find_refusals(data))
     config = _config(data)
     if config.evaluate is not None:
-        check_suite(config.evaluate)
+        check_suite(config.evaluate, check)
     return config
 
 

@@ -83,7 +83,7 @@ def compared(
     for name in settings.gate:
         if name not in judgements:
             raise ConfigError(
-                f"evaluate.gate: no gate can ask for {name!r} here: {_why_not(pairs.get(name))}"
+                f"evaluate.gate.{name}: no gate can ask for it here: {_why_not(pairs.get(name))}"
             )
     beside = {
         name: metric.model_copy(

@@ -5,7 +5,7 @@ Every mistake is told with its line, as in a config.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -117,11 +117,15 @@ def read_suite(path: str | Path) -> BuiltSuite:
     return BuiltSuite(str(path), tuple(built), digest, suite.map, repeatable=not own)
 
 
-def check_suite(settings: EvaluateConfig) -> BuiltSuite:
+def check_suite(
+    settings: EvaluateConfig,
+    refuse_all: Callable[[Iterable[Mistake]], None] = lambda found: refuse(map(str, found)),
+) -> BuiltSuite:
     """The suite of a config, whose gate asks for nothing that cannot be judged by it.
 
-    Raises ConfigError as `read_suite`, where the packages are missing that measure, and for a gate
-    on a metric that the suite does not measure, or of which none can ask.
+    `refuse_all` raises where there are mistakes in the config. Raises ConfigError as `read_suite`,
+    where the packages are missing that measure, and for a gate on a metric that the suite does not
+    measure, or of which none can ask.
     """
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
@@ -129,20 +133,23 @@ def check_suite(settings: EvaluateConfig) -> BuiltSuite:
             f"evaluate needs {', '.join(missing)}: pip install 'vectorline[evaluate]'"
         )
     suite = read_suite(settings.suite)
-    for name in settings.gate:
-        if name not in suite.metrics:
-            raise ConfigError(
-                f"evaluate.gate: suite {settings.suite} does not measure {name!r}"
-                f"{did_you_mean(name, suite.metrics) or '.'} "
-                f"It measures {', '.join(suite.metrics)}"
-            )
-    ungated = {name: why for task in suite.tasks for name, why in task.ungated.items()}
-    refuse(
-        f"evaluate.gate: no gate can ask for {name!r} of suite {settings.suite}: {ungated[name]}"
-        for name in settings.gate
-        if name in ungated
-    )
+    refuse_all(_mistakes_of_gate(settings, suite))
     return suite
+
+
+def _mistakes_of_gate(settings: EvaluateConfig, suite: BuiltSuite) -> Iterator[Mistake]:
+    ungated = {name: why for task in suite.tasks for name, why in task.ungated.items()}
+    for name in settings.gate:
+        path = ("evaluate", "gate", name)
+        if name not in suite.metrics:
+            meant = did_you_mean(name, suite.metrics) or "."
+            yield Mistake(
+                path,
+                f": suite {settings.suite} does not measure it{meant} "
+                f"It measures {', '.join(suite.metrics)}",
+            )
+        elif name in ungated:
+            yield Mistake(path, f": no gate can ask for it: {ungated[name]}")
 
 
 def _find_mistakes(data: Data) -> Iterator[Mistake]:

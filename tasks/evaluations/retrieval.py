@@ -180,8 +180,8 @@ def _said_of_ties(
         own = np.unique(scores[(gains > 0) & (scores >= cut)])
         n += any(len({*gains[scores == one].tolist()}) > 1 for one in own)
     return (
-        f"for {n:,} of {len(answers):,} queries a relevant record has the very score of others "
-        f"among the first {k} or at that cut: ids decide between them, as in trec_eval",
+        f"in {n:,} of {len(answers):,} queries a relevant record ties with others up to the cut at "
+        f"{k}: their ids decide, as in trec_eval",
     ) * bool(n)
 
 

@@ -125,6 +125,10 @@ def test_a_run_prints_what_it_measured_what_is_odd_about_it_and_where_the_page_i
         "note       ndcg@5: left out, since the version has none of their relevant records: "
         "1 of 71 queries"
     )
+    ties = (
+        "note       ndcg@5: in 12 of 70 queries a relevant record ties with others up to the cut "
+        "at 5: their ids decide, as in trec_eval"
+    )
     assert first["gate"] is None
     told = first["evaluated"]["metrics"]["ndcg@5"]
     assert [told[key] for key in ("value", "low", "high", "n")] == [
@@ -132,6 +136,7 @@ def test_a_run_prints_what_it_measured_what_is_odd_about_it_and_where_the_page_i
     ]
     assert printed(first) == [
         f"evaluated  ndcg@5 {one['value']:.4f} ({one['low']:.4f} to {one['high']:.4f}), n = 70",
+        ties,
         lost,
         unjudged,
         f"report     {first['evaluated']['report']}",
@@ -141,7 +146,8 @@ def test_a_run_prints_what_it_measured_what_is_odd_about_it_and_where_the_page_i
     worse = refresh(settings(corpus, 8), store, backfill=True)
     found = printed(worse)
     assert found[0].startswith("evaluated  ndcg@5 0.")
-    assert found[1:] == [
+    assert "of 70 queries a relevant record ties with others" in found[1]
+    assert found[2:] == [
         lost,
         unjudged,
         f"gate       NO, worse: {worse['gate']['reason']}",
@@ -359,11 +365,11 @@ def test_a_suite_of_what_is_neither_good_nor_bad_has_no_verdict(corpus: Path, st
     found = judge(corpus, store, "2", "1", gate={}).record
     assert (found.verdict, found.gate) == (None, None)
     assert found.reason == "no main metric of the suite can be better or worse"
-    with pytest.raises(ConfigError, match=r"no gate can ask for 'two_nn' of .*: neither way is"):
+    with pytest.raises(ConfigError, match=r"two_nn: no gate can ask for it: neither way is better"):
         judge(corpus, store, "2", "1", gate={"two_nn": {"max_drop": 1.0}})
     search_task(corpus, N)
     with pytest.raises(
-        ConfigError, match=r"index_recall@5' here: it could not be measured on both"
+        ConfigError, match=r"@5: no gate can ask for it here: it could not be measured"
     ):
         judge(corpus, store, "2", "1", gate={"index_recall@5": {"max_drop": 1.0}})
 

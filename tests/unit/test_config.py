@@ -91,6 +91,19 @@ def test_a_config_is_read_whole_with_its_defaults(write: Write, tmp_path: Path) 
     }
 
 
+def test_a_gate_on_what_cannot_be_judged_is_told_with_its_line(
+    write: Write, tmp_path: Path
+) -> None:
+    (tmp_path / "s.yaml").write_text("tasks:\n- {use: geometry}\n")
+    gate = "evaluate:\n  suite: s.yaml\n  gate:\n"
+    gate += "    two_nn: {max_drop: 0.1}\n    rank: {max_drop: 1}\n"
+    said = message(write(GOOD + gate)).splitlines()
+    assert said[0] == (
+        "papers.yaml line 11: evaluate.gate.two_nn: no gate can ask for it: neither way is better"
+    )
+    assert said[1].startswith("papers.yaml line 12: evaluate.gate.rank: suite ")
+
+
 def test_a_typo_inside_a_gate_is_told_with_its_line(write: Write) -> None:
     gate = "evaluate:\n  suite: s.yaml\n  gate:\n    ndcg@10: {max_dorp: 0.02}\n"
     assert message(write(GOOD + gate)) == (

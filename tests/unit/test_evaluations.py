@@ -152,8 +152,8 @@ def ties_said(version: ArrayVersion, relevant: str, k: int) -> tuple[str, ...]:
 def test_queries_whose_score_the_order_of_ties_decides_are_counted() -> None:
     known = {"x": [1.0, 0.0, 0.0], "y": [0.0, 1.0, 0.0]}
     said = (
-        "for 1 of 2 queries a relevant record has the very score of others among the first 2 or at "
-        "that cut: ids decide between them, as in trec_eval",
+        "in 1 of 2 queries a relevant record ties with others up to the cut at 2: their ids "
+        "decide, as in trec_eval",
     )
     apart = [[0.6, 0, 0.8], [1, 0, 0], [0, 1, 0], [0, 0.8, 0.6]]
     assert ties_said(ArrayVersion(apart, known=known), "r002", 2) == ()

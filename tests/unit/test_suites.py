@@ -158,7 +158,7 @@ def test_a_gate_on_what_is_not_measured_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         check_suite(settings)
     assert str(caught.value) == (
-        "evaluate.gate: suite suite.yaml does not measure 'ndcg@1', did you mean 'ndcg@10'? "
+        "evaluate.gate.ndcg@1: suite suite.yaml does not measure it, did you mean 'ndcg@10'? "
         "It measures ndcg@10, map@10, mrr@10, recall@10, precision@10, success@10, "
         "index_recall@10"
     )
@@ -186,7 +186,7 @@ def test_a_gate_on_what_can_never_be_judged_is_refused_with_the_reason() -> None
         with pytest.raises(ConfigError) as caught:
             check_suite(EvaluateConfig(suite=path, gate=gate))
         assert str(caught.value).splitlines() == [
-            f"evaluate.gate: no gate can ask for {name!r} of suite suite.yaml: {wanted[name]}"
+            f"evaluate.gate.{name}: no gate can ask for it: {wanted[name]}"
             for name in names
             if name in wanted
         ]
