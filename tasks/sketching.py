@@ -25,7 +25,7 @@ from tasks.store import sketches
 from tasks.store.catalog import Catalog
 from tasks.store.maintenance import row_ids
 from tasks.store.rows import to_matrix
-from tasks.store.table import Dataset, Table
+from tasks.store.table import Table
 
 SAMPLE = 4_000  # rows that the basis is made of
 CENTRES = 64  # a row for each, at the least, of a hundred
@@ -63,14 +63,13 @@ def _from_parent(space: Space, compute: ComputeConfig | None) -> Sketch | None:
             break
     else:
         return None
-    before = table.open(entry.lance_version)
-    ours, theirs = row_ids(space.dataset), row_ids(before)
+    ours, theirs = row_ids(space.dataset), row_ids(table.open(entry.lance_version))
     came, went = np.setdiff1d(ours, theirs), np.setdiff1d(theirs, ours)
     if len(came) + len(went) > space.rows:
         return None
-    for part in _sketched(before, went, sketch.basis, None):
+    for part in _sketched(table, entry.lance_version, went, sketch.basis, None):
         sketch.remove(part)
-    for part in _sketched(space.dataset, came, sketch.basis, compute):
+    for part in _sketched(table, space.entry.lance_version, came, sketch.basis, compute):
         sketch.merge(part)
     short = len(sketch.ids) < ENOUGH * min(sketch.basis.rows, sketch.moments.n)
     return None if short or sketch.moments.n != space.rows else sketch
@@ -87,19 +86,25 @@ def _of_all(space: Space, compute: ComputeConfig | None) -> Sketch:
     centres = centres_of(sample, min(CENTRES, max(1, len(sample) // 100)), rng)
     basis = basis_of(sample, centres)
     whole = Sketch(basis)
-    for part in _sketched(space.dataset, None, basis, compute):
+    table = Table(space.store_uri, space.entry.table)
+    for part in _sketched(table, space.entry.lance_version, None, basis, compute):
         whole.merge(part)
     return whole
 
 
 def _sketched(
-    dataset: Dataset, ids: RowIds | None, basis: Basis, compute: ComputeConfig | None
+    table: Table,
+    lance_version: int,
+    ids: RowIds | None,
+    basis: Basis,
+    compute: ComputeConfig | None,
 ) -> Iterator[Sketch]:
     """Sketches of parts of the rows with these ids, ascending, or of all rows."""
+    dataset = table.open(lance_version)
     n = dataset.count_rows() if ids is None else len(ids)
     if not n:
         return
-    job = _Part(dataset.uri, dataset.version, basis, ids)
+    job = _Part(table, lance_version, basis, ids)
     fragments = [range(at, at + 1) for at in range(len(dataset.get_fragments()))]
     with _pool(n, compute) as map_ranges:
         yield from map_ranges(job, fragments)
@@ -120,16 +125,14 @@ def _pool(n: int, compute: ComputeConfig | None) -> Iterator[MapRanges]:
 class _Part:
     """Sketches some fragments of a dataset, all of their rows or those with these ids."""
 
-    uri: str
-    version: int
+    table: Table
+    lance_version: int
     basis: Basis
     ids: RowIds | None
 
     def __call__(self, fragments: range) -> Sketch:
         """Streams the rows: memory is a batch of them beside the sketch."""
-        import lance
-
-        dataset = lance.dataset(self.uri, version=self.version)
+        dataset = self.table.open(self.lance_version)
         chosen = [dataset.get_fragments()[number] for number in fragments]
         sketch = Sketch(self.basis)
         columns = ["id", "record_id", "chunk", "vector"]
