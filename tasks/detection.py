@@ -102,22 +102,28 @@ class Result:
 
     def told(self) -> Found:
         """For the record."""
-        found = self.value
-        return Found(
-            what=self.test.what,
-            since=self.test.window.since if self.test.looks is not None else None,
-            looks=self.test.looks,
-            p_value=found.p_value,
-            adjusted=self.adjusted,
-            statistic=found.statistic,
-            null=_quantiles(found),
-            n_baseline=found.n_baseline,
-            n_candidate=found.n_candidate,
-            units=(found.units_baseline, found.units_candidate),
-            total=self.test.now.total,
-            permutations=found.permutations,
-            warnings=found.warnings,
+        found = _told(self.value, self.test.what, self.test.now.total)
+        since = self.test.window.since if self.test.looks is not None else None
+        return found.model_copy(
+            update={"adjusted": self.adjusted, "since": since, "looks": self.test.looks}
         )
+
+
+def _told(found: DriftValue, what: str, total: int) -> Found:
+    """One test that stands for itself alone."""
+    return Found(
+        what=what,
+        p_value=found.p_value,
+        adjusted=found.p_value,
+        statistic=found.statistic,
+        null=tuple(np.quantile(found.null, np.linspace(0, 1, QUANTILES)).tolist()),
+        n_baseline=found.n_baseline,
+        n_candidate=found.n_candidate,
+        units=(found.units_baseline, found.units_candidate),
+        total=total,
+        permutations=found.permutations,
+        warnings=found.warnings,
+    )
 
 
 def run_detection(asked: Asked) -> DriftRecord:
@@ -255,19 +261,7 @@ def _sketches(asked: Asked, baseline: Space, record: DriftRecord) -> DriftRecord
         return _said(record, "cannot tell", str(error))
     value = found.test
     what = f"sketched rows that version {baseline.version} lacks"
-    told = Found(
-        what=what,
-        p_value=value.p_value,
-        adjusted=value.p_value,
-        statistic=value.statistic,
-        null=_quantiles(value),
-        n_baseline=value.n_baseline,
-        n_candidate=value.n_candidate,
-        units=(value.units_baseline, value.units_candidate),
-        total=now.moments.n,
-        permutations=value.permutations,
-        warnings=value.warnings,
-    )
+    told = _told(value, what, now.moments.n)
     limit = settings.effect.auc
     verdict: Verdict = "no drift"
     if min(told.units) < ENOUGH:
@@ -281,11 +275,6 @@ def _sketches(asked: Asked, baseline: Space, record: DriftRecord) -> DriftRecord
     reason = f"{what}: p = {value.p_value:.2g}, AUC {value.effect:.2f} ({limit:g} matters)"
     record = record.model_copy(update={"tests": (told,), "notes": record.notes + notes})
     return _said(record, verdict, reason)
-
-
-def _quantiles(found: DriftValue) -> tuple[float, ...]:
-    """Of the statistic where nothing drifted."""
-    return tuple(np.quantile(found.null, np.linspace(0, 1, QUANTILES)).tolist())
 
 
 def _tests(asked: Asked, baseline: Space) -> Iterator[Test]:
