@@ -147,7 +147,8 @@ def _asked(
     baseline: str | None,
     command: str,
 ) -> "Asked":
-    from tasks.detection import Asked, watch_of  # with scipy, which other runs do not need
+    from tasks.detection import Asked  # with scipy, which other runs do not need
+    from tasks.looks import watch_of
 
     candidate = open_space(space, store_uri, version)
     named = baseline or settings.baseline

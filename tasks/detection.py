@@ -1,6 +1,6 @@
 """One look for drift: what came in since a baseline, whether it differs, how much and where."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -8,31 +8,25 @@ import numpy as np
 from scipy.stats import norm
 
 from schemas.config import DriftConfig
-from schemas.drift import Compared, DriftRecord, Found, Verdict
+from schemas.drift import Compared, DriftRecord, Verdict
 from schemas.manifest import Manifest
 from tasks import circumstances
 from tasks.digests import digest_json
 from tasks.drift import default_test
 from tasks.drift.compare import compare
 from tasks.drift.effects import Detectable, Effects, detectable_effect, effects
-from tasks.drift.monitor import Watch, Window, compared
-from tasks.drift.pool import ROWS
-from tasks.drift.value import Blocks, DriftValue
 from tasks.errors import DriftError
 from tasks.identity import identity
 from tasks.libraries import versions_of
+from tasks.looks import Result, result_of, tests_of, told
 from tasks.segments import segments
-from tasks.sides import Side, Sides, windows
 from tasks.sketching import sketch_of
 from tasks.space import Space
-from tasks.store import drifts, manifests
+from tasks.store import manifests
 
 LIBRARIES = ("lancedb", "numpy", "scipy", "torch", "sentence-transformers")
 ENOUGH = 30  # rows or blocks of a side: below, nothing is said
-QUANTILES = 101  # of the null distribution that are kept
 POWER = 0.8  # at which an effect counts as one that would have been found
-MANY, FEWER = 20_000, 1_000  # permutations of 2,000 rows a side that do not fit into memory
-REMOVED = 0.3  # of alpha in a year of looks, beside the 0.6 of what came
 
 
 @dataclass(frozen=True)
@@ -69,61 +63,6 @@ class Asked:
         ]
         since = "none" if self.baseline is None else f"{self.baseline.version}"
         return f"{self.candidate.version}-since-{since}-{digest_json(key).hex()[:12]}"
-
-
-@dataclass(frozen=True)
-class Test:
-    """Two sides, and for how many tests of them this one stands."""
-
-    what: str
-    before: Side
-    now: Side
-    window: Window
-    looks: int | None = None
-
-    @property
-    def blocks(self) -> Blocks | None:
-        """What rows belong to, where any do."""
-        return self.before.blocks_beside(self.now)
-
-    @property
-    def units(self) -> tuple[int, int]:
-        """What can change sides, of both."""
-        return self.before.units, self.now.units
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a test found."""
-
-    test: Test
-    value: DriftValue
-    adjusted: float
-
-    def told(self) -> Found:
-        """For the record."""
-        found = _told(self.value, self.test.what, self.test.now.total)
-        since = self.test.window.since if self.test.looks is not None else None
-        return found.model_copy(
-            update={"adjusted": self.adjusted, "since": since, "looks": self.test.looks}
-        )
-
-
-def _told(found: DriftValue, what: str, total: int) -> Found:
-    """One test that stands for itself alone."""
-    return Found(
-        what=what,
-        p_value=found.p_value,
-        adjusted=found.p_value,
-        statistic=found.statistic,
-        null=tuple(np.quantile(found.null, np.linspace(0, 1, QUANTILES)).tolist()),
-        n_baseline=found.n_baseline,
-        n_candidate=found.n_candidate,
-        units=(found.units_baseline, found.units_candidate),
-        total=total,
-        permutations=found.permutations,
-        warnings=found.warnings,
-    )
 
 
 def run_detection(asked: Asked) -> DriftRecord:
@@ -171,12 +110,12 @@ NOTHING_SERVED = (
 
 def _data(asked: Asked, baseline: Space, record: DriftRecord) -> DriftRecord:
     """The data of two versions of one encoder, or of two windows of one version."""
-    tests = [*_tests(asked, baseline)]
+    tests = [*tests_of(asked.settings, baseline, asked.candidate, watched=asked.watched)]
     enough = [one for one in tests if min(one.units) >= ENOUGH]
     results = []
     for test in enough:
         asked.pause()
-        results.append(_result(asked.settings, test))
+        results.append(result_of(asked.settings, test))
     results.sort(key=lambda one: (one.adjusted, -min(one.test.units)))
     record = record.model_copy(update={"tests": tuple(one.told() for one in results)})
     if not results:
@@ -261,10 +200,10 @@ def _sketches(asked: Asked, baseline: Space, record: DriftRecord) -> DriftRecord
         return _said(record, "cannot tell", str(error))
     value = found.test
     what = f"sketched rows that version {baseline.version} lacks"
-    told = _told(value, what, now.moments.n)
+    tested = told(value, what, now.moments.n)
     limit = settings.effect.auc
     verdict: Verdict = "no drift"
-    if min(told.units) < ENOUGH:
+    if min(tested.units) < ENOUGH:
         verdict = "cannot tell"
     elif value.p_value <= settings.alpha and value.effect >= limit:
         verdict = "drift"
@@ -273,81 +212,8 @@ def _sketches(asked: Asked, baseline: Space, record: DriftRecord) -> DriftRecord
         f"{found.clusters:.1%} would have to change cluster, {found.norms:.1%} their length",
     )
     reason = f"{what}: p = {value.p_value:.2g}, AUC {value.effect:.2f} ({limit:g} matters)"
-    record = record.model_copy(update={"tests": (told,), "notes": record.notes + notes})
+    record = record.model_copy(update={"tests": (tested,), "notes": record.notes + notes})
     return _said(record, verdict, reason)
-
-
-def _tests(asked: Asked, baseline: Space) -> Iterator[Test]:
-    """All that are done, whose sides are drawn already; those without any row are left out."""
-    settings = asked.settings
-    once = Window(looks=0, since=baseline.version, tests=1)
-    if settings.window is not None:
-        before, now = windows(
-            asked.candidate, settings.window, group=settings.group, seed=settings.seed
-        )
-        what = f"rows of the last {settings.window.days:g} days by {settings.window.column}"
-        yield Test(what, before, now, once)
-        return
-    sides = Sides(baseline, asked.candidate, group=settings.group, seed=settings.seed)
-    gone = sides.removed
-    if asked.watched:
-        watch, looks = watch_of(asked.candidate, baseline.version).look(asked.candidate.version)
-        for window in looks:
-            added = sides.added(window.since)
-            if added.total:
-                yield Test(_since(window, baseline), sides.were, added, window, window.looks)
-        once = Window(watch.n_looks, baseline.version, watch.year / REMOVED)
-    else:
-        added = sides.added()
-        both = 1 + bool(added.total and gone.total)  # tests, of which either may alarm
-        once = Window(looks=0, since=baseline.version, tests=both)
-        if added.total:
-            what = f"rows added or changed since version {baseline.version}"
-            yield Test(what, sides.were, added, once)
-    if gone.total:
-        what = f"rows removed or changed since version {baseline.version}"
-        yield Test(what, sides.kept, gone, once, watch.n_looks if asked.watched else None)
-
-
-def _since(window: Window, baseline: Space) -> str:
-    several = f", in {window.looks} looks" if window.looks > 1 else ""
-    return (
-        f"rows added or changed since version {window.since}{several} (not in version "
-        f"{baseline.version})"
-    )
-
-
-def watch_of(candidate: Space, reference: int) -> Watch:
-    """What the looks at this space so far leave behind, from this reference on."""
-    told = drifts.looks(candidate.store_uri, candidate.entry.space).to_pylist()
-    seen = sorted(
-        {
-            look["version"]
-            for look in told
-            if look["watched"]
-            and look["baseline"] == reference
-            and look["version"] > reference
-            and look["fingerprint"] == candidate.entry.fingerprint
-        }
-    )
-    watch = Watch(reference)
-    for version in seen:
-        watch, _ = watch.look(version)
-    return watch
-
-
-def _result(settings: DriftConfig, test: Test) -> Result:
-    def run(permutations: int) -> DriftValue:
-        rows = ROWS if permutations < MANY else FEWER
-        return default_test(permutations=permutations, rows=rows)(
-            test.before.vectors,
-            test.now.vectors,
-            np.random.default_rng(settings.seed),
-            blocks=test.blocks,
-        )
-
-    found = compared(test.window, run, alpha=settings.alpha)
-    return Result(test, found, test.window.adjusted(found.p_value))
 
 
 def _verdict(settings: DriftConfig, told: Result, size: Effects) -> tuple[Verdict, str]:
