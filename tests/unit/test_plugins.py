@@ -86,7 +86,7 @@ def test_arguments_are_checked_against_the_constructor(own: str) -> None:
     wrong = {"schema": [1], "_private": "x", "untyped": {"any": 1}, "copi": 1}
     assert [str(one) for one in plugins.check_arguments("encoders", use, wrong)] == [
         "copy is missing: expected an integer",
-        "schema = [1]: expected a string or a list of strings",
+        "schema[0] = 1: expected a string",
         "_private = 'x': expected a number",
         "copi: unknown key, did you mean 'copy'? (allowed: _private, copy, schema, untyped)",
     ]
