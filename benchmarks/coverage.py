@@ -27,6 +27,7 @@ RUNS = 2000
 RESAMPLES = 1000  # half of what is usual, in half the time: ends are rougher and cover no more
 SEED = 0
 SIZES = (10, 20, 50, 200, 1000)
+ENOUGH = (50, 200, 500, 1000)  # of what is no mean: of fewer pairs some samples have none of a kind
 POOL = 200_000
 ALPHA = 0.05
 WRITTEN = Path(__file__).parent.parent / "docs" / "evaluation_coverage.md"
@@ -242,22 +243,28 @@ def cells(runs: int) -> list[Cell]:
     """All that is counted, the dear ones first."""
     return [
         Cell(family, shape, method, n, runs)
-        for n in sorted(SIZES, reverse=True)
+        for n in sorted({*SIZES, *ENOUGH}, reverse=True)
         for family in sorted(FAMILIES, reverse=True)
         for shape in FAMILIES[family]
         for method in METHODS[family]
+        if n in sizes_of(family)
     ]
+
+
+def sizes_of(family: str) -> tuple[int, ...]:
+    """The sizes of samples."""
+    return ENOUGH if family.endswith("no means") else SIZES
 
 
 def table(family: str, shares: dict[Cell, float]) -> list[str]:
     """The rows of one family in Markdown."""
     runs = next(iter(shares)).runs
     several = len(METHODS[family]) > 1
-    head = [family, *(["method"] if several else []), *(f"n = {n}" for n in SIZES)]
+    head = [family, *(["method"] if several else []), *(f"n = {n}" for n in sizes_of(family))]
     rows = [head, ["---"] * len(head)]
     for shape in FAMILIES[family]:
         for method in METHODS[family]:
-            found = [shares[Cell(family, shape, method, n, runs)] for n in SIZES]
+            found = [shares[Cell(family, shape, method, n, runs)] for n in sizes_of(family)]
             numbers = [f"{100 * one:.1f}" for one in found]
             rows.append([shape, *([method] if several else []), *numbers])
     return ["| " + " | ".join(row) + " |" for row in rows] + [""]
@@ -308,6 +315,9 @@ SAID = [
     "- The exception is what no interval sees that does not assume it: a large loss on 3 % of",
     "  pairs behind a small gain on each other one. A fifth of samples of 50 hold no such loss",
     "  (0.97^50 = 0.22), and those pass. Whoever fears this needs 200 pairs.",
+    "- What is no mean is judged from 500 pairs on. An average precision near 1 rests on few of",
+    "  them: without that rule a drop of its margin would pass in 8.2 % at 200 and in 7.1 % at",
+    "  300, and its interval holds the truth in 57 % at 50.",
 ]
 
 

@@ -5,7 +5,6 @@ import contextlib
 import getpass
 import importlib
 import os
-import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -180,7 +179,7 @@ def _drift(args: argparse.Namespace) -> dict[str, Any]:
         args.store,
         str(candidate.version),
         args.baseline,
-        shlex.join(["vectorline", *sys.argv[1:]]),
+        [] if args.config is None else ["--config", str(Path(args.config).absolute())],
         args.sketches,
     )
     return _under_prefect("drift", arguments)

@@ -103,7 +103,7 @@ def _drift(config: Config, store_uri: str) -> Parameters:
         "store_uri": store_uri,
         "version": "latest",
         "baseline": None,
-        "command": f"vectorline drift {config.space}",
+        "options": [],
         "by_sketches": False,
     }
 

@@ -18,14 +18,14 @@ def drift(
     store_uri: str,
     version: str,
     baseline: str | None,
-    command: str,
+    options: list[str],
     by_sketches: bool = False,
 ) -> dict[str, Any] | State[Any]:
     """One look; gives what `vectorline drift --json` prints, in state `Drift` where it alarms."""
     wanted = DriftConfig.model_validate(settings, strict=False)
     with turn(space, store_uri):
         found = detect(
-            store_uri, space, wanted, version, baseline, command=command, by_sketches=by_sketches
+            store_uri, space, wanted, version, baseline, options=options, by_sketches=by_sketches
         )
         show_artifacts(found)
     if found.alarm:

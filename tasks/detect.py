@@ -1,7 +1,9 @@
 """Detect: look for drift in a version, and keep what was found."""
 
 import contextlib
+import shlex
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -84,19 +86,19 @@ def detect(
     version: str,
     baseline: str | None,
     *,
-    command: str = "",
+    options: Sequence[str] = (),
     by_sketches: bool = False,
 ) -> Detected:
     """Compares a version with its reference, or with `baseline`, and keeps what it found.
 
     Beside its reference it is one of a year's looks, unless a later version was looked at already.
-    With `by_sketches` what is kept of both versions is compared, without reading their rows. Raises
+    With `by_sketches` what is kept of both versions is compared, without reading their rows.
+    `options` are those that say how, as the command that makes it again has them. Raises
     ConfigError for a version or a column that is not there.
     """
-    asked = _asked(store_uri, space, settings, version, baseline, command)
-    if by_sketches:
-        asked = replace(asked, by_sketches=True, watched=False)
-    return _detect(asked)
+    return _detect(
+        _asked(store_uri, space, settings, version, baseline, options, by_sketches=by_sketches)
+    )
 
 
 @task(name="watch", persist_result=False, cache_policy=NO_CACHE)
@@ -110,10 +112,9 @@ def watch(run: Run, version: VersionEntry | None) -> Detected | None:
     if settings is None or version is None or run.options.limit:
         return None
     run.report("drift")
-    command = f"vectorline drift {run.space} --candidate {version.version}"
     try:
         _sketch(run, version)
-        asked = _asked(run.store_uri, run.space, settings, str(version.version), None, command)
+        asked = _asked(run.store_uri, run.space, settings, str(version.version), None)
         known = drifts.read(run.store_uri, version.table, asked.id)
         if known is not None:
             return Detected(known, drifts.page(run.store_uri, known))
@@ -145,7 +146,9 @@ def _asked(
     settings: DriftConfig,
     version: str,
     baseline: str | None,
-    command: str,
+    options: Sequence[str] = (),
+    *,
+    by_sketches: bool = False,
 ) -> "Asked":
     from tasks.detection import Asked  # with scipy, which other runs do not need
     from tasks.looks import watch_of
@@ -154,10 +157,14 @@ def _asked(
     named = baseline or settings.baseline
     other = _baseline(store_uri, candidate, named)
     watched = False
-    if named == TAG and settings.window is None and other is not None:
+    if named == TAG and settings.window is None and other is not None and not by_sketches:
         seen = watch_of(candidate, other.version).recent
         watched = candidate.version >= max((other.version, *seen))
-    return Asked(settings, candidate, other, watched, command)
+    words = ["vectorline", "drift", space, "--candidate", str(candidate.version)]
+    if other is not None and not watched:
+        words += ["--baseline", str(other.version)]
+    words += [*(["--sketches"] * by_sketches), *options, "--store", store_uri]
+    return Asked(settings, candidate, other, watched, shlex.join(words), by_sketches)
 
 
 def _baseline(store_uri: str, candidate: Space, named: str) -> Space | None:

@@ -85,6 +85,7 @@ def test_a_new_topic_is_drift_and_the_first_segment(grown: str) -> None:
     assert first.p_value <= 0.05
     assert all("bees" in (one.text or "") for one in first.now)
     assert first.terms == ("bees",)
+    assert record.command == (f"vectorline drift notes --candidate 3 --baseline 1 --store {grown}")
 
 
 def test_rows_that_went_are_compared_with_those_that_stayed(corpus: Path, store: str) -> None:
@@ -128,6 +129,7 @@ def test_the_reference_is_the_first_that_served_until_someone_rebases(
 def test_looks_are_remembered_and_the_same_look_spends_nothing(grown: str) -> None:
     first = look(grown, "2").record
     assert [(one.since, one.looks) for one in first.tests] == [(1, 1)]
+    assert first.command == f"vectorline drift notes --candidate 2 --store {grown}"
     again = look(grown, "2").record
     assert (again.id, again.tests) == (first.id, first.tests)
     second = look(grown, "3").record

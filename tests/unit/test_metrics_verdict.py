@@ -25,7 +25,7 @@ B, N, W, C = Verdict.BETTER, Verdict.NOT_WORSE, Verdict.WORSE, Verdict.CANNOT_TE
 
 
 def between(low: float, high: float, level: float = 0.95) -> Interval:
-    return Interval((low + high) / 2, low, high, level, Method.WIDER, 200, 200, 2000, 0)
+    return Interval((low + high) / 2, low, high, level, Method.WIDER, 500, 500, 2000, 0)
 
 
 @pytest.mark.parametrize(
@@ -64,10 +64,10 @@ def test_verdicts_are_what_they_are_defined_to_be(low: float, wide: float, drop:
 
 def test_a_few_items_let_nothing_pass_that_is_no_mean() -> None:
     for low, high in ((0.1, 0.2), (-0.001, 0.2)):
-        found = judge_interval(replace(between(low, high), n=199, units=199), Margin(0.02))
+        found = judge_interval(replace(between(low, high), n=499, units=499), Margin(0.02))
         assert found.verdict == C
         assert found.reason == (
-            "199 items are too few to be sure that nothing is lost: 200 are needed"
+            "499 items are too few to be sure that nothing is lost: 500 are needed"
         )
     worse = judge_interval(replace(between(-0.5, -0.4), n=9, units=9), Margin(0.02))
     assert worse.verdict == W
@@ -85,8 +85,8 @@ def test_a_reason_says_how_many_items_would_tell() -> None:
     found = judge_interval(between(-0.05, 0.04), Margin(0.01))
     assert found.reason == (
         "a drop beyond 0.01 cannot be ruled out: the difference is -0.0050, its 95% interval "
-        "-0.0500 to +0.0400 (n = 200); some 20,000 would tell if it stays"
-    )  # 200 (0.045 / 0.005)^2 = 16,200
+        "-0.0500 to +0.0400 (n = 500); some 40,000 would tell if it stays"
+    )  # 500 (0.045 / 0.005)^2 = 40,500
     assert "would tell" not in judge_interval(between(-0.05, 0.02), Margin(0.01)).reason
 
 
@@ -132,8 +132,8 @@ def test_the_same_vectors_are_not_worse_whatever_n_is() -> None:
 
 def test_two_correlations_are_judged_by_their_interval() -> None:
     rng = np.random.default_rng(1)
-    gold = rng.normal(size=400)
-    good, bad = gold + 0.5 * rng.normal(size=400), gold + 2 * rng.normal(size=400)
+    gold = rng.normal(size=600)
+    good, bad = gold + 0.5 * rng.normal(size=600), gold + 2 * rng.normal(size=600)
     better = judge_interval(correlation_interval(gold, good, baseline=bad), Margin(0.01))
     worse = judge_interval(correlation_interval(gold, bad, baseline=good), Margin(0.01))
     equal = correlation_interval(gold, bad, baseline=bad)
