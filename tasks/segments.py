@@ -17,7 +17,7 @@ from tasks.sides import Side
 
 TOLD = 30  # segments
 TEXT_CHARACTERS = 600
-PIXELS = 160  # of a picture's longer side
+PIXELS = 128  # of a picture's longer side
 TERMS = 10
 
 
@@ -103,7 +103,7 @@ def _thumbnail(uri: str) -> str | None:
 
         with Image.open(uri.removeprefix("file://")) as image:
             image.thumbnail((PIXELS, PIXELS))
-            image.convert("RGB").save(data, "JPEG", quality=70)
+            image.convert("RGB").save(data, "JPEG", quality=60)
     except (ImportError, OSError, ValueError):
         return None
     return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"

@@ -16,7 +16,7 @@ from tasks.reports.environment import COMMAND, SENTENCE, environment
 
 CAPS = {"tests": 10, "segments": 20, "examples": 5, "terms": 10, "notes": 40, "libraries": 40}
 LOOKS = 120  # of the timeline
-IMAGE = 40_000  # characters of an image's address that are shown at most
+IMAGE = 8_000  # characters of a picture that are shown at most
 
 
 def render(record: DriftRecord, looks: pa.Table) -> str:

@@ -1,11 +1,12 @@
-"""The page of an evaluation in a real browser: nothing runs, nothing is asked for, all is seen."""
+"""Pages of reports in a real browser: nothing runs, nothing is asked for, all is seen."""
 
 from collections.abc import Iterator
 
 import pytest
 
+from tasks.reports import drift_page
 from tasks.reports.page import render
-from tests import reports
+from tests import drift_reports, reports
 from tests.browser import CHROMIUM, Browser, browser, served
 
 pytestmark = [
@@ -18,6 +19,13 @@ RECORDS = {
     "/alone": reports.alone(),
     "/hostile": reports.hostile(),
     "/largest": reports.largest("\N{SLICE OF PIZZA}" * 100_000),
+}
+LOOKS = {
+    "/drift": drift_reports.drift(),
+    "/quiet": drift_reports.quiet(),
+    "/changed": drift_reports.changed(),
+    "/hostile-drift": drift_reports.hostile(),
+    "/largest-drift": drift_reports.largest("\N{SLICE OF PIZZA}" * 100_000),
 }
 LAID_OUT = """
 [...document.querySelectorAll('section')].map(one => {
@@ -48,18 +56,22 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def pages() -> dict[str, str]:
-    return {path: render(one, reports.history(one, [1, 3])) for path, one in RECORDS.items()}
+    made = {path: render(one, reports.history(one, [1, 3])) for path, one in RECORDS.items()}
+    return made | {
+        path: drift_page.render(one, drift_reports.looks(one)) for path, one in LOOKS.items()
+    }
 
 
 @pytest.mark.parametrize("width", [1280, 400])
-@pytest.mark.parametrize("path", RECORDS)
+@pytest.mark.parametrize("path", [*RECORDS, *LOOKS])
 def test_a_page_is_seen_whole_and_asks_for_nothing(
     tab: Browser, pages: dict[str, str], path: str, width: int
 ) -> None:
     with served(pages) as (address, asked):
         tab.open(address + path, width)
         assert tab.evaluate("innerWidth") == width
-        assert tab.evaluate(LAID_OUT) == [[section, True] for section in reports.SECTIONS]
+        sections = drift_reports.SECTIONS if path in LOOKS else reports.SECTIONS
+        assert tab.evaluate(LAID_OUT) == [[section, True] for section in sections]
         assert tab.evaluate("document.documentElement.scrollWidth") == width
         assert tab.evaluate(TOO_WIDE) == []
         assert (
