@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from schemas.drift import Verdict
+from schemas.manifest import Manifest
 from tasks.encoders.canaries import FLOOR, cosines
 from tasks.errors import EncoderChanged, StoreError, VectorlineError
 from tasks.space import Space
-from tasks.store import canaries
+from tasks.store import canaries, manifests
 from tasks.store.table import Table
 from tasks.table_encoder import load_encoder
 
@@ -30,10 +31,9 @@ def identity(baseline: Space, candidate: Space) -> Identity:
     if baseline.entry.fingerprint != candidate.entry.fingerprint:
         return _of_two(baseline, candidate)
     notes: tuple[str, ...] = ()
-    if baseline.settings.precision != candidate.settings.precision:
-        notes = (
-            f"numerics changed: {baseline.settings.precision} -> {candidate.settings.precision}",
-        )
+    before, now = (_precision(side) for side in (baseline, candidate))
+    if before != now:
+        notes = (f"numerics changed: {before} -> {now}",)
     try:
         load_encoder(Table(candidate.store_uri, candidate.entry.table))
     except EncoderChanged as error:
@@ -41,6 +41,13 @@ def identity(baseline: Space, candidate: Space) -> Identity:
     except VectorlineError as error:
         notes += (f"whether this machine has the same encoder was not looked at: {error}",)
     return Identity(None, notes=notes)
+
+
+def _precision(space: Space) -> str:
+    """What the run of a version computed in."""
+    entry = space.entry
+    manifest = manifests.read(space.store_uri, entry.table, entry.run_id, Manifest)
+    return (manifest and manifest.precision) or space.settings.precision
 
 
 def _of_two(baseline: Space, candidate: Space) -> Identity:
