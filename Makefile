@@ -18,11 +18,12 @@ setup: .venv/.ready .venv/.debian ## Install all that the other targets need int
 demo: .venv/.ready ## Encode docstrings, images and a graph that every machine has, and search them
 	@sh examples/demo.sh
 
+# Two processes on two cores: with two threads each, they spend half of the time waiting for each other.
 test: setup ## Run the tests, without the long ones
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-all: setup ## Run all tests
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-faults: setup ## Kill runs and upkeep some 350 times, on disk and S3, and look at what is left
 	$(BIN)/python -m tests.faults.matrix
