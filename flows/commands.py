@@ -186,6 +186,8 @@ def _drift(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _rebase(args: argparse.Namespace, candidate: VersionEntry) -> dict[str, Any]:
+    if args.baseline is not None or args.sketches:
+        raise ConfigError("--rebase looks at nothing: leave --baseline and --sketches out")
     before = reference_of(args.store, candidate)
     after = Catalog(args.store).resolve(args.space, args.rebase)
     rebase(args.store, after)

@@ -284,7 +284,9 @@ def _drift(args: argparse.Namespace, result: dict[str, Any]) -> None:
         table([_test_row(one) for one in result["tests"]], TEST_COLUMNS)
         print()
     if result["segments"]:
-        table([_segment_row(one) for one in result["segments"][:SEGMENTS]], SEGMENT_COLUMNS)
+        before, now = result["tests"][0]["sides"]
+        rows = [_segment_row(one, before, now) for one in result["segments"][:SEGMENTS]]
+        table(rows, ("segment", before, now, "p", "terms"))
         print()
     for warning in dict.fromkeys(
         [*result["notes"], *(said for one in result["tests"] for said in one["warnings"])]
@@ -295,7 +297,6 @@ def _drift(args: argparse.Namespace, result: dict[str, Any]) -> None:
 
 SEGMENTS = 10
 TEST_COLUMNS = ("rows", "p", "counts as", "baseline", "candidate")
-SEGMENT_COLUMNS = ("segment", "baseline", "candidate", "p", "terms")
 
 
 def _test_row(one: dict[str, Any]) -> dict[str, Any]:
@@ -308,11 +309,11 @@ def _test_row(one: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _segment_row(one: dict[str, Any]) -> dict[str, Any]:
+def _segment_row(one: dict[str, Any], before: str, now: str) -> dict[str, Any]:
     return {
         "segment": one["name"],
-        "baseline": f"{one['baseline_share']:.1%}",
-        "candidate": f"{one['candidate_share']:.1%}",
+        before: f"{one['baseline_share']:.1%}",
+        now: f"{one['candidate_share']:.1%}",
         "p": f"{one['p_value']:.2g}",
         "terms": ", ".join(one["terms"][:5]),
     }

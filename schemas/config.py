@@ -275,7 +275,7 @@ class WindowConfig(Part):
 class DriftConfig(Part):
     """How what came in is compared with what was there, and when that is an alarm."""
 
-    baseline: str = Field(
+    baseline: str | int = Field(
         "reference", description="`reference`, or a version's number, tag, `serving` or a time."
     )
     alpha: float = Field(

@@ -55,6 +55,7 @@ class Found(_Part):
         null: What the statistic is where nothing drifted, at 101 equally spaced quantiles.
         n_baseline: Rows that were compared.
         n_candidate: Rows that were compared.
+        sides: What both are called.
         units: Rows or blocks that could change sides, of both.
         total: Of how many rows the candidate's were drawn.
         permutations: Arrangements beside the given one.
@@ -70,6 +71,7 @@ class Found(_Part):
     null: tuple[float, ...] = ()
     n_baseline: int
     n_candidate: int
+    sides: tuple[str, str] = ("baseline", "candidate")
     units: tuple[int, int]
     total: int
     permutations: int

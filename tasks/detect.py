@@ -154,7 +154,7 @@ def _asked(
     from tasks.looks import watch_of
 
     candidate = open_space(space, store_uri, version)
-    named = baseline or settings.baseline
+    named = baseline or str(settings.baseline)
     other = _baseline(store_uri, candidate, named)
     watched = False
     if named == TAG and settings.window is None and other is not None and not by_sketches:

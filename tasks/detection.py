@@ -103,8 +103,8 @@ def run_detection(asked: Asked) -> DriftRecord:
 
 
 NOTHING_SERVED = (
-    "no version of this encoder has served yet, so that there is none to measure from: promote "
-    "one, or name a --baseline"
+    "there is nothing to compare with yet: the first version of this encoder that serves is what "
+    "later ones are measured from"
 )
 
 
@@ -116,7 +116,7 @@ def _data(asked: Asked, baseline: Space, record: DriftRecord) -> DriftRecord:
     for test in enough:
         asked.pause()
         results.append(result_of(asked.settings, test))
-    results.sort(key=lambda one: (one.adjusted, -min(one.test.units)))
+    results.sort(key=lambda one: _order(one, asked.settings.alpha))
     record = record.model_copy(update={"tests": tuple(one.told() for one in results)})
     if not results:
         few = "; ".join(f"{one.what}: {one.units[1]:,}" for one in tests)
@@ -128,6 +128,12 @@ def _data(asked: Asked, baseline: Space, record: DriftRecord) -> DriftRecord:
         )
     asked.pause()
     return _described(asked, results[0], record)
+
+
+def _order(result: Result, alpha: float) -> tuple[bool, bool, float, int]:
+    """What came is told before what went, where both are alarms: that went may be an old story."""
+    test = result.test
+    return result.adjusted > alpha, test.removed, result.adjusted, -min(test.units)
 
 
 def _described(asked: Asked, told: Result, record: DriftRecord) -> DriftRecord:
@@ -146,7 +152,7 @@ def _described(asked: Asked, told: Result, record: DriftRecord) -> DriftRecord:
             else "; there are too few rows for any difference to be found"
         )
         verdict = verdict if least else "cannot tell"
-    where, odd = segments(test.before, test.now, settings)
+    where, odd = segments(test.before, test.now, settings, removed=test.removed)
     update = {
         "verdict": verdict,
         "reason": reason,
@@ -156,8 +162,8 @@ def _described(asked: Asked, told: Result, record: DriftRecord) -> DriftRecord:
         "notes": (*record.notes, *odd),
         "density": circumstances.density(test.before, test.now),
         "quality": {
-            "baseline": circumstances.quality(test.before.space, test.before),
-            "candidate": circumstances.quality(test.now.space, test.now),
+            name: circumstances.quality(side.space, side)
+            for name, side in zip(test.sides, (test.before, test.now), strict=True)
         },
         "blocked": settings.block and verdict == "drift",
     }

@@ -29,6 +29,12 @@ class Test:
     now: Side
     window: Window
     looks: int | None = None
+    removed: bool = False
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """What both are called."""
+        return ("stayed", "went") if self.removed else ("baseline", "candidate")
 
     @property
     def blocks(self) -> Blocks | None:
@@ -54,7 +60,12 @@ class Result:
         found = told(self.value, self.test.what, self.test.now.total)
         since = self.test.window.since if self.test.looks is not None else None
         return found.model_copy(
-            update={"adjusted": self.adjusted, "since": since, "looks": self.test.looks}
+            update={
+                "adjusted": self.adjusted,
+                "since": since,
+                "looks": self.test.looks,
+                "sides": self.test.sides,
+            }
         )
 
 
@@ -103,7 +114,7 @@ def tests_of(
             yield Test(what, sides.were, added, once)
     if gone.total:
         what = f"rows removed or changed since version {baseline.version}"
-        yield Test(what, sides.kept, gone, once, watch.n_looks if watched else None)
+        yield Test(what, sides.kept, gone, once, watch.n_looks if watched else None, removed=True)
 
 
 def _since(window: Window, baseline: Space) -> str:

@@ -22,7 +22,7 @@ TERMS = 10
 
 
 def segments(
-    before: Side, now: Side, settings: DriftConfig
+    before: Side, now: Side, settings: DriftConfig, *, removed: bool = False
 ) -> tuple[tuple[Segment, ...], tuple[str, ...]]:
     """The most telling first, values of columns after the others; and what is odd.
 
@@ -48,17 +48,21 @@ def segments(
     order = sorted(
         found.found, key=lambda one: (one.p_value > settings.alpha, one.kind is Kind.VALUE)
     )
-    return tuple(_told(one, before, now) for one in order[:TOLD]), found.warnings
+    return tuple(_told(one, before, now, removed=removed) for one in order[:TOLD]), found.warnings
 
 
-def _told(found: places.Segment, before: Side, now: Side) -> Segment:
+TURNED = {Kind.NEW: Kind.VANISHED, Kind.VANISHED: Kind.NEW}
+
+
+def _told(found: places.Segment, before: Side, now: Side, *, removed: bool) -> Segment:
+    kind = TURNED.get(found.kind, found.kind) if removed else found.kind
     texts = [now.texts[row] for row in found.candidate.tolist()]
     others = np.ones(len(now.rows), np.bool_)
     others[found.candidate] = False
     rest = [now.texts[row] for row in np.flatnonzero(others).tolist()]
     return Segment(
-        kind=found.kind.value,
-        name=found.name,
+        kind=kind.value,
+        name=found.name.replace(found.kind.value, kind.value, 1),
         n_baseline=len(found.baseline),
         n_candidate=len(found.candidate),
         baseline_share=found.share_baseline,

@@ -96,6 +96,11 @@ def test_rows_that_went_are_compared_with_those_that_stayed(corpus: Path, store:
     assert record.verdict == "drift"
     assert [one.what for one in record.tests] == ["rows removed or changed since version 1"]
     assert [(one.n_baseline, one.n_candidate) for one in record.tests] == [(N, 80)]
+    assert [one.sides for one in record.tests] == [("stayed", "went")]
+    assert [*record.quality] == ["stayed", "went"]
+    first = record.segments[0]
+    assert (first.kind, first.name) == ("vanished topic", "vanished topic 1")
+    assert all("bees" in (one.text or "") for one in first.now)
 
 
 def test_few_rows_are_no_evidence(corpus: Path, store: str) -> None:
