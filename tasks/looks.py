@@ -119,10 +119,8 @@ def tests_of(
 
 def _since(window: Window, baseline: Space) -> str:
     several = f", in {window.looks} looks" if window.looks > 1 else ""
-    return (
-        f"rows added or changed since version {window.since}{several} (not in version "
-        f"{baseline.version})"
-    )
+    other = f" (not in version {baseline.version})" if window.since != baseline.version else ""
+    return f"rows added or changed since version {window.since}{several}{other}"
 
 
 def watch_of(candidate: Space, reference: int) -> Watch:
