@@ -234,7 +234,10 @@ def _verdict(settings: DriftConfig, told: Result, size: Effects) -> tuple[Verdic
         )
         if value >= limit
     ]
-    p = f"p = {told.adjusted:.2g}" + (" for a year of looks" if told.test.looks else "")
+    least = told.value.p_value <= 1 / (1 + told.value.permutations)  # further than all of chance's
+    p = f"p {'at most' if least else '='} {told.adjusted:.2g}" + (
+        " for a year of looks" if told.test.looks else ""
+    )
     if sure and reached:
         return "drift", f"{told.test.what} differ ({p}): {', '.join(reached)}"
     if sure:
