@@ -17,10 +17,9 @@ from tasks.encoders.base import Vectors
 from tasks.encoders.remembered import cache_folder
 from tasks.errors import ConfigError, StoreError
 from tasks.evaluations.base import Rows
-from tasks.mistakes import did_you_mean
 from tasks.space import Space
 from tasks.store.indexes import vector_index
-from tasks.store.rows import HASH, metadata_schema, to_matrix, unit
+from tasks.store.rows import HASH, to_matrix, unit
 
 
 class EvaluatedVersion:
@@ -96,12 +95,7 @@ class EvaluatedVersion:
         """A metadata column, a value for each record."""
         if self._told_by is not None:
             return self._told_by.column(name)
-        known = metadata_schema(self.space.dataset.schema).names
-        if name not in known:
-            raise ConfigError(
-                f"space {self.space.entry.space!r} has no metadata column {name!r}"
-                f"{did_you_mean(name, known) or '.'} It has {', '.join(known) or 'none'}"
-            )
+        self.space.check_column(name)
         values = self.space.to_arrow([name])[name].take(pa.array(self._order))
         found: list[object] = values.filter(self._first).to_pylist()
         return found

@@ -17,11 +17,10 @@ from schemas.config import WindowConfig
 from tasks.drift.value import Blocks
 from tasks.encoders.base import Vectors
 from tasks.errors import ConfigError
-from tasks.mistakes import did_you_mean
 from tasks.space import Space
 from tasks.store.catalog import Catalog
 from tasks.store.diff import Indices, Mask, find
-from tasks.store.rows import metadata_schema, to_matrix
+from tasks.store.rows import to_matrix
 from tasks.store.table import BaseRows, Table
 
 MOST = 10_000  # rows of a side that are read
@@ -72,7 +71,7 @@ class Side:
 
     def column(self, name: str) -> list[object]:
         """A metadata column, a value for each row; ConfigError if there is none."""
-        check_column(self.space, name)
+        self.space.check_column(name)
         values: list[object] = self._take([name])[name].to_pylist()
         return values
 
@@ -170,7 +169,7 @@ def windows(
 
     Rows without a time are on neither side. Raises ConfigError for a column without times.
     """
-    check_column(space, window.column)
+    space.check_column(window.column)
     seconds = np.array([*_seconds(space, window.column)], np.float64)
     if not np.isfinite(seconds).any():
         raise ConfigError(
@@ -211,16 +210,6 @@ def drawn(
     return Side(space, there[chosen], len(there), None if blocks is None else blocks[chosen])
 
 
-def check_column(space: Space, name: str) -> None:
-    """Raises ConfigError where the space has no such metadata column."""
-    known = metadata_schema(space.dataset.schema).names
-    if name not in known:
-        raise ConfigError(
-            f"space {space.entry.space!r} has no metadata column {name!r}"
-            f"{did_you_mean(name, known) or '.'} It has {', '.join(known) or 'none'}"
-        )
-
-
 def _rows(space: Space) -> BaseRows:
     return Table(space.store_uri, space.entry.table).base(space.entry.lance_version)
 
@@ -244,7 +233,7 @@ def _blocks(space: Space, rows: BaseRows, there: Indices, group: str | None) -> 
             return None
         first = np.flatnonzero(rows.chunks == 0)
         return find(rows.record_ids[there], rows.record_ids[first])
-    check_column(space, group)
+    space.check_column(group)
     values = space.dataset.take(there.tolist(), columns=[group])[group].to_pylist()
     alone = find(rows.record_ids[there], rows.record_ids)
     named = [

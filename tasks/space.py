@@ -19,6 +19,7 @@ from tasks.encoders.base import Encoder, Vectors
 from tasks.encoders.batching import Batcher, encode_all, usable
 from tasks.encoders.fitted import FittedEncoder
 from tasks.errors import ConfigError, StoreError
+from tasks.mistakes import did_you_mean
 from tasks.store import layout
 from tasks.store.catalog import Catalog
 from tasks.store.indexes import query, vector_index
@@ -156,6 +157,15 @@ class Space:
     def modalities(self) -> list[str]:
         """What its records are, in alphabetical order."""
         return sorted(pc.unique(self.to_arrow(["modality"])["modality"]).to_pylist())
+
+    def check_column(self, name: str) -> None:
+        """Raises ConfigError where there is no such metadata column."""
+        known = metadata_schema(self.dataset.schema).names
+        if name not in known:
+            raise ConfigError(
+                f"space {self.entry.space!r} has no metadata column {name!r}"
+                f"{did_you_mean(name, known) or '.'} It has {', '.join(known) or 'none'}"
+            )
 
     def check_filter(self, where: str | None) -> None:
         """Raises ConfigError for a filter that the table does not understand; reads nothing."""
