@@ -113,11 +113,11 @@ def watch(run: Run, version: VersionEntry | None) -> Detected | None:
         return None
     run.report("drift")
     try:
-        _sketch(run, version)
         asked = _asked(run.store_uri, run.space, settings, str(version.version), None)
         known = drifts.read(run.store_uri, version.table, asked.id)
         if known is not None:
             return Detected(known, drifts.page(run.store_uri, known))
+        _sketch(run, version)
         return _detect(replace(asked, pause=run.check))
     except (ConfigError, DriftError) as error:
         if not settings.block:
