@@ -65,11 +65,13 @@ class Detected:
         """What scripts may rely on, plain data."""
         record = self.record
         told = record.model_dump(mode="json", exclude={"format", "density"})
+        sides = {name: told.pop(name) for name in ("baseline", "candidate")}
         first = next(iter(record.tests), None)
         return told | {
             "version": record.candidate.version,
             "alarm": self.alarm,
             "baseline": None if record.baseline is None else record.baseline.version,
+            "versions": sides,
             "p_value": first and first.adjusted,
             "detectable_effect": told["detectable"],
             "n_baseline": first.n_baseline if first else 0,

@@ -225,12 +225,13 @@ def _sketches(asked: Asked, baseline: Space, record: DriftRecord) -> DriftRecord
 def _verdict(settings: DriftConfig, told: Result, size: Effects) -> tuple[Verdict, str]:
     """An alarm needs both: evidence, and a size that matters."""
     limits, sure = settings.effect, told.adjusted <= settings.alpha
+    went = "that went " if told.test.removed else ""
     reached = [
         said
         for said, value, limit in (
             (f"a classifier tells them apart with an AUC of {size.auc:.2f}", size.auc, limits.auc),
             (f"the mean has moved by {size.shift_sd:.2f} sd", size.shift_sd, limits.shift_sd),
-            (f"{size.share:.0%} of the rows are of another kind", size.share, limits.share),
+            (f"{size.share:.0%} of the rows {went}are of another kind", size.share, limits.share),
         )
         if value >= limit
     ]
@@ -243,7 +244,7 @@ def _verdict(settings: DriftConfig, told: Result, size: Effects) -> tuple[Verdic
     if sure:
         return "no drift", (
             f"{told.test.what} differ ({p}), but too little to matter: AUC {size.auc:.2f}, "
-            f"{size.shift_sd:.2f} sd, {size.share:.0%} of the rows"
+            f"{size.shift_sd:.2f} sd, {size.share:.0%} of the rows {went}of another kind"
         )
     return "no drift", f"{told.test.what} do not differ beyond chance ({p})"
 

@@ -1,19 +1,20 @@
 """The tests of one look for drift: what is set beside what, and what comes out."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from schemas.config import DriftConfig
 from schemas.drift import Found
 from tasks.drift import default_test
-from tasks.drift.monitor import Watch, Window, compared
+from tasks.drift.monitor import SHARES, Watch, Window, compared
 from tasks.drift.pool import ROWS
 from tasks.drift.value import Blocks, DriftValue
 from tasks.sides import Side, Sides, windows
-from tasks.space import Space
+from tasks.space import Space, open_space
 from tasks.store import drifts
+from tasks.store.catalog import Catalog
 
 QUANTILES = 101  # of the null distribution that are kept
 MANY, FEWER = 20_000, 1_000  # permutations of 2,000 rows a side that do not fit into memory
@@ -97,30 +98,63 @@ def tests_of(
         yield Test(what, before, now, once)
         return
     sides = Sides(baseline, candidate, group=settings.group, seed=settings.seed)
-    gone = sides.removed
     if watched:
-        watch, looks = watch_of(candidate, baseline.version).look(candidate.version)
+        looks = watch_of(candidate, baseline.version).look(candidate.version)[1]
         for window in looks:
             added = sides.added(window.since)
             if added.total:
-                yield Test(_since(window, baseline), sides.were, added, window, window.looks)
-        once = Window(watch.n_looks, baseline.version, watch.year / REMOVED)
-    else:
-        added = sides.added()
-        both = 1 + bool(added.total and gone.total)  # tests, of which either may alarm
-        once = Window(looks=0, since=baseline.version, tests=both)
-        if added.total:
-            what = f"rows added or changed since version {baseline.version}"
-            yield Test(what, sides.were, added, once)
+                yield Test(_added_since(window, baseline), sides.were, added, window, window.looks)
+        yield from _went(settings, sides, baseline, candidate, looks)
+        return
+    added, gone = sides.added(), sides.removed
+    both = 1 + bool(added.total and gone.total)  # tests, of which either may alarm
+    once = Window(looks=0, since=baseline.version, tests=both)
+    if added.total:
+        what = f"rows added or changed since version {baseline.version}"
+        yield Test(what, sides.were, added, once)
     if gone.total:
         what = f"rows removed or changed since version {baseline.version}"
-        yield Test(what, sides.kept, gone, once, watch.n_looks if watched else None, removed=True)
+        yield Test(what, sides.kept, gone, once, removed=True)
 
 
-def _since(window: Window, baseline: Space) -> str:
-    several = f", in {window.looks} looks" if window.looks > 1 else ""
+def _went(
+    settings: DriftConfig,
+    sides: Sides,
+    baseline: Space,
+    candidate: Space,
+    looks: tuple[Window, ...],
+) -> Iterator[Test]:
+    """What went in each window beside what stayed of the version that it begins with.
+
+    A version that retention has taken cannot say what it had: the baseline does for it, once.
+    """
+    catalog = Catalog(candidate.store_uri)
+    there = {one.version for one in catalog.versions(candidate.entry.space)}
+    seen = set()
+    for window in looks:
+        since = window.since if window.since in there else baseline.version
+        if since in seen:
+            continue
+        seen.add(since)
+        then = sides
+        if since != baseline.version:
+            earlier = open_space(candidate.entry.space, candidate.store_uri, str(since))
+            then = Sides(earlier, candidate, group=settings.group, seed=settings.seed)
+        gone = then.removed
+        if gone.total:
+            share = REMOVED / sum(SHARES.values())
+            own = replace(window, since=since, tests=window.tests / share)
+            what = f"rows removed or changed since version {since}{_in_looks(window)}"
+            yield Test(what, then.kept, gone, own, window.looks, removed=True)
+
+
+def _added_since(window: Window, baseline: Space) -> str:
     other = f" (not in version {baseline.version})" if window.since != baseline.version else ""
-    return f"rows added or changed since version {window.since}{several}{other}"
+    return f"rows added or changed since version {window.since}{_in_looks(window)}{other}"
+
+
+def _in_looks(window: Window) -> str:
+    return f", in {window.looks} looks" if window.looks > 1 else ""
 
 
 def watch_of(candidate: Space, reference: int) -> Watch:

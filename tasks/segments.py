@@ -56,10 +56,6 @@ TURNED = {Kind.NEW: Kind.VANISHED, Kind.VANISHED: Kind.NEW}
 
 def _told(found: places.Segment, before: Side, now: Side, *, removed: bool) -> Segment:
     kind = TURNED.get(found.kind, found.kind) if removed else found.kind
-    texts = [now.texts[row] for row in found.candidate.tolist()]
-    others = np.ones(len(now.rows), np.bool_)
-    others[found.candidate] = False
-    rest = [now.texts[row] for row in np.flatnonzero(others).tolist()]
     return Segment(
         kind=kind.value,
         name=found.name.replace(found.kind.value, kind.value, 1),
@@ -71,17 +67,24 @@ def _told(found: places.Segment, before: Side, now: Side, *, removed: bool) -> S
         growth_p=found.p_growth,
         shift_p=None if found.shift is None else found.shift.p_value,
         drift_share=found.drift,
-        terms=_terms(texts, rest),
+        terms=_terms(found, before, now),
         before=_examples(before, found.typical_baseline.tolist()),
         now=_examples(now, found.typical_candidate.tolist()),
     )
 
 
-def _terms(texts: Sequence[str | None], others: Sequence[str | None]) -> tuple[str, ...]:
-    said, rest = ([text for text in some if text] for some in (texts, others))
-    if not said or not rest:
+def _terms(found: places.Segment, before: Side, now: Side) -> tuple[str, ...]:
+    """What the candidate's rows say here and not elsewhere; the baseline's where it has none."""
+    side, rows = (now, found.candidate) if len(found.candidate) else (before, found.baseline)
+    inside = np.zeros(len(side.rows), np.bool_)
+    inside[rows] = True
+    parts: tuple[list[str], list[str]] = [], []
+    for text, own in zip(side.texts, inside.tolist(), strict=True):
+        if text:
+            parts[0 if own else 1].append(text)
+    if not all(parts):
         return ()
-    return tuple(term.word for term in key_terms(said, rest, TERMS))
+    return tuple(term.word for term in key_terms(*parts, TERMS))
 
 
 def _examples(side: Side, rows: Sequence[int]) -> tuple[Example, ...]:

@@ -13,7 +13,7 @@ from tasks.errors import DriftError
 from tasks.metrics.score import Labels, Matrix, Reals
 
 ROWS = 10_000  # of a side; more are sampled
-LIKE = 3  # of the larger side, for each row of the other: topics need both around
+LIKE = 3  # of the larger side, for each row of the other, where both must be around
 LEAST = 100, 10  # rows of the baseline and of the candidate
 PERMUTATIONS = 9_999
 
@@ -45,11 +45,20 @@ class Counted:
             self.rows[rows], units, self.sides[rows], self.numbers[rows], self.n_given, self.rng
         )
 
-    def some_units(self, share: float) -> npt.NDArray[np.bool_]:
-        """Rows of so many of the baseline's units, drawn at random."""
+    def some_units(self, share: float, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+        """Rows of so many of the baseline's units: the same ones whatever the candidate is."""
         units = np.unique(self.units[~self.sides])
-        drawn = self.rng.choice(units, max(1, int(share * len(units))), replace=False)
+        drawn = rng.choice(units, max(1, int(share * len(units))), replace=False)
         return np.isin(self.units, drawn)
+
+    def alike(self) -> "Counted":
+        """The same with at most three of the larger side's rows for each of the other's, drawn."""
+        places = np.flatnonzero(~self.sides), np.flatnonzero(self.sides)
+        most = LIKE * min(map(len, places))
+        held = np.zeros(len(self.sides), np.bool_)
+        for rows in places:
+            held[self.rng.permutation(rows)[:most] if len(rows) > most else rows] = True
+        return self.of(held)
 
     def growth(self, of: Numbers, n: int) -> Reals:
         """How likely a difference of shares as large is by chance, of each of n segments.
@@ -87,7 +96,7 @@ def counted_of(
     blocks: Blocks | None,
     rng: np.random.Generator,
 ) -> tuple[Counted, list[str]]:
-    """All rows, or a sample, and what is to be said of it.
+    """All rows, or a sample of each side that the other has no part in, and what is said of it.
 
     Raises DriftError as `checked_rows`, for too few rows, other widths and labels of other lengths.
     """
@@ -99,16 +108,18 @@ def counted_of(
     n_given = len(sides[0]), len(sides[1])
     if n_given[0] < LEAST[0] or n_given[1] < LEAST[1]:
         raise DriftError(f"{n_given} rows of baseline and candidate: at least {LEAST} are needed")
-    most = min(ROWS, LIKE * min(n_given))
     units: list[Numbers] = []
     taken, said = [], []
+    draws = rng.spawn(2)
     for place, name in enumerate(("baseline", "candidate")):
         labels = None if blocks is None else blocks[place]
         mine = _units(n_given[place], name, labels)
         rows = np.arange(len(mine))
-        if len(mine) > most:
-            rows = np.sort(rng.choice(rows, most, replace=False))
-            said.append(f"{most} of the {name}'s {len(mine)} rows were drawn and looked at")
+        if len(mine) > ROWS:
+            rows = np.sort(draws[place].choice(rows, ROWS, replace=False))
+            said.append(
+                f"segments are of {ROWS:,} of the {name}'s {len(mine):,} rows, drawn at random"
+            )
         taken.append(rows)
         units.append(mine[rows] + (1 + units[0].max() if units else 0))
     counted = Counted(

@@ -116,24 +116,30 @@ def segments(
 
     The chance that any cluster or topic has a p-value of alpha or less where nothing drifts is at
     most alpha; so it is for each of the `columns`, which give a label for each row of both sides.
-    Around a topic's rows there is nearly nothing of the other side; its middle is one more centre,
-    and a row belongs to the nearest of all. Above 10,000 rows a side, or three times those of the
-    other, a sample stands for all. With `blocks`, whole blocks are set aside, and permuted. Raises
+    Clusters are the same whatever the candidate is. Around a topic's rows there is nearly nothing
+    of the other side; its middle is one more centre, and a row belongs to the nearest of all. Above
+    10,000 rows a side a sample stands for all; topics are looked for among no more of a side than
+    three times those of the other. With `blocks`, whole blocks are set aside, and permuted. Raises
     DriftError as a DriftTest, for too few rows, and for labels of another length.
     """
     check_alpha(alpha)
-    every, warnings = counted_of(baseline, candidate, blocks, rng)
-    topics = _topics(every, alpha)
-    aside = every.some_units(ASIDE)
+    fitting, counting = rng.spawn(2)
+    every, warnings = counted_of(baseline, candidate, blocks, counting)
+    topics = _topics(every.alike(), alpha)
+    aside = every.some_units(ASIDE, fitting)
     n_clusters = int(np.clip(np.count_nonzero(aside) // EACH, 2, MOST))
-    centres = centres_of(every.rows[aside], n_clusters, rng)
+    centres = centres_of(every.rows[aside], n_clusters, fitting)
     counted = every.of(~aside)
     of = nearest_centre(counted.rows, np.stack([*centres, *(topic.middle for topic in topics)]))
     names = [f"cluster {number}" for number in range(1, len(centres) + 1)]
     names += [topic.name for topic in topics]
     made = _partition(counted, np.array(names)[of], topics)
     for column, given in (columns or {}).items():
-        made += _partition(counted, _values(column, given, counted), None)
+        values = _values(column, given, counted)
+        if len(np.unique(values)) > 1:
+            made += _partition(counted, values, None)
+        else:
+            warnings.append(f"{values[0]} in all rows: a column of one value makes no segments")
     ordered = sorted(made, key=lambda one: (one.p_value > alpha, -one.drift, one.name))
     n_candidate = int(counted.sides.sum())
     n_baseline = len(counted.sides) - n_candidate

@@ -4,6 +4,7 @@ They stand beside the runs of their table, and go with it; one that is damaged i
 """
 
 import io
+import logging
 import zipfile
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 from tasks.drift.sketches import Sketch, from_arrays
 from tasks.errors import DriftError
 from tasks.store import files, layout
+
+logger = logging.getLogger(__name__)
 
 
 def keep(store_uri: str, table: str, version: int, sketch: Sketch) -> None:
@@ -31,11 +34,13 @@ def read(store_uri: str, table: str, version: int) -> Sketch | None:
         return None
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as whole:
-            if whole.testzip() is not None:  # numpy reads what is damaged, and warns or fails
-                return None
+            bad = whole.testzip()  # numpy reads what is damaged, and warns or fails
+        if bad is not None:
+            raise DriftError(f"{bad} of it is damaged")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return from_arrays(arrays)
-    except (zipfile.BadZipFile, EOFError, KeyError, RuntimeError, ValueError, DriftError):
+    except (zipfile.BadZipFile, EOFError, KeyError, RuntimeError, ValueError, DriftError) as error:
+        logger.warning("sketch %s cannot be read, and is made anew from the rows: %s", place, error)
         return None
 
 

@@ -103,6 +103,36 @@ def test_rows_that_went_are_compared_with_those_that_stayed(corpus: Path, store:
     assert all("bees" in (one.text or "") for one in first.now)
 
 
+def test_rows_that_went_before_the_last_look_alarm_once(corpus: Path, store: str) -> None:
+    held = notes(0, N) + notes(N, 80, ("bees",))
+    run(corpus, store, held, drift=None)
+    run(corpus, store, held[:N], drift=None)
+    assert look(store).record.verdict == "drift"
+    run(corpus, store, held[40:N], drift=None)
+    quiet = look(store).record
+    assert quiet.verdict == "no drift"
+    assert [(one.what, one.since, one.n_baseline, one.n_candidate) for one in quiet.tests] == [
+        ("rows removed or changed since version 2", 2, N - 40, 40)
+    ]
+
+
+def test_what_went_is_measured_from_the_reference_where_the_last_look_is_not_there_anymore(
+    corpus: Path, store: str
+) -> None:
+    held = notes(0, N)
+    run(corpus, store, held, drift=None)
+    for first in (30, 60, 90, 120):
+        run(corpus, store, held[first:], drift=None)
+        if first == 30:
+            look(store)
+    catalog = Catalog(store)
+    assert catalog.retire(catalog.resolve("notes", "2"))
+    tests = look(store).record.tests
+    assert [(one.what, one.n_candidate) for one in tests] == [
+        ("rows removed or changed since version 1", 120)
+    ]
+
+
 def test_few_rows_are_no_evidence(corpus: Path, store: str) -> None:
     held = notes(0, N)
     run(corpus, store, held, drift=None)
@@ -203,6 +233,10 @@ def test_the_program_prints_the_verdict_and_exits_with_3(
     assert found.returncode == 3, found.stderr
     told = json.loads(found.stdout)
     assert (told["verdict"], told["version"], told["baseline"]) == ("drift", 2, 1)
+    assert {name: one["rows"] for name, one in told["versions"].items()} == {
+        "baseline": 400,
+        "candidate": 700,
+    }
     assert told["p_value"] <= 0.05
     assert {"auc", "shift_sd", "share"} <= told["effect"].keys()
     assert (told["n_baseline"], told["n_candidate"]) == (400, 300)

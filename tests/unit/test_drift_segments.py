@@ -215,9 +215,33 @@ def test_equal_rows_are_typical_once() -> None:
 
 def test_a_larger_side_is_sampled_and_that_is_said() -> None:
     rng = np.random.default_rng(8)
-    made, said = counted_of(rng.normal(size=(900, 3)), rng.normal(size=(100, 3)), None, rng)
-    assert said == ["300 of the baseline's 900 rows were drawn and looked at"]
-    assert (len(made.rows), int(made.sides.sum()), made.n_given) == (400, 100, (900, 100))
+    made, said = counted_of(rng.normal(size=(10_900, 3)), rng.normal(size=(100, 3)), None, rng)
+    assert said == ["segments are of 10,000 of the baseline's 10,900 rows, drawn at random"]
+    assert (len(made.rows), int(made.sides.sum()), made.n_given) == (10_100, 100, (10_900, 100))
+    alike = made.alike()
+    assert (len(alike.rows), int(alike.sides.sum())) == (400, 100)
+    np.testing.assert_array_equal(alike.rows[300:], made.rows[10_000:])
+    assert len(np.unique(alike.units)) == 400
+
+
+def test_clusters_are_the_same_whatever_the_candidate_is() -> None:
+    rng = np.random.default_rng(10)
+    baseline = rows_of(rng, 1200, [0, 1, 2, 3])
+    named = []
+    for n, of in ((60, [0, 1, 2, 3]), (900, [0, 0, 3, 11])):
+        found = segments(baseline, rows_of(rng, n, of), np.random.default_rng(0)).found
+        clusters = {one.name: one.baseline.tolist() for one in found if one.kind is Kind.CLUSTER}
+        named.append({row: name for name, rows in clusters.items() for row in rows})
+    assert len(named[0]) == 840
+    assert named[1].items() <= named[0].items()
+
+
+def test_a_column_of_one_value_makes_no_segments() -> None:
+    rng = np.random.default_rng(11)
+    sides = [rows_of(rng, 200, [0, 1]) for _ in range(2)]
+    found = segments(sides[0], sides[1], rng, columns={"venue": (["x"] * 200, ["x"] * 200)})
+    assert all(one.kind is Kind.CLUSTER for one in found.found)
+    assert found.warnings == ("venue=x in all rows: a column of one value makes no segments",)
 
 
 def some(n: int, dim: int = 3) -> Rows:
