@@ -280,6 +280,13 @@ def _drift(args: argparse.Namespace, result: dict[str, Any]) -> None:
     print(f"space {result['space']}: version {result['version']}{since}")
     print(f"verdict    {result['verdict'].upper()}: {result['reason']}")
     print()
+    if result["encoders"]:
+        beside = result["encoders"]
+        overlap = beside["neighbour_overlap"]
+        share = "unknown" if overlap is None else f"{overlap:.1%}"
+        print(
+            f"alike      {share} of the 10 nearest of {beside['records']:,} records are the same\n"
+        )
     if result["tests"]:
         table([_test_row(one) for one in result["tests"]], TEST_COLUMNS)
         print()
@@ -296,6 +303,7 @@ def _drift(args: argparse.Namespace, result: dict[str, Any]) -> None:
 
 
 SEGMENTS = 10
+NAME_CHARACTERS = 60
 TEST_COLUMNS = ("rows", "p", "counts as", "baseline", "candidate")
 
 
@@ -309,13 +317,21 @@ def _test_row(one: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _cut(text: str) -> str:
+    """Other people's text in a table: one line, nothing that moves the cursor."""
+    line = "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
+    return line if len(line) <= NAME_CHARACTERS else line[: NAME_CHARACTERS - 1] + "…"
+
+
 def _segment_row(one: dict[str, Any], before: str, now: str) -> dict[str, Any]:
     return {
-        "segment": one["name"],
+        "segment": _cut(one["name"]),
         before: f"{one['baseline_share']:.1%}",
         now: f"{one['candidate_share']:.1%}",
         "p": f"{one['p_value']:.2g}",
-        "terms": ", ".join(one["terms"][:5]),
+        "terms": ", ".join(map(_cut, one["terms"][:5])),
     }
 
 

@@ -280,7 +280,7 @@ class DriftConfig(Part):
     )
     alpha: float = Field(
         0.05,
-        gt=0,
+        ge=0.005,
         lt=0.5,
         description="The chance of any false alarm, in a year of looks where they are watched.",
     )

@@ -1,6 +1,7 @@
 """Detect: look for drift in a version, and keep what was found."""
 
 import contextlib
+import logging
 import shlex
 import time
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from schemas.catalog import VersionEntry
 from schemas.config import DriftConfig
 from schemas.drift import DriftRecord
-from tasks.errors import ConfigError, DriftError
+from tasks.errors import ConfigError, DriftError, StoreError
 from tasks.run import Run
 from tasks.space import Space, open_space
 from tasks.store import drifts
@@ -23,6 +24,7 @@ from tasks.store.reference import TAG, reference_of
 if TYPE_CHECKING:
     from tasks.detection import Asked
 
+logger = logging.getLogger(__name__)
 ALARMS = ("drift", "encoder changed")
 
 
@@ -116,12 +118,12 @@ def watch(run: Run, version: VersionEntry | None) -> Detected | None:
     run.report("drift")
     try:
         asked = _asked(run.store_uri, run.space, settings, str(version.version), None)
-        known = drifts.read(run.store_uri, version.table, asked.id)
+        known = _known(run.store_uri, version.table, asked.id)
         if known is not None:
             return Detected(known, drifts.page(run.store_uri, known))
         _sketch(run, version)
         return _detect(replace(asked, pause=run.check))
-    except (ConfigError, DriftError) as error:
+    except (ConfigError, DriftError, StoreError) as error:
         if not settings.block:
             run.notes.append(f"drift was not looked for: {error}")
             return None
@@ -131,6 +133,15 @@ def watch(run: Run, version: VersionEntry | None) -> Detected | None:
             f"`vectorline promote {run.space} {version.version}` serves it"
         )
         raise
+
+
+def _known(store_uri: str, table: str, report_id: str) -> DriftRecord | None:
+    """A report that was made before; one that cannot be read is made anew."""
+    try:
+        return drifts.read(store_uri, table, report_id)
+    except StoreError as error:
+        logger.warning("%s: it is made anew", error)
+        return None
 
 
 def _sketch(run: Run, version: VersionEntry) -> None:
@@ -157,13 +168,14 @@ def _asked(
 
     candidate = open_space(space, store_uri, version)
     named = baseline or str(settings.baseline)
-    other = _baseline(store_uri, candidate, named)
+    windowed = settings.window is not None  # within one version
+    other = candidate if windowed else _baseline(store_uri, candidate, named)
     watched = False
-    if named == TAG and settings.window is None and other is not None and not by_sketches:
+    if named == TAG and not windowed and other is not None and not by_sketches:
         seen = watch_of(candidate, other.version).recent
         watched = candidate.version >= max((other.version, *seen))
     words = ["vectorline", "drift", space, "--candidate", str(candidate.version)]
-    if other is not None and not watched:
+    if other is not None and not watched and not windowed:
         words += ["--baseline", str(other.version)]
     words += [*(["--sketches"] * by_sketches), *options, "--store", store_uri]
     return Asked(settings, candidate, other, watched, shlex.join(words), by_sketches)
@@ -187,6 +199,5 @@ def _detect(asked: "Asked") -> Detected:
     record = record.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
     store_uri = asked.candidate.store_uri
     Catalog(store_uri).resolve(record.space, str(record.candidate.version))  # else it was dropped
-    drifts.add_look(store_uri, record)
-    drifts.write(store_uri, record, render(record, drifts.looks(store_uri, record.space)))
+    drifts.write(store_uri, record, render(record, drifts.looks(store_uri, record.space, record)))
     return Detected(record, drifts.page(store_uri, record))

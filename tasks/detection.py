@@ -1,6 +1,6 @@
 """One look for drift: what came in since a baseline, whether it differs, how much and where."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -18,7 +18,7 @@ from tasks.drift.effects import Detectable, Effects, detectable_effect, effects
 from tasks.errors import DriftError
 from tasks.identity import identity
 from tasks.libraries import versions_of
-from tasks.looks import Result, result_of, tests_of, told
+from tasks.looks import Result, Test, is_refitted, result_of, tests_of, told
 from tasks.segments import segments
 from tasks.sketching import sketch_of
 from tasks.space import Space
@@ -70,11 +70,12 @@ def run_detection(asked: Asked) -> DriftRecord:
 
     Raises ConfigError for a column or a window that the version has not.
     """
+    windowed = asked.settings.window is not None
     record = DriftRecord(
         id=asked.id,
         space=asked.candidate.entry.space,
         candidate=_compared(asked.candidate),
-        baseline=None if asked.baseline is None else _compared(asked.baseline),
+        baseline=None if asked.baseline is None or windowed else _compared(asked.baseline),
         watched=asked.watched,
         verdict="cannot tell",
         reason="",
@@ -95,8 +96,12 @@ def run_detection(asked: Asked) -> DriftRecord:
         beside = circumstances.encoders(asked.baseline, asked.candidate, asked.settings.seed)
         record = record.model_copy(update={"encoders": beside})
         return _said(record, found.verdict, found.reason)
-    if asked.settings.window is None and asked.baseline.version == asked.candidate.version:
+    if not windowed and asked.baseline.version == asked.candidate.version:
         return _said(record, "cannot tell", f"version {record.candidate.version} is the baseline")
+    if is_refitted(asked.candidate) and not windowed:
+        if asked.settings.group is None or asked.by_sketches:
+            return _said(record, "cannot tell", REFITTED)
+        record = record.model_copy(update={"notes": (*record.notes, IN_ONE_FIT)})
     if asked.by_sketches:
         return _sketches(asked, asked.baseline, record)
     return _data(asked, asked.baseline, record)
@@ -106,28 +111,75 @@ NOTHING_SERVED = (
     "there is nothing to compare with yet: the first version of this encoder that serves is what "
     "later ones are measured from"
 )
+REFITTED = (
+    "each version has a fit of its own, so that vectors of two have nothing in common, and within "
+    "one fit those of new nodes depend on their neighbours: only whole parts of the graph compare. "
+    "`group` names the column whose values are such parts"
+)
+IN_ONE_FIT = (
+    "ids that came are set beside those that were there, both in one fit; what only has other "
+    "neighbours is on neither side"
+)
 
 
 def _data(asked: Asked, baseline: Space, record: DriftRecord) -> DriftRecord:
     """The data of two versions of one encoder, or of two windows of one version."""
     tests = [*tests_of(asked.settings, baseline, asked.candidate, watched=asked.watched)]
     enough = [one for one in tests if min(one.units) >= ENOUGH]
+    few = tuple(
+        f"too few to say anything of {one.what}: {one.units[1]:,} beside {one.units[0]:,}"
+        for one in tests
+        if one not in enough
+    )
     results = []
     for test in enough:
         asked.pause()
         results.append(result_of(asked.settings, test))
     results.sort(key=lambda one: _order(one, asked.settings.alpha))
-    record = record.model_copy(update={"tests": tuple(one.told() for one in results)})
     if not results:
-        few = "; ".join(f"{one.what}: {one.units[1]:,}" for one in tests)
+        beside = "; ".join(f"{one.what}: {one.units[1]:,} beside {one.units[0]:,}" for one in tests)
         return _said(
             record,
             "cannot tell",
             f"at least {ENOUGH} rows or blocks on each side are needed, and there are fewer "
-            f"({few or 'nothing came and nothing went'})",
+            f"({beside or 'nothing came and nothing went'}){_mend(asked, tests)}",
         )
-    asked.pause()
-    return _described(asked, results[0], record)
+    told, size = _most_telling(asked, results)
+    results.sort(key=lambda one: one is not told)
+    tests_told = tuple(one.told() for one in results)
+    record = record.model_copy(update={"tests": tests_told, "notes": (*record.notes, *few)})
+    return _described(asked, told, size, record)
+
+
+def _mend(asked: Asked, tests: Sequence[Test]) -> str:
+    """What to do where it is the reference that has too few rows: more will not come."""
+    if not asked.watched or not any(one.units[0] < ENOUGH for one in tests):
+        return ""
+    space, version = asked.candidate.entry.space, asked.candidate.version
+    return (
+        "; the reference is too small to be measured from: "
+        f"`vectorline drift {space} --rebase {version}` takes this version"
+    )
+
+
+def _most_telling(asked: Asked, results: Sequence[Result]) -> tuple[Result, Effects]:
+    """The first that is sure and large enough, else the first, and how large that is.
+
+    What is sure and too small to matter must not hide another one.
+    """
+    settings = asked.settings
+    sizes: list[Effects] = []
+    for one in results:
+        if sizes and one.adjusted > settings.alpha:
+            break
+        asked.pause()
+        test = one.test
+        rng = np.random.default_rng(settings.seed)
+        size = effects(test.before.vectors, test.now.vectors, rng, blocks=test.blocks)
+        if one.adjusted <= settings.alpha and _reached(settings, size):
+            return one, size
+        sizes.append(size)
+    return results[0], sizes[0]
 
 
 def _order(result: Result, alpha: float) -> tuple[bool, bool, float, int]:
@@ -136,11 +188,9 @@ def _order(result: Result, alpha: float) -> tuple[bool, bool, float, int]:
     return result.adjusted > alpha, test.removed, result.adjusted, -min(test.units)
 
 
-def _described(asked: Asked, told: Result, record: DriftRecord) -> DriftRecord:
+def _described(asked: Asked, told: Result, size: Effects, record: DriftRecord) -> DriftRecord:
     """The verdict, by the test that says most, and what shows it."""
     settings, test = asked.settings, told.test
-    rng = np.random.default_rng(settings.seed)
-    size = effects(test.before.vectors, test.now.vectors, rng, blocks=test.blocks)
     verdict, reason = _verdict(settings, told, size)
     least = None
     if verdict == "no drift" and told.adjusted > settings.alpha:
@@ -224,17 +274,9 @@ def _sketches(asked: Asked, baseline: Space, record: DriftRecord) -> DriftRecord
 
 def _verdict(settings: DriftConfig, told: Result, size: Effects) -> tuple[Verdict, str]:
     """An alarm needs both: evidence, and a size that matters."""
-    limits, sure = settings.effect, told.adjusted <= settings.alpha
+    sure = told.adjusted <= settings.alpha
     went = "that went " if told.test.removed else ""
-    reached = [
-        said
-        for said, value, limit in (
-            (f"a classifier tells them apart with an AUC of {size.auc:.2f}", size.auc, limits.auc),
-            (f"the mean has moved by {size.shift_sd:.2f} sd", size.shift_sd, limits.shift_sd),
-            (f"{size.share:.0%} of the rows {went}are of another kind", size.share, limits.share),
-        )
-        if value >= limit
-    ]
+    reached = _reached(settings, size, went)
     least = told.value.p_value <= 1 / (1 + told.value.permutations)  # further than all of chance's
     p = f"p {'at most' if least else '='} {told.adjusted:.2g}" + (
         " for a year of looks" if told.test.looks else ""
@@ -247,6 +289,20 @@ def _verdict(settings: DriftConfig, told: Result, size: Effects) -> tuple[Verdic
             f"{size.shift_sd:.2f} sd, {size.share:.0%} of the rows {went}of another kind"
         )
     return "no drift", f"{told.test.what} do not differ beyond chance ({p})"
+
+
+def _reached(settings: DriftConfig, size: Effects, went: str = "") -> list[str]:
+    """Each size that matters, in words."""
+    limits = settings.effect
+    return [
+        said
+        for said, value, limit in (
+            (f"a classifier tells them apart with an AUC of {size.auc:.2f}", size.auc, limits.auc),
+            (f"the mean has moved by {size.shift_sd:.2f} sd", size.shift_sd, limits.shift_sd),
+            (f"{size.share:.0%} of the rows {went}are of another kind", size.share, limits.share),
+        )
+        if value >= limit
+    ]
 
 
 def _said(record: DriftRecord, verdict: Verdict, reason: str) -> DriftRecord:

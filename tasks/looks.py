@@ -2,23 +2,26 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from schemas.config import DriftConfig
 from schemas.drift import Found
+from schemas.manifest import Manifest
 from tasks.drift import default_test
-from tasks.drift.monitor import SHARES, Watch, Window, compared
+from tasks.drift.monitor import CAME, WENT, Watch, Window, compared
 from tasks.drift.pool import ROWS
 from tasks.drift.value import Blocks, DriftValue
 from tasks.sides import Side, Sides, windows
 from tasks.space import Space, open_space
-from tasks.store import drifts
+from tasks.store import drifts, manifests
 from tasks.store.catalog import Catalog
 
 QUANTILES = 101  # of the null distribution that are kept
-MANY, FEWER = 20_000, 1_000  # permutations of 2,000 rows a side that do not fit into memory
-REMOVED = 0.3  # of alpha in a year of looks, beside the 0.6 of what came
+MOST_BYTES = 2**28  # of arrangements: a byte for each row of both sides
+FEWEST = 100  # rows of a side, however many permutations there are
+OF_ANOTHER = ("encoder changed", "not comparable")  # looks that saw no rows
 
 
 @dataclass(frozen=True)
@@ -93,68 +96,124 @@ def tests_of(
     """All that are done, whose sides are drawn already; those without any row are left out."""
     once = Window(looks=0, since=baseline.version, tests=1)
     if settings.window is not None:
-        before, now = windows(candidate, settings.window, group=settings.group, seed=settings.seed)
-        what = f"rows of the last {settings.window.days:g} days by {settings.window.column}"
+        before, now, newest = windows(
+            candidate, settings.window, group=settings.group, seed=settings.seed
+        )
+        what = (
+            f"rows of the last {settings.window.days:g} days by {settings.window.column} up to "
+            f"{newest:%Y-%m-%d}"
+        )
         yield Test(what, before, now, once)
         return
-    sides = Sides(baseline, candidate, group=settings.group, seed=settings.seed)
+    looked = _Looked(settings, baseline, candidate)
     if watched:
-        looks = watch_of(candidate, baseline.version).look(candidate.version)[1]
-        for window in looks:
-            added = sides.added(window.since)
-            if added.total:
-                yield Test(_added_since(window, baseline), sides.were, added, window, window.looks)
-        yield from _went(settings, sides, baseline, candidate, looks)
+        windows_of = watch_of(candidate, baseline.version).look(candidate.version)[1]
+        yield from looked.came((*windows_of, *_held_back(settings, candidate, windows_of)))
+        yield from looked.went(windows_of)
         return
-    added, gone = sides.added(), sides.removed
+    added, gone = looked.sides.added(), looked.sides.removed()
     both = 1 + bool(added.total and gone.total)  # tests, of which either may alarm
     once = Window(looks=0, since=baseline.version, tests=both)
     if added.total:
-        what = f"rows added or changed since version {baseline.version}"
-        yield Test(what, sides.were, added, once)
+        yield Test(looked.words("added", once), looked.sides.were, added, once)
     if gone.total:
-        what = f"rows removed or changed since version {baseline.version}"
-        yield Test(what, sides.kept, gone, once, removed=True)
+        yield Test(looked.words("removed", once), looked.sides.kept, gone, once, removed=True)
 
 
-def _went(
-    settings: DriftConfig,
-    sides: Sides,
-    baseline: Space,
-    candidate: Space,
-    looks: tuple[Window, ...],
-) -> Iterator[Test]:
-    """What went in each window beside what stayed of the version that it begins with.
+def _held_back(
+    settings: DriftConfig, candidate: Space, looks: tuple[Window, ...]
+) -> Iterator[Window]:
+    """What came since the version that serves, where drift may have kept later ones from it.
 
-    A version that retention has taken cannot say what it had: the baseline does for it, once.
+    Else good rows of one look would let those of a look before it serve. It is no look of the year:
+    nothing but the block hangs on it.
     """
-    catalog = Catalog(candidate.store_uri)
-    there = {one.version for one in catalog.versions(candidate.entry.space)}
-    seen = set()
-    for window in looks:
-        since = window.since if window.since in there else baseline.version
-        if since in seen:
-            continue
-        seen.add(since)
-        then = sides
-        if since != baseline.version:
-            earlier = open_space(candidate.entry.space, candidate.store_uri, str(since))
-            then = Sides(earlier, candidate, group=settings.group, seed=settings.seed)
-        gone = then.removed
-        if gone.total:
-            share = REMOVED / sum(SHARES.values())
-            own = replace(window, since=since, tests=window.tests / share)
-            what = f"rows removed or changed since version {since}{_in_looks(window)}"
-            yield Test(what, then.kept, gone, own, window.looks, removed=True)
+    entry = candidate.entry
+    serving = Catalog(candidate.store_uri).serving(entry.space) if settings.block else None
+    for window in looks[:1]:
+        same = serving is not None and serving.table == entry.table
+        if serving is not None and same and serving.version < window.since:
+            yield replace(window, since=serving.version)
 
 
-def _added_since(window: Window, baseline: Space) -> str:
-    other = f" (not in version {baseline.version})" if window.since != baseline.version else ""
-    return f"rows added or changed since version {window.since}{_in_looks(window)}{other}"
+class _Looked:
+    """The windows of one look beside a reference."""
+
+    def __init__(self, settings: DriftConfig, baseline: Space, candidate: Space) -> None:
+        """Reads no row yet."""
+        self._settings, self._baseline, self._candidate = settings, baseline, candidate
+        self._earlier: dict[int, Sides | None] = {baseline.version: self.sides}
+
+    @cached_property
+    def sides(self) -> Sides:
+        """The candidate beside the reference."""
+        return self._beside(self._baseline)
+
+    def came(self, looks: tuple[Window, ...]) -> Iterator[Test]:
+        """What came in each window and was not in the reference, beside the reference's rows."""
+        for window in looks:
+            earlier = self._since(window)
+            added = self.sides.added(window.since if earlier is None else earlier)
+            if added.total:
+                words = self.words("added", window)
+                if window.since != self._baseline.version:
+                    words += f" (not in version {self._baseline.version})"
+                yield Test(words, self.sides.were, added, window.part(CAME), window.looks)
+
+    def went(self, looks: tuple[Window, ...]) -> Iterator[Test]:
+        """What went of the reference's rows in each window, beside those that stayed.
+
+        A version that retention has taken cannot say what it had: all that went is meant, once.
+        """
+        seen = set()
+        for window in looks:
+            earlier = self._since(window)
+            since = window.since if earlier is not None else self._baseline.version
+            if since in seen:
+                continue
+            seen.add(since)
+            gone = self.sides.removed(earlier)
+            if gone.total:
+                own, kept = replace(window.part(WENT), since=since), self.sides.kept
+                yield Test(self.words("removed", own), kept, gone, own, window.looks, removed=True)
+
+    def words(self, what: str, window: Window) -> str:
+        """Which rows these are."""
+        changed = "" if self._refitted else " or changed"
+        several = f", in {window.looks} looks" if window.looks > 1 else ""
+        return f"rows {what}{changed} since version {window.since}{several}"
+
+    @cached_property
+    def _refitted(self) -> bool:
+        return is_refitted(self._candidate)
+
+    def _since(self, window: Window) -> Sides | None:
+        """The candidate beside the version that a window begins with; None where that is gone."""
+        if window.since not in self._earlier:
+            space, store_uri = self._candidate.entry.space, self._candidate.store_uri
+            there = {one.version for one in Catalog(store_uri).versions(space)}
+            self._earlier[window.since] = (
+                self._beside(open_space(space, store_uri, window.since))
+                if window.since in there
+                else None
+            )
+        return self._earlier[window.since]
+
+    def _beside(self, other: Space) -> Sides:
+        return Sides(
+            other,
+            self._candidate,
+            group=self._settings.group,
+            seed=self._settings.seed,
+            refitted=self._refitted,
+        )
 
 
-def _in_looks(window: Window) -> str:
-    return f", in {window.looks} looks" if window.looks > 1 else ""
+def is_refitted(space: Space) -> bool:
+    """Whether each version of its table has vectors of a fit of its own."""
+    entry = space.entry
+    manifest = manifests.read(space.store_uri, entry.table, entry.run_id, Manifest)
+    return manifest is not None and manifest.fit is not None
 
 
 def watch_of(candidate: Space, reference: int) -> Watch:
@@ -168,6 +227,7 @@ def watch_of(candidate: Space, reference: int) -> Watch:
             and look["baseline"] == reference
             and look["version"] > reference
             and look["fingerprint"] == candidate.entry.fingerprint
+            and look["verdict"] not in OF_ANOTHER
         }
     )
     watch = Watch(reference)
@@ -180,7 +240,7 @@ def result_of(settings: DriftConfig, test: Test) -> Result:
     """With as many permutations as its level needs."""
 
     def run(permutations: int) -> DriftValue:
-        rows = ROWS if permutations < MANY else FEWER
+        rows = max(FEWEST, min(ROWS, MOST_BYTES // (2 * permutations)))
         return default_test(permutations=permutations, rows=rows)(
             test.before.vectors,
             test.now.vectors,

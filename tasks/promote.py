@@ -76,7 +76,11 @@ def _objection(
             f"the gate says no, so that version {serving.version} serves on: {judged.record.reason}"
         )
     if watched is not None and watched.record.blocked:
-        return f"drift keeps version {serving.version} serving: {watched.record.reason}"
+        return (
+            f"drift keeps version {serving.version} serving: {watched.record.reason}. If that is "
+            f"meant to be so, {by_hand} lets version {version.version} serve, and "
+            f"`vectorline drift {run.space} --rebase {version.version}` measures from it on"
+        )
     shown = judged is not None and judged.passed
     if serving.fingerprint != version.fingerprint and not shown and not run.options.limit:
         return (

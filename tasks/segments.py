@@ -2,7 +2,9 @@
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Sequence
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
@@ -19,6 +21,8 @@ TOLD = 30  # segments
 TEXT_CHARACTERS = 600
 PIXELS = 128  # of a picture's longer side
 TERMS = 10
+VALUES = 30  # of a column, each a segment: of hundreds no p-value outlives the correction
+OTHERS = "(others)"
 
 
 def segments(
@@ -26,12 +30,12 @@ def segments(
 ) -> tuple[tuple[Segment, ...], tuple[str, ...]]:
     """The most telling first, values of columns after the others; and what is odd.
 
-    None where there are too few rows.
-
-    Raises ConfigError for a column that the space has not.
+    No segment where there are too few rows, and why. Raises ConfigError for a column that the space
+    has not.
     """
     columns = {
-        name: (_labels(before.column(name)), _labels(now.column(name))) for name in settings.columns
+        name: _commonest(_labels(before.column(name)), _labels(now.column(name)))
+        for name in settings.columns
     }
     rng = np.random.default_rng(settings.seed)
     try:
@@ -74,17 +78,24 @@ def _told(found: places.Segment, before: Side, now: Side, *, removed: bool) -> S
 
 
 def _terms(found: places.Segment, before: Side, now: Side) -> tuple[str, ...]:
-    """What the candidate's rows say here and not elsewhere; the baseline's where it has none."""
-    side, rows = (now, found.candidate) if len(found.candidate) else (before, found.baseline)
+    """What the candidate's rows say here and not elsewhere; the baseline's where it has none.
+
+    Elsewhere is the same side, and the other one where that is nearly all here.
+    """
+    side, other, rows = now, before, found.candidate
+    if not len(rows):
+        side, other, rows = before, now, found.baseline
     inside = np.zeros(len(side.rows), np.bool_)
     inside[rows] = True
-    parts: tuple[list[str], list[str]] = [], []
+    here, rest = list[str](), list[str]()
     for text, own in zip(side.texts, inside.tolist(), strict=True):
         if text:
-            parts[0 if own else 1].append(text)
-    if not all(parts):
+            (here if own else rest).append(text)
+    if len(rest) < len(here):
+        rest += [text for text in other.texts if text]
+    if not here or not rest:
         return ()
-    return tuple(term.word for term in key_terms(*parts, TERMS))
+    return tuple(term.word for term in key_terms(here, rest, TERMS))
 
 
 def _examples(side: Side, rows: Sequence[int]) -> tuple[Example, ...]:
@@ -98,19 +109,39 @@ def _examples(side: Side, rows: Sequence[int]) -> tuple[Example, ...]:
     )
 
 
+def _commonest(before: list[str], now: list[str]) -> tuple[list[str], list[str]]:
+    """The same with all but the commonest values, of either side, as one."""
+    shares = Counter[str]()
+    for side in (before, now):
+        for value, count in Counter(side).items():
+            shares[value] = max(shares[value], count)
+    if len(shares) <= VALUES:
+        return before, now
+    held = {value for value, _ in sorted(shares.items(), key=_by_count)[:VALUES]}
+    one, other = ([value if value in held else OTHERS for value in side] for side in (before, now))
+    return one, other
+
+
+def _by_count(counted: tuple[str, int]) -> tuple[int, str]:
+    return -counted[1], counted[0]
+
+
 def _labels(values: Sequence[object]) -> list[str]:
     return [str(value) if has_value(value) else "none" for value in values]
 
 
 def _thumbnail(uri: str) -> str | None:
-    """A small JPEG as an address that holds it; None where no picture can be read there now."""
+    """A small JPEG as an address that holds it; None where no file with a picture is there now."""
     data = io.BytesIO()
     try:
         from PIL import Image
-
-        with Image.open(uri.removeprefix("file://")) as image:
+    except ImportError:
+        return None
+    try:
+        place = unquote(urlsplit(uri).path) if uri.startswith("file://") else uri
+        with Image.open(place) as image:
             image.thumbnail((PIXELS, PIXELS))
             image.convert("RGB").save(data, "JPEG", quality=60)
-    except (ImportError, OSError, ValueError):
+    except (OSError, ValueError, Image.DecompressionBombError):
         return None
     return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"

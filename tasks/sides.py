@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.config import WindowConfig
+from tasks.drift.pool import LARGE
 from tasks.drift.value import Blocks
 from tasks.encoders.base import Vectors
 from tasks.errors import ConfigError
@@ -102,15 +103,30 @@ class Sides:
     """Draws what is compared of two versions of one table; reads ids and digests of both once."""
 
     def __init__(
-        self, baseline: Space, candidate: Space, *, group: str | None, seed: int, most: int = MOST
+        self,
+        baseline: Space,
+        candidate: Space,
+        *,
+        group: str | None,
+        seed: int,
+        refitted: bool = False,
+        most: int = MOST,
     ) -> None:
-        """Reads nothing yet; `group` is a metadata column whose equal values belong together."""
+        """Reads nothing yet; `group` is a metadata column whose equal values belong together.
+
+        `refitted` says that each version has vectors of a fit of its own. Then both sides are of
+        one version, and what came or went are ids that the other version lacks: what has other
+        neighbours is no random part of a graph.
+        """
         self._baseline, self._candidate = baseline, candidate
         self._group, self._seed, self._most = group, seed, most
+        self._refitted = refitted
 
     @property
     def were(self) -> Side:
-        """Of all rows of the baseline."""
+        """Of all rows of the baseline; where it is refitted, those of them in the candidate."""
+        if self._refitted:
+            return self._drawn(self._candidate, self._new, ~self._came)
         return self._drawn(self._baseline, self._old, np.ones(len(self._old.chunks), np.bool_))
 
     @property
@@ -118,18 +134,26 @@ class Sides:
         """Of the baseline's rows those that the candidate still has."""
         return self._drawn(self._baseline, self._old, ~self._gone)
 
-    @property
-    def removed(self) -> Side:
-        """Of the baseline's rows those that the candidate lacks or has with another content."""
-        return self._drawn(self._baseline, self._old, self._gone)
+    def removed(self, since: "Sides | None" = None) -> Side:
+        """Of the baseline's rows those that the candidate lacks or has with another content.
 
-    def added(self, since: int | None = None) -> Side:
+        With `since`, the same candidate beside a later version, only those that this one had.
+        """
+        gone = self._gone
+        if since is not None:
+            gone = gone & ~_lacking(self._old, since._old, ids_alone=self._refitted)
+        return self._drawn(self._baseline, self._old, gone)
+
+    def added(self, since: "Sides | int | None" = None) -> Side:
         """Of the candidate's rows those that the baseline lacks or has with another content.
 
-        With `since`, only what runs after that version wrote.
+        With `since`, only those that came since a later version as well: the same candidate beside
+        it, or its number where retention took it, and what runs after it wrote is meant.
         """
         came = self._came
-        if since is not None:
+        if isinstance(since, Sides):
+            came = came & since._came
+        elif since is not None:
             came = came & self._written_after(since)
         return self._drawn(self._candidate, self._new, came)
 
@@ -143,11 +167,11 @@ class Sides:
 
     @cached_property
     def _came(self) -> Mask:
-        return _lacking(self._new, self._old)
+        return _lacking(self._new, self._old, ids_alone=self._refitted)
 
     @cached_property
     def _gone(self) -> Mask:
-        return _lacking(self._old, self._new)
+        return _lacking(self._old, self._new, ids_alone=self._refitted)
 
     def _written_after(self, version: int) -> Mask:
         space = self._candidate
@@ -164,8 +188,8 @@ class Sides:
 
 def windows(
     space: Space, window: WindowConfig, *, group: str | None, seed: int, most: int = MOST
-) -> tuple[Side, Side]:
-    """Rows of one version before its last days, and of these; both as of the newest time in it.
+) -> tuple[Side, Side, datetime]:
+    """Rows of one version before its last days, and of these; and the newest time in it.
 
     Rows without a time are on neither side. Raises ConfigError for a column without times.
     """
@@ -176,14 +200,15 @@ def windows(
             f"column {window.column!r} of space {space.entry.space!r} has no times: dates, or ISO "
             "8601 such as 2025-06-30T12:00"
         )
-    start = np.nanmax(seconds) - timedelta(days=window.days).total_seconds()
+    newest = float(np.nanmax(seconds))
+    start = newest - timedelta(days=window.days).total_seconds()
     rows = _rows(space)
     before, within = seconds <= start, seconds > start
     sides = [
         drawn(space, rows, meant, group, np.random.default_rng(seed), most)
         for meant in (before, within)
     ]
-    return sides[0], sides[1]
+    return sides[0], sides[1], datetime.fromtimestamp(newest, UTC)
 
 
 def drawn(
@@ -194,30 +219,43 @@ def drawn(
     rng: np.random.Generator,
     most: int = MOST,
 ) -> Side:
-    """At most so many of the rows that are meant, whole blocks where rows belong together."""
+    """At most so many of the rows that are meant; where rows belong together, blocks of them.
+
+    Of a block with more than 200 rows a random 200, as tests take no more.
+    """
     there = np.flatnonzero(meant)
     blocks = _blocks(space, rows, there, group)
     if blocks is None:
         chosen = np.sort(rng.permutation(len(there))[:most])
     else:
-        names, of, sizes = np.unique(blocks, return_inverse=True, return_counts=True)
-        order = rng.permutation(len(names))
-        fits = np.cumsum(sizes[order]) <= most
-        fits[:1] = True
-        taken = np.zeros(len(names), np.bool_)
-        taken[order[fits]] = True
-        chosen = np.flatnonzero(taken[of])
+        chosen = drawn_blocks(blocks, rng, most)
     return Side(space, there[chosen], len(there), None if blocks is None else blocks[chosen])
+
+
+def drawn_blocks(blocks: Indices, rng: np.random.Generator, most: int) -> Indices:
+    """Places of the rows of blocks that are drawn, ascending; of one block at least."""
+    names, of, sizes = np.unique(blocks, return_inverse=True, return_counts=True)
+    order = rng.permutation(len(names))
+    fits = np.cumsum(np.minimum(sizes[order], LARGE)) <= most
+    fits[:1] = True
+    taken = np.zeros(len(names), np.bool_)
+    taken[order[fits]] = True
+    mine = rng.permutation(np.flatnonzero(taken[of]))
+    mine = mine[np.argsort(of[mine], kind="stable")]
+    place = np.arange(len(mine)) - np.searchsorted(of[mine], of[mine])
+    return np.sort(mine[place < LARGE])
 
 
 def _rows(space: Space) -> BaseRows:
     return Table(space.store_uri, space.entry.table).base(space.entry.lance_version)
 
 
-def _lacking(ours: BaseRows, theirs: BaseRows) -> Mask:
-    """Whether each row is of a record that they lack or have with another content."""
+def _lacking(ours: BaseRows, theirs: BaseRows, *, ids_alone: bool) -> Mask:
+    """Whether each row is of a record that they lack or, unless `ids_alone`, have otherwise."""
     at = find(ours.record_ids, theirs.record_ids)
-    lacking = at < 0
+    lacking: Mask = at < 0
+    if ids_alone:
+        return lacking
     both = np.flatnonzero(~lacking)
     lacking[both] = (ours.contents[both] != theirs.contents[at[both]]).any(axis=1)
     return lacking

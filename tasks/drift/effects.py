@@ -155,7 +155,7 @@ def _of_shift(shift_sd: float, power: float, alpha: float) -> Detectable:
 def _interval(pool: Pool, scores: Scores, value: float, level: float) -> tuple[float, float]:
     """The ends of the AUC's interval."""
     counts = np.zeros(len(pool.units))  # of each row the pairs it wins, beyond those due to it
-    candidate = pool.labels[0] == 1
+    candidate = pool.sides[0]
     n_pairs = 0
     for fold in range(int(scores.folds.max()) + 1):
         asked = scores.folds == fold
@@ -189,7 +189,7 @@ def _shift(pool: Pool, scores: Scores) -> float:
     moved = []
     for fold in range(int(scores.folds.max()) + 1):
         asked = scores.folds == fold
-        sides = [scores.values[0, asked & (pool.labels[0] == side)] for side in (0, 1)]
+        sides = [scores.values[0, asked & (pool.sides[0] == side)] for side in (False, True)]
         if min(map(len, sides)) < 1:
             continue
         n = len(sides[0]) + len(sides[1])
@@ -204,7 +204,7 @@ def _shift(pool: Pool, scores: Scores) -> float:
 
 def _share(pool: Pool, scores: Scores) -> float:
     """The difference between the shares of rows that are taken for the candidate's."""
-    candidate, taken = pool.labels[0] == 1, scores.values[0] > 0
+    candidate, taken = pool.sides[0], scores.values[0] > 0
     return max(0.0, float(taken[candidate].mean() - taken[~candidate].mean()))
 
 
@@ -220,12 +220,12 @@ def _planted(
     chosen = rng.permutation(sum(pool.n_units))[: sum(n_units)]
     drawn = [by_unit[unit] for unit in chosen]
     units = np.repeat(np.arange(len(drawn)), [len(rows) for rows in drawn])
-    labels = arrangements(*n_units, permutations, rng)[:, rng.permutation(len(drawn))[units]]
+    sides = arrangements(*n_units, permutations, rng)[:, rng.permutation(len(drawn))[units]]
     likely = int((np.cumsum(pool.variances) < SPREAD).sum()) + 1
     component = rng.integers(0, likely)
     rows = pool.rows[np.concatenate(drawn)]
-    rows[:, component] += size * math.sqrt(pool.variances[component]) * labels[0]
-    return replace(pool, rows=principal(rows), units=units, labels=labels, n_units=n_units)
+    rows[:, component] += size * math.sqrt(pool.variances[component]) * sides[0]
+    return replace(pool, rows=principal(rows), units=units, sides=sides, n_units=n_units)
 
 
 def _effective(n: int, m: int) -> float:

@@ -11,7 +11,7 @@ finds none that comes late (docs/drift_watching.md).
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from tasks.drift.value import DriftValue
@@ -21,6 +21,7 @@ YEAR = 365  # looks over which the bound is taken
 SHARES = {1: 0.3, 4: 0.075, 16: 0.075, 64: 0.075, 256: 0.075}  # of alpha, by looks in a window
 # They sum to 0.6: the bound is nearly tight, and a rate at alpha itself could not be shown. Single
 # looks, the most tests by far, have half, or they would need more permutations than can be paid.
+CAME, WENT = 0.7, 0.3  # of that, for rows that came and for those that went
 LONGEST = max(SHARES)
 TIES = 2  # arrangements that may be as far apart as what was seen, itself one of them
 STAGES = (199, 9_999)  # permutations that most looks end with
@@ -45,6 +46,10 @@ class Window:
     def adjusted(self, p_value: float) -> float:
         """The p-value as it is for a year of looks: an alarm where it is alpha or less."""
         return min(1.0, p_value * self.tests)
+
+    def part(self, share: float) -> "Window":
+        """The same with a part of its level alone."""
+        return replace(self, tests=self.tests / share)
 
     def permutations(self, alpha: float) -> int:
         """How many are needed for an alarm to be possible; raises DriftError as `check_alpha`."""

@@ -66,11 +66,11 @@ class PermutationTest:
             permutations=self.permutations,
             rows=self.rows,
         )
-        found, effect = np.zeros(len(pool.labels)), 0.5
+        found, effect = np.zeros(len(pool.sides)), 0.5
         if pool.rows.shape[1]:
             found = self.statistic(pool, rng)
             effect = float(auc(pool.given, best_scores(pool, rng))[0])
-        n_candidate = int(pool.labels[0].sum())
+        n_candidate = int(pool.sides[0].sum())
         return DriftValue(
             self.method,
             float(found[0]),

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +20,8 @@ Table = npt.NDArray[np.float64]
 """Numbers, shape (rows, columns)."""
 Numbers = npt.NDArray[np.int64]
 """A row's number, or that of its unit."""
+Sides = npt.NDArray[np.bool_]
+"""Whether each is of the candidate, shape (arrangements, rows or units)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Pool:
             those without any left out. Distances are those of the rows but for one scale, at which
             the mean squared distance from the centre is 1.
         units: Of each row the number of its unit, from 0, shape (n,).
-        labels: Shape (arrangements, n): 1 for the candidate's rows, else 0; the first as given.
+        sides: Shape (arrangements, n): whether a row is of the candidate; the first as given.
         n_units: The numbers of units of the baseline and of the candidate.
         rows_given: The numbers of rows that both came with.
         warnings: What was odd about the input and what was made of it, one sentence each.
@@ -41,7 +44,7 @@ class Pool:
 
     rows: Table
     units: Numbers
-    labels: Table
+    sides: Sides
     n_units: tuple[int, int]
     rows_given: tuple[int, int]
     warnings: tuple[str, ...]
@@ -49,7 +52,17 @@ class Pool:
     @property
     def given(self) -> "Pool":
         """The same with the given arrangement alone."""
-        return replace(self, labels=self.labels[:1])
+        return replace(self, sides=self.sides[:1])
+
+    @property
+    def labels(self) -> Table:
+        """Shape (arrangements, n): 1 for the candidate's rows, else 0; made anew each time."""
+        return self.sides.astype(np.float64)
+
+    def parts(self, n: int) -> Iterator["Pool"]:
+        """The same with so many arrangements at a time."""
+        for start in range(0, len(self.sides), n):
+            yield replace(self, sides=self.sides[start : start + n])
 
     @property
     def variances(self) -> Reals:
@@ -74,7 +87,7 @@ class Pool:
         """
         ways = math.comb(sum(self.n_units), self.n_units[0])
         twins = 2 if self.n_units[0] == self.n_units[1] else 1
-        return max(1 / len(self.labels), twins / ways)
+        return max(1 / len(self.sides), twins / ways)
 
 
 def pooled(
@@ -178,15 +191,17 @@ def _drawn(units: list[Numbers], rows: int, rng: np.random.Generator) -> list[Nu
 
 def arrangements(
     n_baseline: int, n_candidate: int, permutations: int, rng: np.random.Generator
-) -> Table:
-    """Labels of units, shape (arrangements, units): as given first, where the baseline's lead."""
+) -> Sides:
+    """Sides of units, shape (arrangements, units): as given first, where the baseline's lead."""
     n_units = n_baseline + n_candidate
-    given = (np.arange(n_units) >= n_baseline).astype(np.float64)
+    given = np.arange(n_units) >= n_baseline
     if math.comb(n_units, n_candidate) > permutations + 1:
-        return np.vstack([given, rng.permuted(np.tile(given, (permutations, 1)), axis=1)])
+        made = np.tile(given, (permutations + 1, 1))
+        rng.permuted(made[1:], axis=1, out=made[1:])
+        return made
     chosen = np.array(list(itertools.combinations(range(n_units), n_candidate)))
-    every = np.zeros((len(chosen), n_units))
-    np.put_along_axis(every, chosen, 1.0, axis=1)
+    every = np.zeros((len(chosen), n_units), np.bool_)
+    np.put_along_axis(every, chosen, True, axis=1)
     return every[::-1]  # the last combination is that of the last units
 
 

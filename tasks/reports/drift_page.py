@@ -63,8 +63,11 @@ def advice(record: DriftRecord) -> Advice:
     since = "" if record.baseline is None else f" since version {record.baseline.version}"
     if record.verdict == "drift":
         rebase = shlex.join(["vectorline", "drift", record.space, "--rebase", str(this)])
+        if record.baseline is None:
+            return Advice("bad", "▼", "Drift", "Look at the segments below.")
         step = (
-            "Look at the segments below. If what came in is meant to be so, measure from here on:"
+            "Look at the segments below. If what came or went is meant to be so, measure from here "
+            "on:"
         )
         return Advice("bad", "▼", f"Drift{since}", step, rebase)
     if record.verdict == "no drift":
@@ -93,12 +96,20 @@ def _notes(record: DriftRecord) -> list[str]:
 
 
 def _looks(record: DriftRecord, looks: pa.Table) -> list[Look]:
-    """Those that compared with the same baseline, the last one of each version."""
+    """Those that compared with the same baseline: of each version the last one of a year's.
+
+    Where none of a version is one of a year's looks, the last one.
+    """
     baseline = record.baseline and record.baseline.version
     found: dict[int, Look] = {}
+    yearly = set[int]()
     for one in looks.to_pylist():
         if one["baseline"] != baseline or one["statistic"] is None or one["null_low"] is None:
             continue
+        if one["version"] in yearly and not one["watched"]:
+            continue
+        if one["watched"]:
+            yearly.add(one["version"])
         found[one["version"]] = Look(
             one["version"],
             one["statistic"],

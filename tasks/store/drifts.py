@@ -37,16 +37,16 @@ LOOKS = pa.schema(
 
 
 def write(store_uri: str, record: DriftRecord, page: str) -> None:
-    """Keeps a report and its page durably; the record last, which says that all is there."""
+    """Keeps a report durably: its page, its row in the space's history, then the record.
+
+    The record says that all is there: without it the look is made again.
+    """
     table = record.candidate.table
-    for ending, text in (("html", page), ("json", record.model_dump_json(indent=1))):
-        place = layout.drift_path(store_uri, table, record.id, ending)
-        files.of(place).write(place, text)
-
-
-def add_look(store_uri: str, record: DriftRecord) -> None:
-    """Adds it to the history of its space, durably."""
-    history.add(store_uri, record.candidate.table, NAME, LOOKS, [_row(record)])
+    place = layout.drift_path(store_uri, table, record.id, "html")
+    files.of(place).write(place, page)
+    history.add(store_uri, table, NAME, LOOKS, [_row(record)])
+    place = layout.drift_path(store_uri, table, record.id, "json")
+    files.of(place).write(place, record.model_dump_json(indent=1))
 
 
 def read(store_uri: str, table: str, report_id: str) -> DriftRecord | None:
@@ -61,12 +61,15 @@ def page(store_uri: str, record: DriftRecord) -> str:
     return layout.drift_path(store_uri, record.candidate.table, record.id, "html")
 
 
-def looks(store_uri: str, space: str) -> pa.Table:
-    """All looks at a space, as in LOOKS, the oldest first.
+def looks(store_uri: str, space: str, new: DriftRecord | None = None) -> pa.Table:
+    """All looks at a space, as in LOOKS, the oldest first; `new` is one that is not kept yet.
 
     Of a version that was looked at again beside the same baseline the last look counts.
     """
-    return history.read(store_uri, space, NAME, LOOKS, ("version", "baseline", "watched"))
+    kept = history.read(store_uri, space, NAME, LOOKS, ("version", "baseline", "watched"))
+    if new is None:
+        return kept
+    return pa.concat_tables([kept, pa.Table.from_pylist([_row(new)], LOOKS)])
 
 
 def _row(record: DriftRecord) -> dict[str, object]:

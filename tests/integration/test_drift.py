@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from flows import cli
@@ -12,6 +13,7 @@ from schemas.config import DriftConfig
 from schemas.drift import DriftRecord
 from tasks.detect import Detected, detect
 from tasks.errors import ConfigError
+from tasks.space import open_space
 from tasks.store import drifts, reference
 from tasks.store.catalog import Catalog
 from tests.drift import notes
@@ -133,6 +135,123 @@ def test_what_went_is_measured_from_the_reference_where_the_last_look_is_not_the
     ]
 
 
+def test_what_is_too_small_to_matter_is_told_and_hides_nothing(corpus: Path, store: str) -> None:
+    held = notes(0, N) + notes(N, 80, ("bees",))
+    run(corpus, store, held, drift=None)
+    mixed = notes(400, 120) + notes(520, 60, ("law",))
+    run(corpus, store, held + mixed, drift=None)
+    limits: Any = {"effect": {"auc": 0.95, "share": 0.7, "shift_sd": 9.0}}
+    small = look(store, "2", "1", **limits).record
+    assert small.verdict == "no drift"
+    assert small.tests[0].adjusted <= 0.05
+    assert "differ (p" in small.reason
+    assert "but too little to matter: AUC" in small.reason
+    run(corpus, store, held[:N] + mixed, drift=None)
+    found = look(store, "3", "1", **limits).record
+    assert found.verdict == "drift"
+    assert [one.what for one in found.tests] == [
+        "rows removed or changed since version 1",
+        "rows added or changed since version 1",
+    ]
+    assert [one.adjusted <= 0.05 for one in found.tests] == [True, True]
+    assert "of the rows that went are of another kind" in found.reason
+
+
+def test_chunks_of_a_document_change_sides_together(corpus: Path, store: str) -> None:
+    def documents(first: int, n: int) -> list[dict[str, Any]]:
+        return [
+            {**one, "text": " ".join([one["text"]] * 6)} for one in notes(first, n, ("sea", "law"))
+        ]
+
+    held = documents(0, 50)
+    chunk = {"tokens": 16}
+    run(corpus, store, held, drift=None, chunk=chunk)
+    run(corpus, store, held + documents(50, 40), drift=None, chunk=chunk)
+    record = look(store, "2", "1").record
+    assert [one.units for one in record.tests] == [(50, 40)]
+    assert record.tests[0].n_candidate > 120
+    assert record.verdict == "no drift"
+    one = documents(90, 1)[0]
+    long = [{**one, "text": " ".join([one["text"]] * 20)}]
+    run(corpus, store, held + documents(50, 40) + long, drift=None, chunk=chunk)
+    few = look(store, "3", "2").record
+    assert few.verdict == "cannot tell"
+    assert few.reason.endswith("changed since version 2: 1 beside 90)")
+
+
+def test_what_is_seen_in_quality_and_density_is_that_of_the_rows(grown: str) -> None:
+    record = look(grown, "3", "2").record
+    assert record.density is not None
+    sums = [sum(map(sum, side)) for side in (record.density.baseline, record.density.candidate)]
+    assert sums[0] > 0.9 * 360
+    assert 0.9 * 120 < sums[1] <= 120
+    for name, version in (("baseline", "2"), ("candidate", "3")):
+        space = open_space("notes", grown, version)
+        texts = space.to_arrow(["text", "id"]).to_pylist()
+        own = [one["text"] for one in texts if (one["id"] >= "d00360") == (name == "candidate")]
+        assert record.quality[name].length == float(np.median([len(text) for text in own]))
+        assert record.quality[name].empty == 0.0
+        assert record.quality[name].quarantined == 0.0
+
+
+def test_a_window_needs_no_reference(corpus: Path, store: str) -> None:
+    dated = [{**one, "day": "2024-01-01"} for one in notes(0, N)]
+    dated += [{**one, "day": "2024-03-01"} for one in notes(N, 100, ("bees",))]
+    write_jsonl(corpus / "a.jsonl", dated)
+    source = config(corpus)["source"] | {"metadata": ["year", "day"]}
+    refresh(config(corpus, source=source), store, promote="no")
+    record = look(store, "1", window={"column": "day", "days": 7}).record
+    assert record.verdict == "drift"
+    assert record.tests[0].what == "rows of the last 7 days by day up to 2024-03-01"
+    assert record.baseline is None
+
+
+def test_what_a_block_kept_back_does_not_serve_with_the_next_good_rows(
+    corpus: Path, store: str
+) -> None:
+    blocking = {"drift": DRIFT | {"block": True}}
+    held = notes(0, 400)
+    run(corpus, store, held, **blocking)
+    bad = notes(400, 200, ("bees",))
+    assert not run(corpus, store, held + bad, **blocking)["promoted"]
+    more = notes(600, 200)
+    kept_back = run(corpus, store, held + bad + more, **blocking)
+    assert not kept_back["promoted"]
+    assert "rows added or changed since version 1" in kept_back["drift"]["reason"]
+    mended = run(corpus, store, held + more, **blocking)
+    assert (mended["drift"]["verdict"], mended["promoted"]) == ("no drift", True)
+
+
+def test_a_change_of_metadata_alone_is_no_news(corpus: Path, store: str) -> None:
+    held = notes(0, N) + notes(N, 100, ("bees",))
+    run(corpus, store, held[:N], drift=None)
+    run(corpus, store, held, drift=None)
+    assert look(store).record.verdict == "drift"
+    run(corpus, store, [{**one, "year": 9} for one in held], drift=None)
+    quiet = look(store).record
+    assert quiet.reason.endswith("(nothing came and nothing went)")
+
+
+def test_a_damaged_report_is_made_anew(corpus: Path, store: str) -> None:
+    first = run(corpus, store, notes(0, 400))
+    run(corpus, store, notes(0, 600))
+    place = next(Path(store).glob("runs/*/drift/2-*.json"))
+    whole = place.read_text()
+    place.write_text(whole[:100])
+    again = run(corpus, store, notes(0, 600))
+    assert (again["version"], again["drift"]["verdict"]) == (first["version"] + 1, "no drift")
+    assert DriftRecord.model_validate_json(place.read_text()).tests[0].p_value > 0.05
+
+
+def test_a_reference_that_is_too_small_is_named(corpus: Path, store: str) -> None:
+    held = notes(0, 20)
+    run(corpus, store, held, drift=None)
+    run(corpus, store, held + notes(20, 100), drift=None)
+    reason = look(store).record.reason
+    assert "rows added or changed since version 1: 100 beside 20" in reason
+    assert reason.endswith("`vectorline drift notes --rebase 2` takes this version")
+
+
 def test_few_rows_are_no_evidence(corpus: Path, store: str) -> None:
     held = notes(0, N)
     run(corpus, store, held, drift=None)
@@ -141,7 +260,7 @@ def test_few_rows_are_no_evidence(corpus: Path, store: str) -> None:
     assert record.verdict == "cannot tell"
     assert record.reason == (
         "at least 30 rows or blocks on each side are needed, and there are fewer (rows added or "
-        "changed since version 1: 20)"
+        "changed since version 1: 20 beside 240)"
     )
 
 

@@ -11,9 +11,11 @@ import networkx
 import numpy as np
 import pytest
 
-from schemas.config import IndexConfig, Retention
+from schemas.config import DriftConfig, IndexConfig, Retention
+from schemas.drift import DriftRecord
 from schemas.manifest import FitBook, Manifest
 from tasks.config import from_dict
+from tasks.detect import Detected, detect
 from tasks.drop import drop
 from tasks.encoders import checkpoint, fitted, node2vec
 from tasks.encoders.canaries import cosines
@@ -561,3 +563,38 @@ def test_unchanged_neighbourhoods_stay_where_they_were(
     unanchored = float(np.median(cosines(then, anew)))
     print(f"median cosine of {len(same)} unchanged nodes: {kept:.3f}, cold {unanchored:.3f}")
     assert kept > 0.95
+
+
+def test_versions_of_two_fits_compare_by_whole_parts_of_the_graph_alone(
+    tmp_path: Path, put: Callable[..., None]
+) -> None:
+    """Beside vectors of another fit all nodes would have drifted."""
+
+    def ring(letter: str, first: int, n: int) -> list[tuple[str, str]]:
+        """Parts of five nodes, each a ring of its own."""
+        return [
+            (f"{letter}{part:03d}-{node}", f"{letter}{part:03d}-{(node + 1) % 5}")
+            for part in range(first, first + n)
+            for node in range(5)
+        ]
+
+    def look(version: str, **more: Any) -> DriftRecord:
+        settings = DriftConfig.model_validate(more)
+        found: Detected = detect.fn(str(tmp_path / "v"), "graph", settings, version, "1")
+        return found.record
+
+    def build(edges: list[tuple[str, str]]) -> None:
+        nodes = sorted({node for edge in edges for node in edge})
+        put(edges, **{node: node.split("-")[0] for node in nodes})
+        refresh(settings(tmp_path), tmp_path / "v", allow_removals=True)
+
+    build(ring("n", 0, 40))
+    build([*ring("n", 0, 40), *ring("m", 0, 35)])
+    told = look("2")
+    assert told.verdict == "cannot tell"
+    assert told.reason.startswith("each version has a fit of its own")
+    parts = look("2", group="label")
+    assert [(one.what, one.units, one.n_candidate) for one in parts.tests] == [
+        ("rows added since version 1", (40, 35), 175)
+    ]
+    assert parts.notes[-1].startswith("ids that came are set beside those that were there")

@@ -7,13 +7,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tasks.drift.monitor import SHARES, Watch, Window, compared
+from tasks.drift.monitor import CAME, SHARES, WENT, Watch, Window, compared
 from tasks.drift.value import DriftValue
 from tasks.errors import DriftError
 
 
 def value(p_value: float) -> DriftValue:
     return DriftValue("fake", 1.0, p_value, 0.5, 9, 9, 9, 9, (9, 9), 0.001, np.zeros(9))
+
+
+def test_what_came_and_what_went_share_the_level() -> None:
+    assert CAME + WENT == 1
+    window = Window(1, 0, 100.0)
+    assert [window.part(share).tests for share in (0.5, 0.25)] == [200.0, 400.0]
 
 
 def looked(versions: list[int], year: int = 365) -> list[tuple[Window, ...]]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from schemas.config import WindowConfig
+from tasks import sides as sides_module
 from tasks.errors import ConfigError
 from tasks.sides import Side, Sides, windows
 from tasks.space import Space, open_space
@@ -56,6 +57,28 @@ def test_the_candidate_is_what_came_or_has_other_content(versions: list[Space]) 
     assert ids(found.were) == {f"r{number:03d}" for number in range(40)}
 
 
+def test_of_a_fit_for_each_version_both_sides_are_of_one(versions: list[Space]) -> None:
+    found = sides(versions[0], versions[2], refitted=True)
+    assert ids(found.added()) == {f"r{number:03d}" for number in range(40, 51)}
+    assert ids(found.were) == {f"r{number:03d}" for number in (0, *range(2, 40))}
+    assert found.were.space is versions[2]
+    assert ids(found.removed()) == {"r001"}
+    assert found.removed().space is found.kept.space is versions[0]
+
+
+def test_what_came_since_a_version_has_other_content_than_there(versions: list[Space]) -> None:
+    found = sides(versions[0], versions[2])
+    assert ids(found.added(sides(versions[1], versions[2]))) == {"r000", "r050"}
+
+
+def test_of_large_blocks_some_rows_are_drawn() -> None:
+    blocks = np.repeat(np.arange(40), 500)
+    chosen = sides_module.drawn_blocks(blocks, np.random.default_rng(0), 10_000)
+    assert np.bincount(blocks[chosen]).tolist() == [200] * 40
+    few = sides_module.drawn_blocks(blocks, np.random.default_rng(0), 1_000)
+    assert sorted(np.bincount(blocks[few]).tolist())[-5:] == [200] * 5
+
+
 def test_what_came_after_a_version_is_what_later_runs_wrote(versions: list[Space]) -> None:
     found = sides(versions[0], versions[2])
     assert ids(found.added(since=1)) == ids(found.added())
@@ -65,7 +88,7 @@ def test_what_came_after_a_version_is_what_later_runs_wrote(versions: list[Space
 
 def test_removed_rows_stand_beside_those_that_were_kept(versions: list[Space]) -> None:
     found = sides(versions[0], versions[2])
-    assert ids(found.removed) == {"r000", "r001"}
+    assert ids(found.removed()) == {"r000", "r001"}
     assert ids(found.kept) == {f"r{number:03d}" for number in range(2, 40)}
 
 
@@ -127,7 +150,8 @@ def test_windows_are_the_last_days_and_those_before(tmp_path: Path) -> None:
     store = str(tmp_path / "vectors")
     refresh(settings, store)
     space = open_space("notes", store, 1)
-    before, now = windows(space, WindowConfig(column="day", days=2), group=None, seed=0)
+    before, now, newest = windows(space, WindowConfig(column="day", days=2), group=None, seed=0)
+    assert f"{newest:%Y-%m-%d}" == "2026-01-10"
     assert ids(before) == {"r000", "r001"}
     assert ids(now) == {"r003", "r004"}
     with pytest.raises(ConfigError, match="column 'year' of space 'notes' has no times"):
