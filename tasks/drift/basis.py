@@ -117,13 +117,14 @@ def histogram(values: npt.ArrayLike) -> Counts:
     """How many of these numbers fall into bins of an eighth of an octave, shape (BINS,).
 
     Bin 0 is for 0; bin b from 1 on starts at `floors()[b]`, and the outer ones take what lies
-    beyond them. Raises DriftError for what is not finite or below 0.
+    beyond them. A power of 2 is in the middle of a bin: norms that are 1 but for rounding are in
+    one. Raises DriftError for what is not finite or below 0.
     """
     given = np.asarray(values, np.float64)
     if not (np.isfinite(given) & (given >= 0)).all():
         raise DriftError("lengths must be finite and not below 0")
     there = given[given > 0]
-    bins = np.floor(EIGHTHS * np.log2(there)).astype(np.int64) + OCTAVES * EIGHTHS + 1
+    bins = np.floor(EIGHTHS * np.log2(there) + 0.5).astype(np.int64) + OCTAVES * EIGHTHS + 1
     counts = np.bincount(np.clip(bins, 1, BINS - 1), minlength=BINS)
     counts[0] = given.size - there.size
     return counts.astype(np.int64)
@@ -131,5 +132,5 @@ def histogram(values: npt.ArrayLike) -> Counts:
 
 def floors() -> npt.NDArray[np.float64]:
     """Where each bin of a histogram starts, shape (BINS,)."""
-    steps = np.arange(BINS - 1) / EIGHTHS - OCTAVES
+    steps = (np.arange(BINS - 1) - 0.5) / EIGHTHS - OCTAVES
     return np.concatenate([[0.0], 2.0**steps])
