@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from lance import LanceDataset, LanceScanner
 
 from schemas.config import ComputeConfig
 from tasks import sketching
@@ -49,6 +51,16 @@ def forget(space: Space) -> None:
     Path(layout.sketch_path(space.store_uri, space.entry.table, space.version)).unlink()
 
 
+@pytest.mark.ray
+def test_workers_give_the_same_sketch(
+    versions: list[Space], local_ray: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = sketch_of(versions[1])
+    forget(versions[1])
+    monkeypatch.setattr(sketching, "MANY", 1)
+    agree(sketch_of(versions[1], ComputeConfig(use="ray", workers=2, address=local_ray)), here)
+
+
 def test_a_version_is_the_one_before_with_what_changed(versions: list[Space]) -> None:
     first = sketch_of(versions[0])
     assert first.moments.n == N
@@ -73,14 +85,41 @@ def test_what_is_kept_is_read_and_what_is_damaged_is_made_anew(versions: list[Sp
     assert place.read_bytes() == whole
 
 
-@pytest.mark.ray
-def test_workers_give_the_same_sketch(
-    versions: list[Space], local_ray: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("part", "batch", "went", "came"),
+    [
+        (65_536, 8_192, [55], [125]),
+        (50, 20, [20, 20, 10, 5], [20, 20, 10, 20, 20, 10, 20, 5]),
+    ],
+)
+def test_of_rows_that_stayed_no_vector_is_read(
+    versions: list[Space],
+    monkeypatch: pytest.MonkeyPatch,
+    part: int,
+    batch: int,
+    went: list[int],
+    came: list[int],
 ) -> None:
-    here = sketch_of(versions[1])
-    forget(versions[1])
-    monkeypatch.setattr(sketching, "MANY", 1)
-    agree(sketch_of(versions[1], ComputeConfig(use="ray", workers=2, address=local_ray)), here)
+    sketch_of(versions[0])
+    monkeypatch.setattr(sketching, "TAKEN", part)
+    monkeypatch.setattr(sketching, "BATCH_ROWS", batch)
+    scanned, taken = [], []
+    scan, take = LanceDataset.scanner, LanceDataset.take
+
+    def scanner(self: LanceDataset, columns: Any = None, **more: Any) -> LanceScanner:
+        scanned.append(columns)
+        return scan(self, columns, **more)
+
+    def taking(self: LanceDataset, indices: Any, columns: Any = None) -> pa.Table:
+        taken.append((self.version, len(indices)))
+        return take(self, indices, columns)
+
+    monkeypatch.setattr(LanceDataset, "scanner", scanner)
+    monkeypatch.setattr(LanceDataset, "take", taking)
+    assert sketch_of(versions[1]).moments.n == N + 70
+    assert scanned == [[], []]  # ids of rows alone
+    old, new = (version.entry.lance_version for version in versions)
+    assert taken == [(old, n) for n in went] + [(new, n) for n in came]
 
 
 def test_versions_compare_by_their_sketches(versions: list[Space]) -> None:
