@@ -3,6 +3,8 @@
 Sums are linear, so that a version is the one before it, less the rows that went, with those that
 came: a run that changes one row in a thousand reads the vectors of that one. Rows are told apart by
 Lance's ids, which stand for the same content for ever; of the others nothing else is read.
+
+All sketches of a table have the basis that was made of the version sketched first.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,15 +40,20 @@ TAKEN = 65_536  # rows that came or went which a worker takes at once
 def sketch_of(space: Space, compute: ComputeConfig | None = None) -> Sketch:
     """The sketch of a version: the one that is kept, else one that is made and kept.
 
-    Raises DriftError for a version with fewer than two different rows.
+    Those of one table have one basis: any two of them compare. Raises DriftError where there is no
+    basis yet, and the version has fewer than two different rows to make it of.
     """
     store_uri, table, version = space.store_uri, space.entry.table, space.version
-    kept = sketches.read(store_uri, table, version)
+    basis = sketches.read_basis(store_uri, table)
+    if basis is None:
+        basis = _basis(space)
+        sketches.keep_basis(store_uri, table, basis)
+    kept = sketches.read(store_uri, table, version, basis)
     if kept is not None:
         return kept
-    made = _from_parent(space, compute)
+    made = _from_parent(space, basis, compute)
     if made is None:
-        made = _of_all(space, _basis(space), compute)
+        made = _of_all(space, basis, compute)
     sketches.keep(store_uri, table, version, made)
     return made
 
@@ -55,7 +62,7 @@ def _basis(space: Space) -> Basis:
     """Of a sample of its rows."""
     n = space.rows
     if n < 2:
-        raise DriftError(f"version {space.version} has {n} rows: a sketch needs 2")
+        raise DriftError(f"version {space.version} has {n} rows: a first sketch needs 2")
     chosen = np.sort(np.random.default_rng(0).permutation(n)[:SAMPLE])
     sample = to_matrix(space.dataset.take(chosen.tolist(), columns=["vector"])["vector"])
     sample = np.random.default_rng(0).permutation(sample)
@@ -63,14 +70,14 @@ def _basis(space: Space) -> Basis:
     return basis_of(sample, centres_of(sample, min(CENTRES, max(1, len(sample) // 100)), rng))
 
 
-def _from_parent(space: Space, compute: ComputeConfig | None) -> Sketch | None:
+def _from_parent(space: Space, basis: Basis, compute: ComputeConfig | None) -> Sketch | None:
     """From the nearest version before that has one; None where there is none, or little is left."""
     table = Table(space.store_uri, space.entry.table)
     entries = Catalog(space.store_uri).versions(space.entry.space)
     for entry in reversed(entries):
         if entry.table != table.name or entry.version >= space.version:
             continue
-        sketch = sketches.read(space.store_uri, table.name, entry.version)
+        sketch = sketches.read(space.store_uri, table.name, entry.version, basis)
         if sketch is not None:
             break
     else:
@@ -80,7 +87,6 @@ def _from_parent(space: Space, compute: ComputeConfig | None) -> Sketch | None:
     went = np.flatnonzero(~np.isin(theirs, ours, assume_unique=True))
     if len(came) + len(went) > space.rows:
         return None
-    basis = sketch.basis
     with _pool(len(came) + len(went), compute) as map_ranges:
         for part in map_ranges(_Rows(table, entry.lance_version, basis, went), _parts(went)):
             sketch.remove(part)

@@ -1,7 +1,7 @@
 """What sketches have in common: a kernel's random features, centres, hashes of ids, and bins."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -93,6 +93,13 @@ def basis_of(
     if centres is not None:
         held = checked_rows(centres).astype(np.float32)
     return Basis(float(np.median(apart[apart > 0])), held, seed=seed)
+
+
+def basis_from_arrays(arrays: Mapping[str, npt.NDArray[np.generic]]) -> Basis:
+    """The basis that gave these arrays."""
+    rows, frequencies, seed = (int(one) for one in arrays["basis"])
+    centres = np.asarray(arrays["centres"], np.float32)
+    return Basis(float(arrays["bandwidth"]), centres, rows, frequencies, seed)
 
 
 def checked_rows(vectors: npt.ArrayLike) -> Matrix:

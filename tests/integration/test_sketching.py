@@ -1,5 +1,6 @@
 """Sketches of versions: made of rows or of the version before, by workers or here."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from lance import LanceDataset, LanceScanner
 
 from schemas.config import ComputeConfig
 from tasks import sketching
+from tasks.drift.compare import compare
 from tasks.drift.sketches import Sketch
 from tasks.sketching import sketch_of
 from tasks.space import Space, open_space
@@ -47,6 +49,12 @@ def agree(one: Sketch, other: Sketch) -> None:
             np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
 
 
+def kept(space: Space) -> Sketch | None:
+    basis = sketches.read_basis(space.store_uri, space.entry.table)
+    assert basis is not None
+    return sketches.read(space.store_uri, space.entry.table, space.version, basis)
+
+
 def forget(space: Space) -> None:
     Path(layout.sketch_path(space.store_uri, space.entry.table, space.version)).unlink()
 
@@ -80,7 +88,7 @@ def test_what_is_kept_is_read_and_what_is_damaged_is_made_anew(versions: list[Sp
     whole = place.read_bytes()
     agree(sketch_of(versions[0]), made)
     place.write_bytes(whole[: len(whole) // 2])
-    assert sketches.read(versions[0].store_uri, versions[0].entry.table, 1) is None
+    assert kept(versions[0]) is None
     agree(sketch_of(versions[0]), made)
     assert place.read_bytes() == whole
 
@@ -122,6 +130,62 @@ def test_of_rows_that_stayed_no_vector_is_read(
     assert taken == [(old, n) for n in went] + [(new, n) for n in came]
 
 
+def test_a_baseline_older_than_the_first_sketch_compares_with_it(versions: list[Space]) -> None:
+    later = sketch_of(versions[1])
+    earlier = sketch_of(versions[0])
+    assert earlier.basis.same(later.basis)
+    assert earlier.moments.n == N
+    assert compare(earlier, later, np.random.default_rng(0)).test.n_candidate == 120
+
+
+@pytest.mark.parametrize("left", [60, 200])  # more went than stayed; half of a sample went
+def test_where_many_rows_went_all_are_sketched_anew_and_compare(
+    tmp_path: Path, left: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, store = config(tmp_path / "corpus"), str(tmp_path / "vectors")
+    for rows in (notes(0, N), notes(0, left) + notes(N, 40)):
+        write_jsonl(tmp_path / "corpus" / "a.jsonl", rows)
+        refresh(settings, store)
+    first, second = (open_space("notes", store, number) for number in (1, 2))
+    small = replace(sketch_of(first).basis, rows=100)
+    sketches.keep_basis(store, first.entry.table, small)
+    monkeypatch.setattr(sketching, "ENOUGH", 0.9)
+    before, now = sketch_of(first), sketch_of(second)
+    assert now.basis.same(before.basis)
+    assert now.basis.same(small)
+    assert (now.moments.n, len(now.ids)) == (left + 40, 100)
+    compare(before, now, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("damage", ["lost", "cut off", "of another version"])
+def test_without_their_basis_all_sketches_are_made_anew(
+    versions: list[Space], damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = [sketch_of(version) for version in versions]
+    store, table = versions[0].store_uri, versions[0].entry.table
+    place = Path(layout.basis_path(store, table))
+    if damage == "lost":
+        place.unlink()
+    elif damage == "cut off":
+        place.write_bytes(place.read_bytes()[:500])
+    else:  # another process made both at once
+        sketches.keep_basis(store, table, replace(made[0].basis, seed=1))
+        sketches.keep(store, table, 1, made[0])
+        sketches.keep(store, table, 2, made[1])
+    caplog.clear()
+    later, earlier = sketch_of(versions[1]), sketch_of(versions[0])
+    assert (earlier.moments.n, later.moments.n) == (N, N + 70)
+    compare(earlier, later, np.random.default_rng(0))
+    told = caplog.text
+    if damage == "of another version":
+        assert told.count("it has another basis than its table") == 3  # as parent of 2, too
+    else:
+        assert told.count("has 2 sketches and no basis of them that can be read") == 1
+    caplog.clear()
+    assert all(kept(version) for version in versions)
+    assert not caplog.text
+
+
 def test_versions_compare_by_their_sketches(versions: list[Space]) -> None:
     store = versions[0].store_uri
     record = look(store, "2", "1", by_sketches=True).record
@@ -135,5 +199,4 @@ def test_sketches_go_with_their_versions(versions: list[Space]) -> None:
         sketch_of(version)
     store, table = versions[0].store_uri, versions[0].entry.table
     sketches.keep_only(store, table, {2})
-    assert sketches.read(store, table, 1) is None
-    assert sketches.read(store, table, 2) is not None
+    assert [kept(version) is None for version in versions] == [True, False]
