@@ -10,6 +10,7 @@ All sketches of a table have the basis that was made of the version sketched fir
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +21,11 @@ from schemas.config import ComputeConfig
 from tasks.compute.ranges import MapRanges, over_pool
 from tasks.drift.basis import Basis, basis_of
 from tasks.drift.clusters import centres_of
+from tasks.drift.compare import samples
 from tasks.drift.sketches import Sketch
+from tasks.encoders.base import Vectors
 from tasks.errors import DriftError
+from tasks.sides import Side
 from tasks.space import BATCH_ROWS, Space
 from tasks.store import sketches
 from tasks.store.catalog import Catalog
@@ -35,6 +39,7 @@ CENTRES = 64  # a row for each, at the least, of a hundred
 ENOUGH = 0.5  # of a sample that removed rows have left: below, all is sketched anew
 MANY = 200_000  # rows from which on workers are started: below, this process is done sooner
 TAKEN = 65_536  # rows that came or went which a worker takes at once
+NOWHERE = -1  # the place of a row that nobody knows
 
 
 def sketch_of(space: Space, compute: ComputeConfig | None = None) -> Sketch:
@@ -56,6 +61,43 @@ def sketch_of(space: Space, compute: ComputeConfig | None = None) -> Sketch:
         made = _of_all(space, basis, compute)
     sketches.keep(store_uri, table, version, made)
     return made
+
+
+@dataclass(frozen=True)
+class SketchedSide(Side):
+    """Rows of a sample: their places were not kept, so that nothing but vectors can be asked for.
+
+    Attributes:
+        kept: Their vectors, shape (n, dim).
+    """
+
+    kept: Vectors
+
+    @cached_property
+    def vectors(self) -> Vectors:
+        """As they were kept."""
+        return self.kept
+
+
+def sketched_sides(
+    baseline: tuple[Space, Sketch], candidate: tuple[Space, Sketch]
+) -> tuple[SketchedSide, SketchedSide]:
+    """Both versions' `samples`; each is drawn from all rows of its version."""
+    drawn = samples(baseline[1], candidate[1])
+    owners = drawn.blocks or (None, None)
+    before, now = (
+        SketchedSide(
+            space=space,
+            rows=np.full(len(vectors), NOWHERE),
+            total=sketch.moments.n,
+            blocks=None if of is None else np.unique(of, return_inverse=True)[1].astype(np.int64),
+            kept=vectors,
+        )
+        for (space, sketch), vectors, of in zip(
+            (baseline, candidate), (drawn.baseline, drawn.candidate), owners, strict=True
+        )
+    )
+    return before, now
 
 
 def _basis(space: Space) -> Basis:

@@ -191,7 +191,67 @@ def test_versions_compare_by_their_sketches(versions: list[Space]) -> None:
     record = look(store, "2", "1", by_sketches=True).record
     assert record.verdict == "drift"
     assert record.tests[0].n_candidate == 120
-    assert "of all rows: MMD^2" in record.notes[-1]
+    assert "sketches know nothing of columns" in record.notes[-2]
+    said = record.notes[-1]
+    assert said.startswith("of all rows: MMD^2 ")
+    assert "the length of their vector, 0.0% that of their text" not in said
+
+
+def test_few_new_rows_are_counted_and_all_rows_told(versions: list[Space], tmp_path: Path) -> None:
+    store = versions[0].store_uri
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", notes(0, N) + notes(N, 12, ("bees",)))
+    refresh(config(tmp_path / "corpus"), store)
+    version = str(open_space("notes", store).version)
+    record = look(store, version, "1", by_sketches=True).record
+    assert record.verdict == "cannot tell"
+    assert record.reason == (
+        "the sketch of version 3 has too few rows or blocks that version 1 lacks: 12 of 30 needed; "
+        "looked at without sketches, rows that came or went are read themselves"
+    )
+    assert record.notes[-1].startswith("of all rows: MMD^2 ")
+    same = look(store, "1", "3", by_sketches=True).record
+    assert same.reason.startswith("the sketch of version 1 has too few rows or blocks that version")
+    assert ": 0 of 30 needed" in same.reason
+    assert same.notes[-1].startswith("of all rows: MMD^2 ")
+
+
+def test_sketches_are_judged_by_the_same_rules_as_rows(tmp_path: Path) -> None:
+    settings, store = config(tmp_path / "corpus"), str(tmp_path / "vectors")
+    held = notes(0, N)
+    for rows in (held, [*held, *notes(N, 120)], [*held, *notes(N, 120, ("bees",))]):
+        write_jsonl(tmp_path / "corpus" / "a.jsonl", rows)
+        refresh(settings, store)
+    for version, verdict in (("2", "no drift"), ("3", "drift")):
+        one, other = (
+            look(store, version, "1", by_sketches=by_sketches).record
+            for by_sketches in (False, True)
+        )
+        assert one.verdict == other.verdict == verdict
+        assert one.effect is not None
+        assert other.effect is not None
+        for sizes in (one.effect, other.effect):  # of the same rows, drawn in another order
+            assert (sizes.auc > 0.7, sizes.share > 0.3) == (verdict == "drift",) * 2
+        assert (one.detectable is None) == (other.detectable is None) == (verdict == "drift")
+        assert ("in four cases of five" in other.reason) == (verdict == "no drift")
+    shared = look(store, "3", "1", by_sketches=True, effect={"auc": 1, "share": 0.05}).record
+    assert shared.verdict == "drift"
+    assert "of the rows are of another kind" in shared.reason
+    assert "AUC" not in shared.reason
+
+
+def test_versions_without_two_different_rows_cannot_be_told_apart(tmp_path: Path) -> None:
+    settings, store = config(tmp_path / "corpus"), str(tmp_path / "vectors")
+    for n in (1, N):
+        write_jsonl(tmp_path / "corpus" / "a.jsonl", notes(0, n))
+        refresh(settings, store)
+    record = look(store, "2", "1", by_sketches=True).record
+    assert (record.verdict, record.reason) == (
+        "cannot tell",
+        "version 1 has 1 rows: a first sketch needs 2",
+    )
+    sketch_of(open_space("notes", store, 2))
+    record = look(store, "2", "1", by_sketches=True).record
+    assert (record.verdict, record.reason) == ("cannot tell", "1 and 400 rows: 2 are needed")
 
 
 def test_sketches_go_with_their_versions(versions: list[Space]) -> None:
