@@ -13,14 +13,15 @@ from schemas.manifest import Manifest
 from tasks import circumstances
 from tasks.digests import digest_json
 from tasks.drift import default_test
-from tasks.drift.compare import compare
+from tasks.drift.compare import Distances, distances
 from tasks.drift.effects import Detectable, Effects, detectable_effect, effects
+from tasks.drift.monitor import Window
 from tasks.errors import DriftError
 from tasks.identity import identity
 from tasks.libraries import versions_of
-from tasks.looks import Result, Test, is_refitted, result_of, tests_of, told
+from tasks.looks import Result, Test, is_refitted, result_of, tests_of
 from tasks.segments import segments
-from tasks.sketching import sketch_of
+from tasks.sketching import sketch_of, sketched_sides
 from tasks.space import Space
 from tasks.store import manifests
 
@@ -247,29 +248,76 @@ def _detectable(settings: DriftConfig, told: Result) -> Detectable | None:
 
 def _sketches(asked: Asked, baseline: Space, record: DriftRecord) -> DriftRecord:
     """What is kept of both versions: samples are tested, and all rows' sums say how far apart."""
-    settings = asked.settings
-    before, now = sketch_of(baseline), sketch_of(asked.candidate)
-    rng = np.random.default_rng(settings.seed)
+    settings, candidate = asked.settings, asked.candidate
     try:
-        found = compare(before, now, rng)
+        before, now = sketch_of(baseline), sketch_of(candidate)
+        apart = distances(before, now)
     except DriftError as error:
         return _said(record, "cannot tell", str(error))
-    value = found.test
+    notes = (*record.notes, *_left_out(settings), _of_all_rows(apart))
+    record = record.model_copy(update={"notes": notes})
+    sides = sketched_sides((baseline, before), (candidate, now))
     what = f"sketched rows that version {baseline.version} lacks"
-    tested = told(value, what, now.moments.n)
-    limit = settings.effect.auc
-    verdict: Verdict = "no drift"
-    if min(tested.units) < ENOUGH:
-        verdict = "cannot tell"
-    elif value.p_value <= settings.alpha and value.effect >= limit:
-        verdict = "drift"
-    notes = (
-        f"of all rows: MMD^2 {found.mmd:.2g}, Frechet distance {found.frechet:.2g}, "
-        f"{found.clusters:.1%} would have to change cluster, {found.norms:.1%} their length",
+    test = Test(what, *sides, Window(looks=0, since=baseline.version, tests=1))
+    if min(test.units) < ENOUGH:
+        return _said(record, "cannot tell", _too_few(asked, baseline, test))
+    asked.pause()
+    result = result_of(settings, test)
+    record = record.model_copy(update={"tests": (result.told(),)})
+    return _measured(settings, result, record)
+
+
+def _measured(settings: DriftConfig, told: Result, record: DriftRecord) -> DriftRecord:
+    """The verdict by one test, how large the difference is, and how small it could have been."""
+    test = told.test
+    rng = np.random.default_rng(settings.seed)
+    size = effects(test.before.vectors, test.now.vectors, rng, blocks=test.blocks)
+    verdict, reason = _verdict(settings, told, size)
+    least = None
+    if verdict == "no drift" and told.adjusted > settings.alpha:
+        least = _detectable(settings, told)
+        reason += (
+            f"; a shift of {least.shift_sd:.2f} sd (AUC {least.auc:.2f}) would have been found in "
+            "four cases of five"
+            if least
+            else "; there are too few rows for any difference to be found"
+        )
+        verdict = verdict if least else "cannot tell"
+    sizes = {
+        "effect": circumstances.effect(size),
+        "detectable": least and circumstances.effect(least),
+    }
+    return _said(record.model_copy(update=sizes), verdict, reason)
+
+
+def _too_few(asked: Asked, baseline: Space, test: Test) -> str:
+    """How many rows were needed, and where they would be."""
+    n, m = test.units
+    since, this = baseline.version, asked.candidate.version
+    reason = f"the sketch of version {this} has too few rows or blocks that version {since} lacks"
+    if n < ENOUGH:
+        reason = f"the sketch of version {since} has too few rows or blocks"
+    return (
+        f"{reason}: {n if n < ENOUGH else m} of {ENOUGH} needed; looked at without sketches, rows "
+        "that came or went are read themselves"
     )
-    reason = f"{what}: p = {value.p_value:.2g}, AUC {value.effect:.2f} ({limit:g} matters)"
-    record = record.model_copy(update={"tests": (tested,), "notes": record.notes + notes})
-    return _said(record, verdict, reason)
+
+
+def _of_all_rows(apart: Distances) -> str:
+    """What sums and histograms say, with which rows that both versions hold are counted, too."""
+    return (
+        f"of all rows: MMD^2 {apart.mmd:.2g}, squared Frechet distance {apart.frechet:.2g}; "
+        f"{apart.clusters:.1%} would have to change cluster, {apart.norms:.1%} the length of their "
+        f"vector, {apart.lengths:.1%} that of their text"
+    )
+
+
+def _left_out(settings: DriftConfig) -> tuple[str, ...]:
+    """What of the settings sketches know nothing of."""
+    asked = [name for name in ("group", "columns", "window") if getattr(settings, name)]
+    if not asked:
+        return ()
+    return (f"sketches know nothing of {' and '.join(asked)}: compare rows to have it counted",)
 
 
 def _verdict(settings: DriftConfig, told: Result, size: Effects) -> tuple[Verdict, str]:

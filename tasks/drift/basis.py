@@ -1,7 +1,7 @@
 """What sketches have in common: a kernel's random features, centres, hashes of ids, and bins."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -95,6 +95,13 @@ def basis_of(
     return Basis(float(np.median(apart[apart > 0])), held, seed=seed)
 
 
+def basis_from_arrays(arrays: Mapping[str, npt.NDArray[np.generic]]) -> Basis:
+    """The basis that gave these arrays."""
+    rows, frequencies, seed = (int(one) for one in arrays["basis"])
+    centres = np.asarray(arrays["centres"], np.float32)
+    return Basis(float(arrays["bandwidth"]), centres, rows, frequencies, seed)
+
+
 def checked_rows(vectors: npt.ArrayLike) -> Matrix:
     """The same as a matrix of finite floats, one row at least; raises DriftError."""
     try:
@@ -117,13 +124,14 @@ def histogram(values: npt.ArrayLike) -> Counts:
     """How many of these numbers fall into bins of an eighth of an octave, shape (BINS,).
 
     Bin 0 is for 0; bin b from 1 on starts at `floors()[b]`, and the outer ones take what lies
-    beyond them. Raises DriftError for what is not finite or below 0.
+    beyond them. A power of 2 is in the middle of a bin: norms that are 1 but for rounding are in
+    one. Raises DriftError for what is not finite or below 0.
     """
     given = np.asarray(values, np.float64)
     if not (np.isfinite(given) & (given >= 0)).all():
         raise DriftError("lengths must be finite and not below 0")
     there = given[given > 0]
-    bins = np.floor(EIGHTHS * np.log2(there)).astype(np.int64) + OCTAVES * EIGHTHS + 1
+    bins = np.floor(EIGHTHS * np.log2(there) + 0.5).astype(np.int64) + OCTAVES * EIGHTHS + 1
     counts = np.bincount(np.clip(bins, 1, BINS - 1), minlength=BINS)
     counts[0] = given.size - there.size
     return counts.astype(np.int64)
@@ -131,5 +139,5 @@ def histogram(values: npt.ArrayLike) -> Counts:
 
 def floors() -> npt.NDArray[np.float64]:
     """Where each bin of a histogram starts, shape (BINS,)."""
-    steps = np.arange(BINS - 1) / EIGHTHS - OCTAVES
+    steps = (np.arange(BINS - 1) - 0.5) / EIGHTHS - OCTAVES
     return np.concatenate([[0.0], 2.0**steps])

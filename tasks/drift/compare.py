@@ -1,38 +1,63 @@
 """How far two versions are apart, by their sketches alone."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from tasks.drift.default import default_test
 from tasks.drift.sketches import Sketch
-from tasks.drift.value import DriftTest, DriftValue
+from tasks.drift.value import Blocks, DriftTest, DriftValue
 from tasks.errors import DriftError
 from tasks.metrics.moments import Moments
+from tasks.metrics.score import Matrix
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """How far two versions are apart, by what is kept of them.
+class Distances:
+    """How far all rows of two versions are apart.
 
     Attributes:
-        test: What the test finds on the samples, with its p-value and effect.
-        mmd: The squared maximum mean discrepancy of all rows, unbiased, under the kernel of the
-            basis' random features (Rahimi and Recht 2007, NeurIPS).
+        mmd: The squared maximum mean discrepancy, unbiased, under the kernel of the basis' random
+            features (Rahimi and Recht 2007, NeurIPS).
         frechet: The squared Frechet distance of normal laws with the rows' means and covariances
-            (Dowson and Landau 1982, Journal of Multivariate Analysis 12(3)), of all rows.
+            (Dowson and Landau 1982, Journal of Multivariate Analysis 12(3)).
         clusters: The share of rows that would have to change cluster; 0 without centres.
         norms: The share of rows whose norm would have to change its bin.
         lengths: Likewise of lengths; 0 where none were given.
     """
 
-    test: DriftValue
     mmd: float
     frechet: float
     clusters: float
     norms: float
     lengths: float
+
+
+@dataclass(frozen=True, slots=True)
+class Compared(Distances):
+    """How far two versions are apart, by what is kept of them.
+
+    Attributes:
+        test: What the test finds on the samples, with its p-value and effect.
+    """
+
+    test: DriftValue
+
+
+class Samples(NamedTuple):
+    """Rows of two versions that no row is on both sides of.
+
+    Attributes:
+        baseline: Shape (n, dim).
+        candidate: Shape (m, dim): what the baseline lacks; m may be 0.
+        blocks: What rows of either side belong to; None where none belong together.
+    """
+
+    baseline: Matrix
+    candidate: Matrix
+    blocks: Blocks | None
 
 
 def compare(
@@ -44,32 +69,49 @@ def compare(
 ) -> Compared:
     """How far the candidate's rows are from the baseline's, of which nothing else is read.
 
-    Where versions share rows, the test compares what the candidate has beyond the baseline with
-    the baseline: the same ids are sampled from both, so that shared ones are known. All other
-    numbers are of all rows. Raises DriftError as the test (None: the default one), for another
-    basis, and where a side has fewer than two rows or none beyond the other.
+    The test compares `samples`, all other numbers are `distances` of all rows. Raises DriftError
+    as these and as the test (None: the default one), and where fewer than two rows of the
+    candidate's sample are not the baseline's.
+    """
+    apart = distances(baseline, candidate)
+    sides = samples(baseline, candidate)
+    if len(sides.candidate) < 2:
+        raise DriftError(
+            f"the candidate's sample has {len(sides.candidate)} rows that are not the baseline's: "
+            "compare a sketch of the added rows alone"
+        )
+    found = (test or default_test())(sides.baseline, sides.candidate, rng, blocks=sides.blocks)
+    return Compared(**asdict(apart), test=found)
+
+
+def distances(baseline: Sketch, candidate: Sketch) -> Distances:
+    """Of all rows, those that both versions hold among them.
+
+    Raises DriftError for another basis, and where a side has fewer than two rows.
     """
     baseline.check_same_basis(candidate)
     if min(baseline.moments.n, candidate.moments.n) < 2:
         raise DriftError(f"{baseline.moments.n} and {candidate.moments.n} rows: 2 are needed")
-    new = _beyond(baseline, candidate)
-    if np.count_nonzero(new) < 2:
-        raise DriftError(
-            f"the candidate's sample has {np.count_nonzero(new)} rows that are not the baseline's: "
-            "compare a sketch of the added rows alone"
-        )
-    owners = (baseline.owners, candidate.owners[new])
-    grouped = any(len(np.unique(of)) < len(of) for of in owners)
-    return Compared(
-        (test or default_test())(
-            baseline.vectors, candidate.vectors[new], rng, blocks=owners if grouped else None
-        ),
+    return Distances(
         _mmd(baseline, candidate),
         _frechet(baseline.moments, candidate.moments),
         _moved(baseline.clusters, candidate.clusters),
         _moved(baseline.norms, candidate.norms),
         _moved(baseline.lengths, candidate.lengths),
     )
+
+
+def samples(baseline: Sketch, candidate: Sketch) -> Samples:
+    """The baseline's sample, and of the candidate's what it has beyond the baseline.
+
+    The same ids are sampled from both, so that rows which they share are known. Raises DriftError
+    for another basis.
+    """
+    baseline.check_same_basis(candidate)
+    new = _beyond(baseline, candidate)
+    owners = (baseline.owners, candidate.owners[new])
+    grouped = any(len(np.unique(of)) < len(of) for of in owners)
+    return Samples(baseline.vectors, candidate.vectors[new], owners if grouped else None)
 
 
 def _beyond(baseline: Sketch, candidate: Sketch) -> npt.NDArray[np.bool_]:

@@ -10,7 +10,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tasks.drift.basis import BINS, Basis, Counts, Hashes, checked_rows, hashed, histogram
+from tasks.drift.basis import (
+    BINS,
+    Basis,
+    Counts,
+    Hashes,
+    basis_from_arrays,
+    checked_rows,
+    hashed,
+    histogram,
+)
 from tasks.errors import DriftError
 from tasks.metrics.blocks import blocks
 from tasks.metrics.moments import Moments
@@ -160,9 +169,7 @@ class Sketch:
 
 def from_arrays(arrays: Mapping[str, npt.NDArray[np.generic]]) -> Sketch:
     """The sketch that gave these arrays."""
-    rows, frequencies, seed = (int(one) for one in arrays["basis"])
-    centres = np.asarray(arrays["centres"], np.float32)
-    sketch = Sketch(Basis(float(arrays["bandwidth"]), centres, rows, frequencies, seed))
+    sketch = Sketch(basis_from_arrays(arrays))
     mean, scatter = (np.asarray(arrays[name], np.float64) for name in ("mean", "scatter"))
     sketch.moments = Moments(int(arrays["n"]), mean, scatter)
     for name in (*SUMS, *SAMPLE):

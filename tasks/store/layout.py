@@ -12,6 +12,7 @@ runs/<table>/evaluations/<evaluation>.json|html|png
 runs/<table>/evaluations/projection-<method>.npz
 runs/<table>/drift/<report>.json|html
 runs/<table>/sketches/<version>.npz
+runs/<table>/sketches/basis.npz          what all of these have in common
 models/<name or table>/<digest>/          weights that were fitted here
 """
 
@@ -154,3 +155,8 @@ def sketches_folder(store_uri: str, table: str) -> str:
 def sketch_path(store_uri: str, table: str, version: int) -> str:
     """The sketch of a version of a table."""
     return f"{sketches_folder(store_uri, table)}/{version}.npz"
+
+
+def basis_path(store_uri: str, table: str) -> str:
+    """The basis of all sketches of a table."""
+    return f"{sketches_folder(store_uri, table)}/basis.npz"

@@ -136,7 +136,15 @@ def test_bins_hold_what_lies_between_their_floors() -> None:
     inner[0] = np.finfo(np.float64).tiny
     expected = np.histogram(values, np.concatenate([[-1.0], inner]))[0]
     np.testing.assert_array_equal(histogram(values), expected)
-    assert floors()[np.flatnonzero(histogram([1.0]))] == [1.0]
+
+
+def test_norms_that_are_1_but_for_rounding_share_a_bin() -> None:
+    vectors = rows(13, 2_000, dim=384)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    for stored in (vectors, vectors.astype(np.float16)):
+        norms = np.linalg.norm(stored.astype(np.float64), axis=1)
+        assert norms.min() < 1 < norms.max()
+        assert histogram(norms).max() == 2_000
 
 
 def test_the_bandwidth_is_the_median_distance_of_unequal_rows() -> None:
