@@ -174,9 +174,7 @@ def _most_telling(asked: Asked, results: Sequence[Result]) -> tuple[Result, Effe
         if sizes and one.adjusted > settings.alpha:
             break
         asked.pause()
-        test = one.test
-        rng = np.random.default_rng(settings.seed)
-        size = effects(test.before.vectors, test.now.vectors, rng, blocks=test.blocks)
+        size = _size(settings, one.test)
         if one.adjusted <= settings.alpha and _reached(settings, size):
             return one, size
         sizes.append(size)
@@ -192,6 +190,25 @@ def _order(result: Result, alpha: float) -> tuple[bool, bool, float, int]:
 def _described(asked: Asked, told: Result, size: Effects, record: DriftRecord) -> DriftRecord:
     """The verdict, by the test that says most, and what shows it."""
     settings, test = asked.settings, told.test
+    record = _measured(settings, told, size, record)
+    where, odd = segments(test.before, test.now, settings, removed=test.removed)
+    update = {
+        "segments": where,
+        "notes": (*record.notes, *odd),
+        "density": circumstances.density(test.before, test.now),
+        "quality": {
+            name: circumstances.quality(side.space, side)
+            for name, side in zip(test.sides, (test.before, test.now), strict=True)
+        },
+        "blocked": settings.block and record.verdict == "drift",
+    }
+    return record.model_copy(update=update)
+
+
+def _measured(
+    settings: DriftConfig, told: Result, size: Effects, record: DriftRecord
+) -> DriftRecord:
+    """The verdict by one test, how large the difference is, and how small it could have been."""
     verdict, reason = _verdict(settings, told, size)
     least = None
     if verdict == "no drift" and told.adjusted > settings.alpha:
@@ -203,22 +220,17 @@ def _described(asked: Asked, told: Result, size: Effects, record: DriftRecord) -
             else "; there are too few rows for any difference to be found"
         )
         verdict = verdict if least else "cannot tell"
-    where, odd = segments(test.before, test.now, settings, removed=test.removed)
-    update = {
-        "verdict": verdict,
-        "reason": reason,
+    sizes = {
         "effect": circumstances.effect(size),
         "detectable": least and circumstances.effect(least),
-        "segments": where,
-        "notes": (*record.notes, *odd),
-        "density": circumstances.density(test.before, test.now),
-        "quality": {
-            name: circumstances.quality(side.space, side)
-            for name, side in zip(test.sides, (test.before, test.now), strict=True)
-        },
-        "blocked": settings.block and verdict == "drift",
     }
-    return record.model_copy(update=update)
+    return _said(record.model_copy(update=sizes), verdict, reason)
+
+
+def _size(settings: DriftConfig, test: Test) -> Effects:
+    """How far its sides are apart."""
+    rng = np.random.default_rng(settings.seed)
+    return effects(test.before.vectors, test.now.vectors, rng, blocks=test.blocks)
 
 
 def _detectable(settings: DriftConfig, told: Result) -> Detectable | None:
@@ -264,30 +276,7 @@ def _sketches(asked: Asked, baseline: Space, record: DriftRecord) -> DriftRecord
     asked.pause()
     result = result_of(settings, test)
     record = record.model_copy(update={"tests": (result.told(),)})
-    return _measured(settings, result, record)
-
-
-def _measured(settings: DriftConfig, told: Result, record: DriftRecord) -> DriftRecord:
-    """The verdict by one test, how large the difference is, and how small it could have been."""
-    test = told.test
-    rng = np.random.default_rng(settings.seed)
-    size = effects(test.before.vectors, test.now.vectors, rng, blocks=test.blocks)
-    verdict, reason = _verdict(settings, told, size)
-    least = None
-    if verdict == "no drift" and told.adjusted > settings.alpha:
-        least = _detectable(settings, told)
-        reason += (
-            f"; a shift of {least.shift_sd:.2f} sd (AUC {least.auc:.2f}) would have been found in "
-            "four cases of five"
-            if least
-            else "; there are too few rows for any difference to be found"
-        )
-        verdict = verdict if least else "cannot tell"
-    sizes = {
-        "effect": circumstances.effect(size),
-        "detectable": least and circumstances.effect(least),
-    }
-    return _said(record.model_copy(update=sizes), verdict, reason)
+    return _measured(settings, result, _size(settings, test), record)
 
 
 def _too_few(asked: Asked, baseline: Space, test: Test) -> str:

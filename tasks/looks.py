@@ -61,33 +61,23 @@ class Result:
 
     def told(self) -> Found:
         """For the record."""
-        found = told(self.value, self.test.what, self.test.now.total)
-        since = self.test.window.since if self.test.looks is not None else None
-        return found.model_copy(
-            update={
-                "adjusted": self.adjusted,
-                "since": since,
-                "looks": self.test.looks,
-                "sides": self.test.sides,
-            }
+        test, found = self.test, self.value
+        return Found(
+            what=test.what,
+            since=test.window.since if test.looks is not None else None,
+            looks=test.looks,
+            p_value=found.p_value,
+            adjusted=self.adjusted,
+            statistic=found.statistic,
+            null=tuple(np.quantile(found.null, np.linspace(0, 1, QUANTILES)).tolist()),
+            n_baseline=found.n_baseline,
+            n_candidate=found.n_candidate,
+            sides=test.sides,
+            units=(found.units_baseline, found.units_candidate),
+            total=test.now.total,
+            permutations=found.permutations,
+            warnings=found.warnings,
         )
-
-
-def told(found: DriftValue, what: str, total: int) -> Found:
-    """One test that stands for itself alone."""
-    return Found(
-        what=what,
-        p_value=found.p_value,
-        adjusted=found.p_value,
-        statistic=found.statistic,
-        null=tuple(np.quantile(found.null, np.linspace(0, 1, QUANTILES)).tolist()),
-        n_baseline=found.n_baseline,
-        n_candidate=found.n_candidate,
-        units=(found.units_baseline, found.units_candidate),
-        total=total,
-        permutations=found.permutations,
-        warnings=found.warnings,
-    )
 
 
 def tests_of(
