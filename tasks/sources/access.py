@@ -166,7 +166,8 @@ def passing_over_broken() -> Iterator[None]:
 def _client_errors() -> tuple[type[Exception], ...]:
     """Errors of clients in use that are no OSError; a client that is not loaded raises none."""
     known = {"botocore.exceptions": "BotoCoreError", "aiohttp": "ClientError"}
-    return tuple(getattr(sys.modules[m], name) for m, name in known.items() if m in sys.modules)
+    found = (getattr(sys.modules.get(m), name, None) for m, name in known.items())
+    return tuple(one for one in found if one is not None)  # it may be half imported
 
 
 def _may_pass(error: Exception, *, remote: bool) -> bool:
