@@ -12,6 +12,10 @@
         LeaseHeld                another writer holds the table
         LeaseLost                another writer took the table over
         CommitConflict           another commit from the same base came first (transient)
+      SinkError                  a store downstream does not do what was asked of it
+        RowsRefused              it will not take these rows, however often they are sent
+        LosesTooMuch             shorter vectors find too few of the nearest rows; exit 3
+        SinkUnavailable          it does not answer, or asks to wait (transient)
       MetricError                arrays from which a number cannot be had
       DriftError                 rows that cannot be compared
       WorkerLost                 a worker died or was ended without an answer (transient)
@@ -81,6 +85,29 @@ class LeaseLost(StoreError):
 
 class CommitConflict(StoreError, Transient):
     """Another commit from the same base came first: plan anew."""
+
+
+class SinkError(VectorlineError):
+    """A store downstream cannot be opened, written or read, or holds what is not ours."""
+
+
+class RowsRefused(SinkError):
+    """A store downstream will not take some of the rows of a batch, however often they are sent."""
+
+
+class LosesTooMuch(SinkError):
+    """Shorter vectors find fewer of the nearest rows than the config allows."""
+
+    exit_code = 3
+
+
+class SinkUnavailable(SinkError, Transient):
+    """A store downstream did not answer in time, or answered with a passing error.
+
+    `retry_after_s` is for how long it asked to be left alone, None where it did not say.
+    """
+
+    retry_after_s: float | None = None
 
 
 class MetricError(VectorlineError):

@@ -18,15 +18,19 @@ if TYPE_CHECKING:
     from tasks.chunking.base import Chunker
     from tasks.encoders.base import Encoder
     from tasks.evaluations.base import Evaluation
+    from tasks.sinks.base import Sink
     from tasks.sources.base import Source
 
-Kind: TypeAlias = Literal["sources", "chunking", "encoders", "trainers", "compute", "evaluations"]
+Kind: TypeAlias = Literal[
+    "sources", "chunking", "encoders", "trainers", "compute", "evaluations", "sinks"
+]
 
 PROTOCOLS = {
     "sources": "Source",
     "chunking": "Chunker",
     "encoders": "Encoder",
     "evaluations": "Evaluation",
+    "sinks": "Sink",
 }
 
 
@@ -77,6 +81,8 @@ def build(kind: Literal["encoders"], use: str, arguments: Mapping[str, object]) 
 def build(
     kind: Literal["evaluations"], use: str, arguments: Mapping[str, object]
 ) -> "Evaluation": ...
+@overload
+def build(kind: Literal["sinks"], use: str, arguments: Mapping[str, object]) -> "Sink": ...
 def build(kind: Kind, use: str, arguments: Mapping[str, object]) -> object:
     """The plugin itself, made from arguments that were checked and whose secrets are resolved.
 

@@ -1,0 +1,427 @@
+"""Folders of files that change as a whole: what the sinks that write files have in common.
+
+    <path>/current -> collections/<name>            readers' name
+    <path>/collections/<name> -> <name>.<token>     a collection as it is now
+    <path>/collections/<name>.<token>/              a version of it: files, and _manifest.json
+
+A version is written beside and never again; one rename of a link makes it the one that readers
+find. Files that did not change are hard links to those of the version before, which is kept until
+the next comes: whoever reads it by its own path may end in peace. Names of files say which version
+wrote them, so that a reader who comes through a link that moves finds a file or none, never one of
+another version.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import threading
+import time
+import uuid
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tasks import failpoints
+from tasks.errors import ConfigError, SinkError, SinkUnavailable
+from tasks.sinks.base import Shape
+
+MANIFEST = "_manifest.json"  # readers of folders pass over names that begin so
+COLLECTIONS = "collections"
+LOCK = ".lock"
+LOCK_WAIT_S = 10.0
+POLL_S = 0.1
+BLOCK_BYTES = 2**20
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_LINKS = (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS)
+
+Data: TypeAlias = bytes | memoryview | pa.Buffer
+
+
+class File(BaseModel):
+    """A file of a version; `part` is the number of the rows' bucket that it holds, if it does."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    path: str
+    rows: int
+    size_bytes: int
+    crc32: str
+    part: int | None = None
+
+
+class Manifest(BaseModel):
+    """What a version is and has.
+
+    `parts` is the number of buckets: a row is in that of its id's UTF-8, CRC-32 modulo `parts`.
+    `settings` are the sink's own.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    format: Literal[1] = 1
+    use: str
+    stamp: str
+    dim: int
+    element: str
+    metric: str
+    full_dim: int
+    columns: dict[str, str]
+    parts: int
+    rows: int = 0
+    previous: str | None = None
+    settings: dict[str, str] = {}
+    files: tuple[File, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of a collection on the disk."""
+
+    path: Path
+    manifest: Manifest
+
+    def part(self, bucket: int) -> list[File]:
+        """The files with the rows of a bucket; none where it has no row."""
+        return [file for file in self.manifest.files if file.part == bucket]
+
+
+@dataclass(slots=True)
+class Draft:
+    """A version in the making, which nobody sees."""
+
+    path: Path
+    files: list[File] = field(default_factory=list)
+
+    @property
+    def token(self) -> str:
+        """What names of its files end with."""
+        return self.path.name.rpartition(".")[2]
+
+    def keep(self, version: Version, files: Iterable[File]) -> None:
+        """Takes files over as they are."""
+        for one in files:
+            target = self.path / one.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                target.hardlink_to(version.path / one.path)
+            except OSError as error:
+                if error.errno not in NO_LINKS:
+                    raise
+                shutil.copyfile(version.path / one.path, target)
+                sync([target])
+            self.files.append(one)
+
+    def write(self, name: str, pieces: Sequence[Data], rows: int, part: int | None = None) -> None:
+        """Writes a file, durably; several threads may write different ones."""
+        target = self.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as file:
+            for piece in pieces:
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        checksum = size_bytes = 0
+        for piece in pieces:
+            checksum = zlib.crc32(piece, checksum)
+            size_bytes += memoryview(piece).nbytes
+        self._add(name, checksum, size_bytes, rows, part)
+        failpoints.reach("sink-file")
+
+    def adopt(self, name: str) -> None:
+        """Takes what a library wrote into this version's folder, a file or a folder of them."""
+        found = self.path / name
+        for path in sorted(found.rglob("*")) if found.is_dir() else [found]:
+            if path.is_file():
+                sync([path])
+                checksum = 0
+                with path.open("rb") as file:
+                    while block := file.read(BLOCK_BYTES):
+                        checksum = zlib.crc32(block, checksum)
+                size_bytes = path.stat().st_size
+                self._add(path.relative_to(self.path).as_posix(), checksum, size_bytes, 0, None)
+        failpoints.reach("sink-file")
+
+    def _add(self, name: str, crc32: int, size_bytes: int, rows: int, part: int | None) -> None:
+        checksum = f"{crc32:08x}"
+        self.files.append(
+            File(path=name, rows=rows, size_bytes=size_bytes, crc32=checksum, part=part)
+        )
+
+
+class Folder:
+    """A folder that holds collections in versions; what it raises is a SinkError.
+
+    Reading takes no lock; the methods that change something say so.
+    """
+
+    def __init__(self, path: str, readers: str, use: str) -> None:
+        """`readers` is the name in the folder under which they look; `use` the sink's own."""
+        self.path = Path(path).expanduser()
+        self._readers = self.path / readers
+        self._use = use
+        self._mutex = threading.RLock()
+        self._depth = 0
+        if Path(readers).name != readers or readers in (COLLECTIONS, LOCK, "", ".", ".."):
+            raise ConfigError(f"name = {readers!r} is no name that a link in a folder can have")
+
+    def connect(self) -> None:
+        """Makes the folder where it is not there."""
+        with self.told("making the folder"):
+            (self.path / COLLECTIONS).mkdir(parents=True, exist_ok=True)
+
+    @contextlib.contextmanager
+    def told(self, doing: str) -> Iterator[None]:
+        """Lets what files and Arrow raise be a SinkError."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise SinkUnavailable(
+                f"{self.path}: {doing} failed, {error.filename or error} is gone: another "
+                "publication came between, or somebody removed it; run again, then with --repair"
+            ) from error
+        except (OSError, RuntimeError) as error:  # libraries of indexes raise the latter
+            number = error.errno if isinstance(error, OSError) else None
+            if number in DISK_FULL or any(os.strerror(n) in str(error) for n in DISK_FULL):
+                raise SinkError(
+                    f"{self.path}: no space left on the disk while {doing}; readers have what they "
+                    "had: free some space and publish again"
+                ) from error
+            words = str(error).replace("\n", " ")[:300]
+            raise SinkError(f"{self.path}: {doing} failed: {words}") from error
+        except (pa.ArrowException, ValidationError) as error:
+            words = str(error).replace("\n", " ")[:300]
+            raise SinkError(
+                f"{self.path}: {doing} failed, a file is damaged: {words}; publish with --repair"
+            ) from error
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other writers away, also those of other processes; ends with this process."""
+        with self._mutex:
+            if self._depth:
+                yield
+                return
+            with self.told("taking the lock"):
+                descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                self._take(descriptor)
+                self._depth += 1
+                yield
+            finally:
+                self._depth = 0
+                os.close(descriptor)
+
+    def names(self) -> list[str]:
+        """Of all collections."""
+        with self.told("listing collections"):
+            return sorted(
+                one.name
+                for one in (self.path / COLLECTIONS).iterdir()
+                if one.is_symlink() and "." not in one.name
+            )
+
+    def open(self, name: str) -> Version:
+        """A collection as it is now, all of whose files are there."""
+        with self.told(f"opening collection {name}"):
+            link = self._link(name)
+            if not link.is_symlink():
+                raise SinkError(
+                    f"{self.path} has no collection {name} (any more): publish with --repair"
+                )
+            path = link.parent / link.readlink()
+            manifest = Manifest.model_validate_json((path / MANIFEST).read_bytes())
+            if manifest.use != self._use:
+                raise SinkError(
+                    f"{self.path} holds what `use: {manifest.use}` wrote, not `use: {self._use}`: "
+                    "take another folder"
+                )
+            for file in manifest.files:
+                if _size(path / file.path) != file.size_bytes and path.name == self._target(name):
+                    raise SinkError(
+                        f"{path / file.path} is not as it was written: publish with --repair"
+                    )
+            return Version(path, manifest)
+
+    def checked(self, name: str, shape: Shape) -> Version:
+        """The same, if its rows are of this shape."""
+        version = self.open(name)
+        held = version.manifest.model_dump(include=set(_shape_of(shape)))
+        if held != _shape_of(shape):
+            raise SinkError(f"{self.path}: rows of collection {name} are {held}, not of this shape")
+        return version
+
+    @contextlib.contextmanager
+    def drafting(self, name: str) -> Iterator[Draft]:
+        """A draft of the next version, gone at the end if it is none by then; under the lock."""
+        draft = Draft(self._link(name).with_name(f"{name}.{uuid.uuid4().hex[:12]}"))
+        with self.told("writing"):
+            draft.path.mkdir()
+        try:
+            yield draft
+        finally:
+            if self._target(name) != draft.path.name:
+                shutil.rmtree(draft.path, ignore_errors=True)
+
+    def publish(
+        self,
+        name: str,
+        draft: Draft,
+        shape: Shape,
+        *,
+        stamp: str,
+        parts: int,
+        rows: int = 0,
+        settings: Mapping[str, str] | None = None,
+        keep: bool = True,
+    ) -> None:
+        """Makes a draft the version that readers find, atomically and durably; under the lock.
+
+        The version before is kept, or with `keep` false none.
+        """
+        previous = self._target(name) if keep else None
+        manifest = Manifest(
+            use=self._use,
+            stamp=stamp,
+            parts=parts,
+            rows=rows,
+            previous=previous,
+            settings=dict(settings or {}),
+            files=tuple(sorted(draft.files, key=lambda one: one.path)),
+            **_shape_of(shape),
+        )
+        self._write_manifest(draft.path, manifest)
+        folders = {(draft.path / one.path).parent for one in draft.files}
+        sync({*folders, *(up for one in folders for up in one.parents if draft.path in up.parents)})
+        sync([draft.path, draft.path.parent])
+        failpoints.reach("sink-before-switch")
+        self._point(self._link(name), draft.path.name)
+        failpoints.reach("sink-after-switch")
+        self.clean(name)
+
+    def clean(self, name: str) -> None:
+        """Removes what is neither the version of a collection nor the one before; under the lock.
+
+        Killed writers leave such.
+        """
+        target = self._target(name)
+        named = {target}
+        with contextlib.suppress(OSError, ValidationError):
+            if target is not None:
+                text = (self._link(name).with_name(target) / MANIFEST).read_bytes()
+                named.add(Manifest.model_validate_json(text).previous)
+        for path in self._link(name).parent.glob(f"{name}.*"):
+            if path.name not in named:
+                path.unlink() if path.is_symlink() else shutil.rmtree(path, ignore_errors=True)
+
+    def stamp(self, name: str, text: str) -> None:
+        """Puts a stamp in the place of the last one, durably; takes the lock."""
+        with self.locked():
+            version = self.open(name)
+            with self.told("writing a stamp"):
+                changed = version.manifest.model_copy(update={"stamp": text})
+                self._write_manifest(version.path, changed)
+                sync([version.path])
+
+    def drop(self, name: str) -> None:
+        """Removes a collection, and readers' name if it points at it; takes the lock."""
+        with self.locked(), self.told(f"removing collection {name}"):
+            if self.serving() == name:
+                self._readers.unlink()
+                sync([self.path])
+            if self._target(name) is not None:
+                self._link(name).unlink()
+            self.clean(name)
+            sync([self._link(name).parent])
+
+    def serving(self) -> str | None:
+        """The collection that readers find."""
+        if not self._readers.is_symlink():
+            return None
+        target = self._readers.readlink()
+        is_ours = target.parent == Path(COLLECTIONS) and self._target(target.name) is not None
+        return target.name if is_ours else None
+
+    def serve(self, name: str) -> None:
+        """Points readers' name at a collection, atomically and durably; takes the lock."""
+        with self.locked():
+            self.open(name)
+            with self.told("pointing readers at a collection"):
+                here = self._readers
+                foreign = here.exists() and not here.is_symlink()
+                if foreign or (here.is_symlink() and here.readlink().parent != Path(COLLECTIONS)):
+                    raise SinkError(
+                        f"{here} is not ours: remove it, or give readers another `name`"
+                    )
+                self._point(here, f"{COLLECTIONS}/{name}")
+
+    def _link(self, name: str) -> Path:
+        return self.path / COLLECTIONS / name
+
+    def _target(self, name: str) -> str | None:
+        link = self._link(name)
+        if link.is_symlink():
+            return str(link.readlink())
+        if link.exists():
+            raise SinkError(f"{link} is not ours: remove it, or take another folder")
+        return None
+
+    def _point(self, link: Path, target: str) -> None:
+        draft = link.with_name(f"{link.name}.{uuid.uuid4().hex[:12]}")
+        draft.symlink_to(target)
+        draft.replace(link)
+        sync([link.parent])
+
+    def _write_manifest(self, folder: Path, manifest: Manifest) -> None:
+        draft = folder / f"{MANIFEST}.{uuid.uuid4().hex[:12]}"
+        draft.write_text(manifest.model_dump_json(indent=1))
+        sync([draft])
+        draft.replace(folder / MANIFEST)
+
+    def _take(self, descriptor: int) -> None:
+        until = time.monotonic() + LOCK_WAIT_S
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() >= until:
+                    owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "?"
+                    raise SinkUnavailable(
+                        f"process {owner} writes into {self.path}: wait until it has ended"
+                    ) from error
+                time.sleep(POLL_S)
+            else:
+                with self.told("taking the lock"):
+                    os.pwrite(descriptor, f"{os.getpid():<32}".encode(), 0)
+                return
+
+
+def sync(paths: Iterable[Path]) -> None:
+    """Brings files, and names in folders, to the disk."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def _shape_of(shape: Shape) -> dict[str, int | str | dict[str, str]]:
+    return {
+        "dim": shape.dim,
+        "element": str(shape.element),
+        "metric": str(shape.metric),
+        "full_dim": shape.full_dim,
+        "columns": {one.name: str(one.type) for one in shape.columns},
+    }

@@ -1,0 +1,438 @@
+"""Rows in PostgreSQL with pgvector: a table for each collection, a view for readers."""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+
+from tasks.errors import ConfigError, SinkError
+from tasks.sinks import pg_copy, pg_search
+from tasks.sinks.base import (
+    FULL,
+    HASH,
+    ID,
+    VECTOR,
+    Element,
+    Held,
+    Limits,
+    Mode,
+    Near,
+    Originals,
+    Queries,
+    Shape,
+    Writer,
+)
+from tasks.sinks.pg_server import Server, alone, name_in, run, text_in
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+HELD_ROWS = 20_000
+BATCH_ROWS = 10_000
+BATCH_BYTES = 16 * 2**20
+MUCH_DEAD = 0.1  # of all rows: searches find that many less, until the graph is built anew
+CANDIDATES = 8  # times k, of which the original chooses
+MAX_NAME_BYTES = 63  # PostgreSQL cuts off the rest without a word
+MAX_ID_BYTES = 2_600  # of a B-tree's key, 2,704 with what is around it
+MAX_DIM = 16_000
+COMMENT = "SELECT obj_description(c.oid, 'pg_class') FROM pg_class c WHERE c.oid = to_regclass(%s)"
+COLUMNS = """SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0
+AND NOT attisdropped ORDER BY attnum"""
+INDEXES = """SELECT m.amname, coalesce(i.reloptions, '{}') FROM pg_index x
+JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_am m ON m.oid = i.relam
+WHERE x.indrelid = to_regclass(%s) AND x.indisvalid"""
+GRAPHS = """SELECT i.oid::regclass::text, x.indisvalid FROM pg_index x
+JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_am m ON m.oid = i.relam
+WHERE x.indrelid = to_regclass(%s) AND m.amname = 'hnsw'"""
+DEAD = """SELECT n_dead_tup::float8 / greatest(1, n_live_tup + n_dead_tup)
+FROM pg_stat_all_tables WHERE relid = to_regclass(%s)"""
+SERVED = """SELECT t.relname FROM pg_rewrite r
+JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+JOIN pg_class t ON d.refclassid = 'pg_class'::regclass AND t.oid = d.refobjid
+WHERE r.ev_class = to_regclass(%s) AND t.oid <> r.ev_class LIMIT 1"""
+GRANTED = """SELECT a.privilege_type, coalesce(r.rolname, ''), a.is_grantable
+FROM pg_class c, aclexplode(c.relacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
+WHERE c.oid = to_regclass(%s) AND a.grantee <> c.relowner"""
+READERS = "readers"
+
+
+class PgvectorSink:
+    """Each collection is a table, whose comment has the stamp; readers' name is a view.
+
+    A row is deleted and copied anew, which is the fastest way in. pgvector before 0.7 knows no
+    float16, and has no index of bits.
+    """
+
+    modes = (Mode.ATOMIC, Mode.SWITCH)
+
+    def __init__(
+        self,
+        *,
+        url: str | None = None,
+        host: str | None = None,
+        port: int | None = None,
+        user: str | None = None,
+        password: str | None = None,
+        database: str | None = None,
+        schema: str = "public",
+        collection: str = "vectorline",
+        index: Literal["hnsw", "ivfflat", "none"] = "hnsw",
+        m: int = 16,
+        ef_construction: int = 64,
+        ef_search: int = 100,
+        lists: int = 0,
+        probes: int = 0,
+        settings: dict[str, str] | None = None,
+        timeout_s: float = 30,
+    ) -> None:
+        """A server by `url`, by its parts, or both; what is missing is libpq's to find.
+
+        `collection` is the view that readers know, in `schema`. `lists` of ivfflat follow the rows
+        if 0, `probes` the lists; `ef_search` and `probes` are for what vectorline itself asks.
+        `settings` are parameters of PostgreSQL, such as maintenance_work_mem for large indexes.
+        """
+        longest = MAX_NAME_BYTES - len("__") - 24
+        if not 1 <= len(collection.encode()) <= longest:
+            raise ConfigError(
+                f"collection = {collection!r}: 1 to {longest} bytes are allowed, since names in "
+                f"PostgreSQL have {MAX_NAME_BYTES}; choose another"
+            )
+        parts = {"host": host, "port": port, "user": user, "password": password}
+        self._server = Server(url, parts | {"dbname": database}, schema, settings or {}, timeout_s)
+        self._schema, self._collection, self._index = schema, collection, index
+        self._hnsw = [f"m={m}", f"ef_construction={ef_construction}"]
+        self._lists, self._probes, self._ef_search = lists, probes, ef_search
+        self._halves = True
+        self.limits = self._limits()
+
+    def connect(self) -> None:
+        """Finds out which pgvector there is, and with it which elements."""
+        self._halves = self._server.connect() >= pg_search.WITH_HALVES
+        self.limits = self._limits()
+
+    def close(self) -> None:
+        """Lets go of the connection."""
+        self._server.close()
+
+    def collections(self) -> dict[str, str]:
+        """Read from the comments of this schema's tables."""
+        with self._asking(READERS) as connection:
+            rows = run(
+                connection,
+                "SELECT relname, obj_description(oid, 'pg_class') FROM pg_class "
+                "WHERE relkind = 'r' AND relnamespace = to_regnamespace(quote_ident(%s))",
+                [self._schema],
+            ).fetchall()
+        known = [(table, _told(words)) for table, words in rows]
+        return {
+            one["name"]: one["stamp"]
+            for table, one in known
+            if one.get("vectorline") == self._collection and table == self._of(one["name"])
+        }
+
+    def create(self, name: str, shape: Shape) -> None:
+        """The extension and the schema are made where they are missing."""
+        self._check(shape)
+        columns = [
+            f'{name_in(ID)} text COLLATE "C" PRIMARY KEY',  # others change with the system
+            f"{name_in(HASH)} bytea NOT NULL",
+            f"{name_in(VECTOR)} {pg_search.TYPES[shape.element]}({shape.dim}) NOT NULL",
+            *(f"{name_in(one.name)} {pg_copy.type_of(one.type)[0]}" for one in shape.columns),
+        ]
+        if shape.full_dim:
+            columns.append(f"{name_in(FULL)} vector({shape.full_dim}) NOT NULL")
+        self._server.prepare()
+        self.drop(name)
+        with self._asking(name) as connection, connection.transaction():
+            run(connection, f"CREATE TABLE {self._table(name)} ({', '.join(columns)})")
+            self._put_stamp(connection, name, "")
+
+    def stamp(self, name: str, text: str) -> None:
+        """Part of the table's comment."""
+        with self._asking(name) as connection, connection.transaction():
+            self._is_ours(connection, self._of(name))
+            self._put_stamp(connection, name, text)
+
+    @contextmanager
+    def writing(self, name: str, shape: Shape, stamp: str) -> Iterator[Writer]:
+        """One transaction; others that write into the collection wait for its end."""
+        with self._server.opened() as connection, self._errors_of(name), connection.transaction():
+            run(connection, f"LOCK TABLE {self._table(name)} IN SHARE ROW EXCLUSIVE MODE")
+            self._is_ours(connection, self._of(name))
+            yield _Writer(self._server, connection, self._table(name), shape)
+            self._put_stamp(connection, name, stamp)
+
+    def finish(self, name: str, shape: Shape) -> None:
+        """Builds the index if it is missing, or if many of the rows that HNSW finds are dead.
+
+        An index that is there with other parameters stays.
+        """
+        with self._asking(name) as connection:
+            if self._index != "none" and (self._halves or shape.element is not Element.BINARY):
+                self._build(connection, name, shape)
+            is_clean = self._renew(connection, name)
+            run(connection, f"{'VACUUM (ANALYZE)' if is_clean else 'ANALYZE'} {self._table(name)}")
+
+    def count(self, name: str) -> int:
+        """By a scan."""
+        with self._asking(name) as connection:
+            rows = run(connection, f"SELECT count(*) FROM {self._table(name)}").fetchall()  # noqa: S608
+        return int(rows[0][0])
+
+    def held(self, name: str) -> Iterator[list[Held]]:
+        """As the table is when the first part is read."""
+        columns = f"{name_in(ID)}, {name_in(HASH)}"
+        with (
+            self._server.opened() as connection,
+            self._errors_of(name),
+            connection.transaction(),
+            connection.cursor("held") as cursor,
+        ):
+            statement = f"SELECT {columns} FROM {self._table(name)}"  # noqa: S608
+            cursor.execute(alone(statement), binary=True)
+            while rows := cursor.fetchmany(HELD_ROWS):
+                yield [Held(*row) for row in rows]
+
+    def fetch(self, name: str, shape: Shape, ids: Sequence[str]) -> pa.Table:
+        """In the order of the table."""
+        schema = shape.row_schema
+        sent = {VECTOR: pg_search.TYPES[shape.element], FULL: "vector"}
+        columns = [
+            f"{sent[one]}_send({name_in(one)})" if one in sent else name_in(one)
+            for one in schema.names
+        ]
+        known = [one for one in ids if "\0" not in one]
+        statement = (
+            f"SELECT {', '.join(columns)} FROM {self._table(name)} WHERE {name_in(ID)} = ANY(%s)"  # noqa: S608
+        )
+        with self._asking(name) as connection:
+            rows = run(connection, statement, [known], binary=True).fetchall()
+        made = []
+        for place, field in enumerate(schema):
+            values = [row[place] for row in rows]
+            if field.name in sent:
+                element = shape.element if field.name == VECTOR else Element.FLOAT32
+                made.append(pg_copy.vectors_of(values, field.type, element))
+            else:
+                made.append(pg_copy.column_of(values, field.type))
+        return pa.table(made, schema=schema)
+
+    def search(
+        self, name: str, shape: Shape, queries: Queries, k: int, originals: Originals | None = None
+    ) -> list[list[Near]]:
+        """Through the index where there is one, exactly where more than 1,000 rows are wanted."""
+        wanted = k if originals is None else CANDIDATES * k
+        found = []
+        with self._asking(name) as connection, connection.transaction():
+            for key, value in self._searching(connection, name, wanted).items():
+                run(connection, "SELECT set_config(%s, %s, true)", [key, value])
+            for number, query in enumerate(queries):
+                first = last = pg_search.near(
+                    VECTOR, shape.element, shape.metric, query, halves=self._halves
+                )
+                if originals is not None:
+                    last = pg_search.near(
+                        FULL, Element.FLOAT32, shape.metric, originals[number], halves=True
+                    )
+                rows = run(
+                    connection,
+                    f"SELECT {name_in(ID)}, {last.score} FROM (SELECT * FROM {self._table(name)} "  # noqa: S608
+                    f"ORDER BY {first.distance} LIMIT {wanted}) near "
+                    f"ORDER BY {last.distance} LIMIT {k}",
+                ).fetchall()
+                found.append([Near(*row) for row in rows])
+        return found
+
+    def drop(self, name: str) -> None:
+        """What readers' view shows cannot be removed."""
+        with self._asking(name) as connection, connection.transaction():
+            if self._is_ours(connection, self._of(name)):
+                run(connection, f"DROP TABLE {self._table(name)}")
+
+    def serving(self) -> str | None:
+        """The table that the view was made of."""
+        with self._asking(READERS) as connection:
+            if not self._is_ours(connection, self._collection):
+                return None
+            rows = run(connection, SERVED, [self._plain(self._collection)]).fetchall()
+        prefix = self._of("")
+        return next((one.removeprefix(prefix) for (one,) in rows if one.startswith(prefix)), None)
+
+    def serve(self, name: str) -> None:
+        """In one transaction; a view of other columns is made anew, with what was granted."""
+        import psycopg
+
+        view = name_in(self._schema, self._collection)
+        with self._asking(READERS) as connection, connection.transaction():
+            self._is_ours(connection, self._collection)
+            rows = run(connection, COLUMNS, [self._plain(self._of(name))]).fetchall()
+            columns = ", ".join(name_in(one) for (one,) in rows if one != HASH)
+            made = f"VIEW {view} AS SELECT {columns} FROM {self._table(name)}"  # noqa: S608
+            try:
+                with connection.transaction():
+                    run(connection, f"CREATE OR REPLACE {made}")
+            except psycopg.errors.InvalidTableDefinition:
+                granted = run(connection, GRANTED, [self._plain(self._collection)]).fetchall()
+                run(connection, f"DROP VIEW {view}")
+                run(connection, f"CREATE {made}")
+                for right, role, may_grant in granted:
+                    to = name_in(role) if role else "PUBLIC"
+                    more = " WITH GRANT OPTION" if may_grant else ""
+                    run(connection, f"GRANT {right} ON {view} TO {to}{more}")
+            told = json.dumps({"vectorline": self._collection})
+            run(connection, f"COMMENT ON VIEW {view} IS {text_in(told)}")
+
+    def _limits(self) -> Limits:
+        kinds = {Element.FLOAT32, Element.BINARY} | ({Element.FLOAT16} if self._halves else set())
+        return Limits(
+            batch_rows=BATCH_ROWS,
+            batch_bytes=BATCH_BYTES,
+            max_dim=MAX_DIM,
+            id_bytes=MAX_ID_BYTES,
+            elements=frozenset(kinds),
+        )
+
+    def _check(self, shape: Shape) -> None:
+        dim, element = shape.dim, shape.element
+        if element not in self.limits.elements:
+            known = ", ".join(sorted(self.limits.elements))
+            raise SinkError(
+                f"{self._server.place} cannot hold {element}, only {known}; "
+                "float16 needs pgvector 0.7: publish another, or update the extension"
+            )
+        most = pg_search.INDEXED_DIM[element]
+        if self._index != "none" and dim > most:
+            raise SinkError(
+                f"pgvector has no index of {dim:,} components of {element}, {most:,} are the most: "
+                "publish fewer, as float16 (4,000) or binary (64,000), or set index: none"
+            )
+        for one in shape.columns.names:
+            if len(one.encode()) > MAX_NAME_BYTES:
+                raise SinkError(
+                    f"column {one!r} has a longer name than PostgreSQL's {MAX_NAME_BYTES} bytes: "
+                    "rename it, or leave it out"
+                )
+
+    def _build(self, connection: "Connection[Any]", name: str, shape: Shape) -> None:
+        known = run(connection, INDEXES, [self._plain(self._of(name))]).fetchall()
+        options = list(self._hnsw)
+        if self._index == "ivfflat":
+            n_rows = self.count(name)
+            few = n_rows <= 10**6  # what pgvector advises
+            lists = self._lists or max(1, n_rows // 1_000 if few else math.isqrt(n_rows))
+            options = [f"lists={lists}"]
+        for kind, made_with in known:
+            if kind == self._index and (
+                {*made_with} == {*options} or (kind == "ivfflat" and not self._lists)
+            ):
+                return
+        made = pg_search.index_of(VECTOR, shape.element, shape.metric, self._index, options)
+        run(connection, f"CREATE INDEX ON {self._table(name)} {made}")
+
+    def _renew(self, connection: "Connection[Any]", name: str) -> bool:
+        """Builds graphs anew without locking readers out; whether a vacuum has nothing to mend.
+
+        To mend a graph of 30,000 rows for 1,000 dead ones took VACUUM five times as long as
+        building it anew; what is left for PostgreSQL's own vacuum is at most MUCH_DEAD.
+        """
+        table = [self._plain(self._of(name))]
+        graphs = run(connection, GRAPHS, table).fetchall()
+        dead = run(connection, DEAD, table).fetchall()
+        for graph, is_valid in graphs:
+            index = graph.replace("%", "%%")
+            if not is_valid:  # somebody was killed
+                run(connection, f"DROP INDEX {index}")
+            elif dead[0][0] >= MUCH_DEAD:
+                run(connection, f"REINDEX INDEX CONCURRENTLY {index}")
+        return not graphs or not 0 < dead[0][0] < MUCH_DEAD
+
+    def _searching(self, connection: "Connection[Any]", name: str, wanted: int) -> dict[str, str]:
+        most = pg_search.MOST_SEARCHED
+        settings = {"hnsw.ef_search": str(min(most, max(wanted, self._ef_search)))}
+        if wanted > most:
+            settings["enable_indexscan"] = "off"
+        if self._index == "ivfflat":
+            known = run(connection, INDEXES, [self._plain(self._of(name))]).fetchall()
+            lists = [int(of[0].partition("=")[2]) for kind, of in known if kind == "ivfflat"]
+            probes = self._probes or math.isqrt(max(lists, default=1))
+            settings["ivfflat.probes"] = str(max(1, probes))
+        return settings
+
+    def _put_stamp(self, connection: "Connection[Any]", name: str, stamp: str) -> None:
+        told = json.dumps({"vectorline": self._collection, "name": name, "stamp": stamp})
+        run(connection, f"COMMENT ON TABLE {self._table(name)} IS {text_in(told)}")
+
+    def _is_ours(self, connection: "Connection[Any]", relation: str) -> bool:
+        """Whether there is such a table or view; raises SinkError for somebody else's."""
+        rows = run(connection, COMMENT, [self._plain(relation)]).fetchall()
+        if rows and _told(rows[0][0]).get("vectorline") != self._collection:
+            raise SinkError(
+                f"{self._server.place} {self._schema}.{relation} was not made by vectorline: "
+                "rename it, or choose another collection or schema"
+            )
+        return bool(rows)
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator["Connection[Any]"]:
+        with self._errors_of(what):
+            yield self._server.main
+
+    @contextmanager
+    def _errors_of(self, what: str) -> Iterator[None]:
+        relation = self._collection if what == READERS else self._of(what)
+        with self._server.errors_of(f"{self._schema}.{relation}"):
+            yield
+
+    def _of(self, name: str) -> str:
+        return f"{self._collection}__{name}"
+
+    def _table(self, name: str) -> str:
+        return name_in(self._schema, self._of(name))
+
+    def _plain(self, relation: str) -> str:
+        """A name as a value."""
+        return alone(name_in(self._schema, relation)).decode()
+
+
+class _Writer:
+    def __init__(
+        self, server: Server, connection: "Connection[Any]", table: str, shape: Shape
+    ) -> None:
+        self._server, self._connection = server, connection
+        self._table, self._shape = table, shape
+
+    def upsert(self, rows: pa.Table) -> None:
+        """A savepoint each, so that rows which are refused spoil no others."""
+        if not len(rows):
+            return
+        body = pg_copy.encoded(rows, self._shape)
+        columns = ", ".join(name_in(one) for one in self._shape.row_schema.names)
+        statement = f"COPY {self._table} ({columns}) FROM STDIN (FORMAT binary)"
+        with self._errors(), self._connection.transaction():
+            self._delete(rows[ID].to_pylist())
+            with self._connection.cursor().copy(alone(statement)) as copy:
+                for part in (pg_copy.HEAD, body, pg_copy.TAIL):
+                    copy.write(part)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """By the primary key."""
+        with self._errors():
+            self._delete(ids)
+
+    def _delete(self, ids: Sequence[str]) -> None:
+        known = [one for one in ids if "\0" not in one]
+        run(self._connection, f"DELETE FROM {self._table} WHERE {name_in(ID)} = ANY(%s)", [known])  # noqa: S608
+
+    def _errors(self) -> AbstractContextManager[None]:
+        return self._server.errors_of(alone(self._table).decode().replace('"', ""), rows=True)
+
+
+def _told(comment: str | None) -> dict[str, Any]:
+    try:
+        made = json.loads(comment or "")
+    except ValueError:
+        return {}
+    return made if isinstance(made, dict) else {}

@@ -1,0 +1,311 @@
+"""Chroma when things go wrong, and the folder that it keeps itself."""
+
+import math
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from chromadb import HttpClient
+
+from tasks.errors import ConfigError, RowsRefused, SinkError, SinkUnavailable
+from tasks.sinks.base import HASH, ID, VECTOR, Element, Metric, Shape
+from tasks.sinks.chroma import ChromaSink
+from tests import web
+from tests.stores.chroma import Peer
+
+pytestmark = pytest.mark.stores
+SHAPE = Shape(4, Element.FLOAT32, Metric.COSINE, pa.schema([("title", pa.string())]))
+SECRET = "s3cr3t-k3y"
+
+
+def rows(n: int, title: str | None = "t", shape: Shape = SHAPE) -> pa.Table:
+    rng = np.random.default_rng(n)
+    vectors = rng.normal(size=(n, shape.dim)).astype(np.float32)
+    columns = {
+        ID: [f"r{row:04d}" for row in range(n)],
+        HASH: [rng.bytes(16) for _ in range(n)],
+        VECTOR: pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), shape.dim),
+        "title": [title] * n,
+    }
+    return pa.table(columns, schema=shape.row_schema)
+
+
+@pytest.fixture
+def peer(tmp_path: Path) -> Iterator[Peer]:
+    made = Peer(tmp_path / "chroma")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def sink(peer: Peer) -> Iterator[ChromaSink]:
+    made = ChromaSink(**peer.arguments())
+    made.connect()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def other(peer: Peer) -> Iterator[Any]:
+    """Somebody else's client."""
+    client: Any = HttpClient("127.0.0.1", int(peer.arguments()["url"].rsplit(":", 1)[1]))
+    yield client
+    client._server._session.close()
+    client._admin_client._server._session.close()
+
+
+def fill(sink: ChromaSink, name: str, given: pa.Table, stamp: str = "s") -> None:
+    sink.create(name, SHAPE)
+    with sink.writing(name, SHAPE, stamp) as writer:
+        writer.upsert(given)
+
+
+def sorted_by_id(table: pa.Table) -> pa.Table:
+    return table.sort_by(ID)
+
+
+def test_a_folder_keeps_rows_stamps_and_what_serves(tmp_path: Path) -> None:
+    sink = ChromaSink(path=str(tmp_path / "folder"), collection="papers")
+    sink.connect()
+    fill(sink, "one", rows(1_200), "first")
+    fill(sink, "two", rows(10), "second")
+    sink.serve("two")
+    sink.serve("one")
+    with sink.writing("one", SHAPE, "later") as writer:
+        writer.delete(["r0003", "nobody"])
+        writer.upsert(rows(1))
+    sink.close()
+    sink.connect()
+    assert sink.collections() == {"one": "later", "two": "second"}
+    assert sink.serving() == "one"
+    ids = [one.id for part in sink.held("one") for one in part]
+    assert sorted(ids) == [f"r{row:04d}" for row in range(1_200) if row != 3]
+    kept = rows(1_200).filter(pa.compute.not_equal(rows(1_200)[ID], "r0003"))
+    wanted = pa.concat_tables([rows(1), kept.slice(1)])
+    assert sorted_by_id(sink.fetch("one", SHAPE, ids)).equals(wanted)
+    query = np.array(kept[VECTOR].to_pylist()[1:3], np.float32)
+    assert [part[0].id for part in sink.search("one", SHAPE, query, 3)] == ["r0001", "r0002"]
+    sink.close()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SinkError, match="opening"):
+        ChromaSink(path=str(tmp_path / "file"), collection="papers").connect()
+
+
+def test_numbers_that_chroma_changes_are_text(sink: ChromaSink, other: Any) -> None:
+    numbers = pa.schema([("a", pa.float64()), ("b", pa.list_(pa.float64()))])
+    shape = Shape(4, Element.FLOAT32, Metric.EUCLIDEAN, numbers)
+    odd = [-0.0, 0.0, math.inf, math.nan, 1e300, None]
+    given = rows(6).drop_columns(["title"])
+    given = given.append_column("a", pa.array(odd)).append_column("b", pa.array([[x] for x in odd]))
+    sink.create("one", shape)
+    with sink.writing("one", shape, "s") as writer:
+        writer.upsert(given)
+    found = sorted_by_id(sink.fetch("one", shape, given[ID].to_pylist()))
+    assert str(found["a"].to_pylist()) == str(odd)
+    assert str(found["b"].to_pylist()) == str([[x] for x in odd])
+    held = other.get_collection("one--papers", embedding_function=None).get(ids=["r0000", "r0004"])
+    rest = [{key: row[key] for key in ("a", "b")} for row in held["metadatas"]]
+    assert sorted(rest, key=str) == [{"a": "-0.0", "b": ["-0.0"]}, {"a": 1e300, "b": [1e300]}]
+
+
+def test_ids_that_chroma_takes_not_and_those_like_them(sink: ChromaSink) -> None:
+    ids = ["", "\0", "\0\0", "\0a", "a"]
+    given = rows(5).set_column(0, SHAPE.row_schema.field(ID), [ids])
+    fill(sink, "one", given)
+    assert sorted(one.id for part in sink.held("one") for one in part) == sorted(ids)
+    assert sorted_by_id(sink.fetch("one", SHAPE, ids)).equals(sorted_by_id(given))
+    with sink.writing("one", SHAPE, "s") as writer:
+        writer.delete(["", "\0a"])
+    assert sorted(one.id for part in sink.held("one") for one in part) == ["\0", "\0\0", "a"]
+
+
+def test_nothing_of_a_replaced_row_is_left(sink: ChromaSink, other: Any) -> None:
+    fill(sink, "one", rows(3))
+    with sink.writing("one", SHAPE, "s") as writer:
+        writer.upsert(rows(3, None))
+    held = other.get_collection("one--papers", embedding_function=None).get(include=["metadatas"])
+    assert [sorted(row) for row in held["metadatas"]] == [["_hash", "_vector"]] * 3
+
+
+def test_what_is_not_ours_is_left_alone(sink: ChromaSink, other: Any, peer: Peer) -> None:
+    fill(sink, "one", rows(3))
+    other.create_collection("papers", embedding_function=None)
+    with pytest.raises(SinkError, match="the collection papers is not vectorline's"):
+        sink.serve("one")
+    assert sink.serving() is None
+    assert sink.collections() == {"one": "s"}
+    other.create_collection("two--papers", embedding_function=None)
+    with pytest.raises(SinkError, match="two--papers is not vectorline's"):
+        sink.create("two", SHAPE)
+    with pytest.raises(SinkError, match="two--papers is not vectorline's"):
+        sink.drop("two")
+    neighbour = ChromaSink(url=peer.arguments()["url"], collection="one--papers")
+    neighbour.connect()
+    assert neighbour.collections() == {}
+    fill(neighbour, "it", rows(2))
+    with pytest.raises(SinkError, match="the collection one--papers is not vectorline's"):
+        neighbour.serve("it")
+    neighbour.close()
+
+
+def test_a_switch_that_was_cut_off_is_done_again(sink: ChromaSink, other: Any, peer: Peer) -> None:
+    fill(sink, "one", rows(3))
+    fill(sink, "two", rows(5))
+    sink.serve("one")
+    other.get_collection("papers", embedding_function=None).modify(name="one--papers")
+    assert peer.visible() == {}
+    assert sink.serving() is None
+    assert sink.collections() == {"one": "s", "two": "s"}
+    sink.serve("two")
+    assert len(peer.visible()) == 5
+
+
+def test_a_collection_that_someone_removed_is_said_to_be_gone(sink: ChromaSink, other: Any) -> None:
+    fill(sink, "one", rows(3))
+    other.delete_collection("one--papers")
+    for method in (
+        lambda: sink.count("one"),
+        lambda: sink.stamp("one", "s"),
+        lambda: sink.fetch("one", SHAPE, ["a"]),
+        lambda: sink.serve("one"),
+        lambda: list(sink.held("one")),
+    ):
+        with pytest.raises(SinkError, match="removed by someone else"):
+            method()
+    with pytest.raises(SinkError, match="publish again"), sink.writing("one", SHAPE, "s") as writer:
+        writer.upsert(rows(2))
+
+
+def test_what_chroma_never_takes_is_refused(sink: ChromaSink) -> None:
+    fill(sink, "one", rows(3))
+    bad = rows(2).to_pylist()
+    bad[1][VECTOR][2] = float("nan")
+    table = pa.Table.from_pylist(bad, SHAPE.row_schema)
+    with pytest.raises(RowsRefused, match="NaN"), sink.writing("one", SHAPE, "t") as w:
+        w.upsert(table)
+    assert sink.collections() == {"one": "s"}
+    reserved = Shape(4, Element.FLOAT32, Metric.DOT, pa.schema([("chroma:a", pa.int64())]))
+    with pytest.raises(SinkError, match="no metadata called 'chroma:a'"):
+        sink.create("two", reserved)
+
+
+def test_a_server_that_dies_is_unavailable_and_keeps_what_it_took(
+    sink: ChromaSink, peer: Peer
+) -> None:
+    fill(sink, "one", rows(50))
+    sink.serve("one")
+    peer.stop()
+    with pytest.raises(SinkUnavailable, match="ConnectError"):
+        sink.count("one")
+    unopened = ChromaSink(url=f"http://me:{SECRET}@127.0.0.1:9", collection="papers", timeout_s=2)
+    with pytest.raises(SinkUnavailable) as failed:
+        unopened.connect()
+    assert SECRET not in str(failed.value)
+    peer.start()
+    assert sink.collections() == {"one": "s"}
+    assert sorted_by_id(sink.fetch("one", SHAPE, rows(50)[ID].to_pylist())).equals(rows(50))
+    assert len(peer.visible()) == 50
+
+
+def settled(sink: ChromaSink) -> dict[str, bytes]:
+    """What is held once the server is done with what the dead asked for."""
+    before: dict[str, bytes] = {}
+    while True:
+        held = {one.id: one.hash for part in sink.held("two") for one in part}
+        if held == before:
+            return held
+        before = held
+        time.sleep(0.3)
+
+
+WRITER = """
+import sys
+from tests.integration.test_sink_chroma import SHAPE, ChromaSink, rows
+sink = ChromaSink(url=sys.argv[1], collection="papers")
+sink.connect()
+with sink.writing("two", SHAPE, "new") as writer:
+    for title in range(10_000):
+        writer.upsert(rows(200, str(title)))
+        print(title, flush=True)
+"""
+
+
+def test_readers_see_nothing_of_a_writer_that_was_killed(sink: ChromaSink, peer: Peer) -> None:
+    fill(sink, "one", rows(50), "old")
+    sink.serve("one")
+    sink.create("two", SHAPE)
+    url = peer.arguments()["url"]
+    with subprocess.Popen([sys.executable, "-c", WRITER, url], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"0\n"
+        with sink.writing("two", SHAPE, "mine") as mine:  # two at a time
+            mine.upsert(rows(300, "mine"))
+        writer.kill()
+    assert len(peer.visible()) == 50
+    assert sink.collections() == {"one": "old", "two": "mine"}
+    held = settled(sink)
+    found = sink.fetch("two", SHAPE, list(held))
+    assert dict(zip(found[ID].to_pylist(), found[HASH].to_pylist(), strict=True)) == held
+    with sink.writing("two", SHAPE, "new") as again:
+        again.upsert(rows(200, "again"))
+        again.delete([f"r{row:04d}" for row in range(200, 300)])
+    fetched = sink.fetch("two", SHAPE, rows(300)[ID].to_pylist())
+    assert sorted_by_id(fetched).equals(rows(200, "again"))
+
+
+def answering(status: int, headers: dict[str, str], body: bytes = b"{}") -> Any:
+    return web.server(otherwise=lambda request: request.answer(status, body, **headers))
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "kind", "wait"),
+    [
+        (429, {"Retry_After": "7"}, SinkUnavailable, 7),
+        (429, {}, SinkUnavailable, None),
+        (503, {"Retry_After": "9"}, SinkUnavailable, 9),
+        (503, {"Retry_After": "Wed, 21 Oct 2026 07:28:00 GMT"}, SinkUnavailable, None),
+        (429, {"Retry_After": "Wed, 21 Oct 2026 07:28:00 GMT"}, SinkUnavailable, None),
+        (500, {}, SinkUnavailable, None),
+        (401, {}, SinkError, None),
+        (404, {}, SinkError, None),
+        (200, {}, SinkError, None),
+    ],
+)
+def test_answers_that_are_errors(
+    status: int, headers: dict[str, str], kind: type[SinkError], wait: float | None
+) -> None:
+    with answering(status, headers) as server:
+        sink = ChromaSink(url=server.url, collection="papers", api_key=SECRET)
+        with pytest.raises(SinkError) as failed:
+            sink.connect()
+    assert type(failed.value) is kind
+    assert getattr(failed.value, "retry_after_s", None) == wait
+    assert SECRET not in str(failed.value)
+    assert server.url in str(failed.value)
+
+
+def test_a_server_that_never_answers_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        sink = ChromaSink(url=url, collection="papers", timeout_s=1)
+        with pytest.raises(SinkUnavailable, match="ReadTimeout"):
+            sink.connect()
+
+
+def test_arguments_that_cannot_work_are_config_errors() -> None:
+    with pytest.raises(ConfigError, match="either url"):
+        ChromaSink(collection="papers")
+    with pytest.raises(ConfigError, match="either url"):
+        ChromaSink(collection="papers", url="http://a", path="b")
+    with pytest.raises(ConfigError, match="3 or more letters"):
+        ChromaSink(collection="-p", url="http://a")
+    for url in ("localhost:8000", "ftp://a", "http://a/b"):
+        with pytest.raises(ConfigError, match="write http://host:8000"):
+            ChromaSink(collection="papers", url=url).connect()

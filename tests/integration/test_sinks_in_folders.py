@@ -1,0 +1,200 @@
+"""Sinks of files: many calls in one block, indexes of all kinds, readers in flight, kills."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tasks.errors import SinkError, SinkUnavailable
+from tasks.plugins import build
+from tasks.sinks import changes, folder
+from tasks.sinks.base import ID, VECTOR, Element, Metric, Shape, Sink
+from tests.stores.peer import peer
+
+DIM = 16
+SHAPE = Shape(DIM, Element.FLOAT32, Metric.COSINE, pa.schema([("year", pa.int64())]))
+FOLDERS = ("parquet", "numpy", "faiss", "usearch", "scann")
+POINTS = ("sink-file", "sink-before-switch", "sink-after-switch")
+
+pytestmark = pytest.mark.stores
+
+
+def rows(ids: list[str], seed: int, unit: bool = True) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(len(ids), DIM)).astype(np.float32)
+    if unit:
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    columns = {
+        ID: ids,
+        "_hash": [rng.bytes(16) for _ in ids],
+        VECTOR: pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), DIM),
+        "year": list(range(len(ids))),
+    }
+    return pa.table(columns, schema=SHAPE.row_schema)
+
+
+def plain(table: pa.Table) -> dict[str, Any]:
+    return {one[ID]: one for one in table.to_pylist()}
+
+
+def held(sink: Sink) -> dict[str, Any]:
+    ids = [one.id for part in sink.held("c") for one in part]
+    return plain(sink.fetch("c", SHAPE, ids))
+
+
+def opened(use: str, path: Path, **arguments: object) -> Sink:
+    sink = build("sinks", use, {"path": str(path), "parts": 4, **arguments})
+    sink.connect()
+    return sink
+
+
+@pytest.mark.parametrize("spill_bytes", [1, 20_000, 2**30])
+@pytest.mark.parametrize("use", FOLDERS)
+def test_the_last_call_for_an_id_is_in_force_also_when_rows_wait_on_the_disk(
+    use: str, spill_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "SPILL_BYTES", spill_bytes)
+    chance = np.random.default_rng(0)
+    sink = opened(use, tmp_path)
+    model: dict[str, Any] = {}
+    sink.create("c", SHAPE)
+    for block in range(3):
+        with sink.writing("c", SHAPE, str(block)) as writer:
+            for call in range(8):
+                ids = [f"i{number}" for number in chance.permutation(300)[:60]]
+                table = rows(ids, 10 * block + call)
+                writer.upsert(table)
+                model |= plain(table)
+                gone = [f"i{number}" for number in chance.permutation(300)[:20]]
+                writer.delete(gone)
+                model = {id_: one for id_, one in model.items() if id_ not in gone}
+        assert held(sink) == model
+    assert [*(tmp_path / "collections").rglob("*.arrow")] == []
+
+
+@pytest.mark.parametrize("index", ["ivf", "hnsw", "pq", "IVF8,SQ8", "IDMap2,Flat"])
+@pytest.mark.parametrize("unit", [True, False])
+def test_rows_are_exact_beside_an_index_of_any_kind(index: str, unit: bool, tmp_path: Path) -> None:
+    sink = opened("faiss", tmp_path, index=index)
+    model: dict[str, Any] = {}
+    sink.create("c", SHAPE)
+    for block, n in enumerate((20, 11_000, 50)):  # from flat to trained, then a change
+        table = rows([f"i{block * 10 + number}" for number in range(n)], block, unit)
+        with sink.writing("c", SHAPE, "s") as writer:
+            writer.upsert(table)
+            writer.delete(["i3", "i30"])
+        model |= plain(table)
+        model = {id_: one for id_, one in model.items() if id_ not in ("i3", "i30")}
+        assert held(sink) == model
+        queries = np.array([model["i25"][VECTOR]] if n > 20 else [model["i5"][VECTOR]], np.float32)
+        assert len(sink.search("c", SHAPE, queries, 5)[0]) == 5
+    with sink.writing("c", SHAPE, "s") as writer:
+        writer.delete([*model][5:])
+    assert [*held(sink)] == sorted([*model][:5], key=[*held(sink)].index)
+
+
+def test_a_factory_string_that_faiss_does_not_know_is_named(tmp_path: Path) -> None:
+    sink = opened("faiss", tmp_path, index="IVF8,Nonsense")
+    with pytest.raises(Exception, match="IVF8,Nonsense"):
+        sink.create("c", SHAPE)
+
+
+@pytest.mark.parametrize("use", FOLDERS)
+def test_who_reads_a_version_may_end_in_peace_and_no_more_than_two_are_there(
+    use: str, tmp_path: Path
+) -> None:
+    sink = opened(use, tmp_path)
+    sink.create("c", SHAPE)
+    sink.serve("c")
+    seen = []
+    for block in range(4):
+        with sink.writing("c", SHAPE, "s") as writer:
+            writer.upsert(rows(["a", "b"], block))
+        seen.append((tmp_path / "current").resolve())
+        assert [path.exists() for path in seen[-2:]] == [True] * len(seen[-2:])
+        assert len([*(tmp_path / "collections").iterdir()]) == 3  # two, and a link
+
+
+def test_files_of_parts_without_a_change_are_those_of_the_version_before(tmp_path: Path) -> None:
+    sink = opened("parquet", tmp_path)
+    sink.create("c", SHAPE)
+    sink.serve("c")
+    with sink.writing("c", SHAPE, "s") as writer:
+        writer.upsert(rows([f"i{number}" for number in range(100)], 0))
+    before = {one.name: one.stat().st_ino for one in (tmp_path / "current").glob("*.parquet")}
+    with sink.writing("c", SHAPE, "s") as writer:
+        writer.upsert(rows(["i7"], 1))
+    after = {one.name: one.stat().st_ino for one in (tmp_path / "current").glob("*.parquet")}
+    assert len(before.items() & after.items()) == len(before) - 1 == len(after) - 1 == 3
+    for block in range(2, 5):  # their first versions are gone by then
+        with sink.writing("c", SHAPE, "s") as writer:
+            writer.upsert(rows(["i7"], block))
+    wanted = plain(rows([f"i{number}" for number in range(100)], 0)) | plain(rows(["i7"], 4))
+    assert held(sink) == wanted
+
+
+@pytest.mark.parametrize("use", FOLDERS)
+def test_two_writers_do_not_write_at_once(
+    use: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "LOCK_WAIT_S", 0.1)
+    one, other = opened(use, tmp_path), opened(use, tmp_path)
+    one.create("c", SHAPE)
+    with one.writing("c", SHAPE, "one") as writer:
+        writer.upsert(rows(["a"], 0))
+        with pytest.raises(SinkUnavailable, match=str(os.getpid())), other.writing("c", SHAPE, "x"):
+            pass
+    assert other.collections() == {"c": "one"}
+
+
+def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "current").mkdir()
+    sink = opened("parquet", tmp_path)
+    sink.create("c", SHAPE)
+    with pytest.raises(SinkError, match="not ours"):
+        sink.serve("c")
+    assert sink.serving() is None
+    with pytest.raises(SinkError, match="use: parquet"):
+        opened("numpy", tmp_path).collections()
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("use", [*FOLDERS, "lancedb"])
+def test_a_kill_leaves_the_old_version_or_the_new_one(use: str, point: str, tmp_path: Path) -> None:
+    place = peer(use, tmp_path / "p")
+    sink = build("sinks", use, place.arguments())
+    sink.connect()
+    sink.create("c", SHAPE)
+    old, new = rows([f"i{number}" for number in range(50)], 0), rows(["i1", "i2"], 1)
+    with sink.writing("c", SHAPE, "old") as writer:
+        writer.upsert(old)
+    sink.serve("c")
+    code = f"""
+from pathlib import Path
+from tests.integration.test_sinks_in_folders import SHAPE, build, peer, rows
+sink = build("sinks", {use!r}, peer({use!r}, Path({str(tmp_path / "p")!r})).arguments())
+sink.connect()
+with sink.writing("c", SHAPE, "new") as writer:
+    writer.upsert(rows(["i1", "i2"], 1))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "VECTORLINE_FAIL_POINT": point},
+        capture_output=True,
+        check=False,
+    )
+    assert ended.returncode == -9, ended.stderr
+    wanted = plain(old) | (plain(new) if point == "sink-after-switch" else {})
+    stamp = "new" if point == "sink-after-switch" else "old"
+    seen = {id_: one["vector"].tolist() for id_, one in place.visible().items()}
+    assert seen == {id_: one[VECTOR] for id_, one in wanted.items()}
+    assert (held(sink), sink.collections()) == (wanted, {"c": stamp})
+    with sink.writing("c", SHAPE, "newer") as writer:
+        writer.delete(["i1"])
+    wanted.pop("i1")
+    assert (held(sink), sink.collections()) == (wanted, {"c": "newer"})

@@ -1,0 +1,65 @@
+"""Milvus as a file: milvus-lite in this process, read by the client that its users have."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from milvus_lite.server_manager import server_manager_instance
+from pymilvus import DataType, MilvusClient
+
+
+class Peer:
+    """A file of milvus-lite: one process at a time has it open."""
+
+    use = "milvus"
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = str(folder / "store.db")
+
+    def arguments(self) -> dict[str, Any]:
+        return {"path": self._file, "collection": "docs"}
+
+    def visible(self) -> dict[str, dict[str, Any]]:
+        with self._client() as client:
+            if not client.has_collection("docs"):
+                return {}
+            client.load_collection("docs")
+            rows = client.query("docs", filter='_key != ""', output_fields=["*"], limit=16_384)
+        for row in rows:
+            row["vector"] = np.array(row["vector"], np.float32)
+        return {row.pop("id"): {k: v for k, v in row.items() if k[0] != "_"} for row in rows}
+
+    def bulk(self, rows: pa.Table) -> None:
+        vectors = np.stack(rows["vector"].to_numpy()).tolist()
+        made = rows.drop_columns(["vector", "_hash"]).to_pylist()
+        for row, vector in zip(made, vectors, strict=True):
+            row["vector"] = vector
+        with self._client() as client:
+            schema = client.create_schema(auto_id=False, enable_dynamic_field=True)
+            schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=1024)
+            schema.add_field("vector", DataType.FLOAT_VECTOR, dim=len(vectors[0]))
+            client.create_collection("bulk", schema=schema)
+            for start in range(0, len(made), 1_000):
+                client.insert("bulk", made[start : start + 1_000])
+
+    def stop(self) -> None: ...
+
+    def start(self) -> None: ...
+
+    def close(self) -> None:
+        server_manager_instance.release_server(self._file)
+
+    @contextmanager
+    def _client(self) -> Iterator[MilvusClient]:
+        shared = self._file in server_manager_instance._servers
+        client = MilvusClient(self._file)
+        try:
+            yield client
+        finally:
+            client.close()
+            if not shared:
+                server_manager_instance.release_server(self._file)
