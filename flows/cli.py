@@ -115,9 +115,9 @@ def _space_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> N
     search.add_argument(
         "--exact", action="store_true", help="look at each row, without an index: slow, misses none"
     )
-    search.add_argument(
-        "--version", default="serving", metavar="V", help="which version (default: serving)"
-    )
+    search.add_argument("--version", metavar="V", help="which version (default: serving)")
+    search.add_argument("--sink", metavar="NAME", help="ask this store downstream instead")
+    search.add_argument("--config", metavar="CONFIG", help="for --sink: its `publish`")
     classify = command("classify", "give each record the label that describes it best")
     duplicates = command("duplicates", "find groups of records that are nearly the same")
     for parser in (classify, duplicates):
@@ -215,6 +215,21 @@ def _space_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> N
     drift.add_argument(
         "--config", metavar="CONFIG", help="its `drift`, not that of the last committed config"
     )
+    publish = command("publish", "let the vector stores downstream hold what serves")
+    publish.add_argument("space", metavar="SPACE")
+    publish.add_argument("--to", metavar="SINK", help="this one alone (default: all)")
+    publish.add_argument(
+        "--repair",
+        action="store_true",
+        help="compare every row, and push what differs; takes over what another store published",
+    )
+    publish.add_argument(
+        "--allow-removals", action="store_true", help="even if more rows vanish than max_removed"
+    )
+    publish.add_argument(
+        "--config", metavar="CONFIG", help="its `publish`, not that of the last committed config"
+    )
+    _wait(publish)
     command("spaces", "list the spaces of a store")
     versions = command("versions", "list the versions of a space")
     show = command("show", "show a version and some of its rows")
@@ -248,6 +263,8 @@ def _space_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> N
     verify.add_argument(
         "--version", metavar="V", help="this one alone (default: all; rows of serving and latest)"
     )
+    verify.add_argument("--sink", metavar="NAME", help="look at what this store downstream has")
+    verify.add_argument("--config", metavar="CONFIG", help="for --sink: its `publish`")
     verify.add_argument(
         "--all", action="store_true", help="encode all texts again, not a thousand of each version"
     )

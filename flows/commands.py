@@ -10,17 +10,21 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from schemas.catalog import VersionEntry
-from schemas.config import Config, DriftConfig, EvaluateConfig
+from schemas.config import Config, DriftConfig, EvaluateConfig, SinkConfig
+from tasks.check import Check
 from tasks.config import from_dict, read_config
 from tasks.errors import ConfigError, Interrupted
 from tasks.run import Options, Run, open_run, waiting
-from tasks.space import open_space
+from tasks.space import Hit, open_space
 from tasks.store.catalog import Catalog
 from tasks.store.layout import root
 from tasks.store.reference import rebase, reference_of
+
+if TYPE_CHECKING:
+    from tasks.search import Query
 
 
 def execute(args: argparse.Namespace) -> object:
@@ -163,6 +167,23 @@ def _evaluate_config(
     return settings
 
 
+def _publish(args: argparse.Namespace) -> list[dict[str, Any]]:
+    from tasks.publish import wanted
+
+    catalog = Catalog(args.store)
+    catalog.resolve(args.space, "serving")
+    sinks = wanted(_config_of(args, catalog).publish, args.to)
+    plain = [one.model_dump(mode="json") for one in sinks]
+    options = {
+        "allow_removals": args.allow_removals,
+        "repair": args.repair,
+        "wait_s": args.wait,
+    }
+    found = _under_prefect("publish", (args.space, plain, args.store, options))
+    published: list[dict[str, Any]] = found["published"]
+    return published
+
+
 def _drift(args: argparse.Namespace) -> dict[str, Any]:
     catalog = Catalog(args.store)
     candidate = catalog.resolve(args.space, args.candidate)
@@ -251,9 +272,8 @@ def _early(run: Run | None) -> Iterator[None]:
 
 
 def _search(args: argparse.Namespace) -> list[dict[str, Any]]:
-    from tasks.search import Query, Term, search, term
+    from tasks.search import Query, Term, term
 
-    space = open_space(args.space, args.store, args.version)
     named = {"text": args.text, "id": args.id, "image": args.image, "audio": args.audio}
     terms = [Term(kind, value) for kind, value in named.items() if value is not None]
     if len(terms) > 1:
@@ -261,7 +281,7 @@ def _search(args: argparse.Namespace) -> list[dict[str, Any]]:
     terms += [*map(term, args.plus), *(term(one, -1) for one in args.minus)]
     query = Query(terms, args.k, args.where, args.modality, args.chunks, args.exact)
     hits = []
-    for hit in search(space, query):
+    for hit in _hits(args, query):
         metadata = dict(hit.columns)
         text = metadata.pop("text", None)
         hits.append(
@@ -275,6 +295,20 @@ def _search(args: argparse.Namespace) -> list[dict[str, Any]]:
             }
         )
     return hits
+
+
+def _hits(args: argparse.Namespace, query: "Query") -> list[Hit]:
+    """Of the store's own version, or of what a sink has."""
+    from tasks.search import search
+
+    if args.sink is None:
+        return search(open_space(args.space, args.store, args.version or "serving"), query)
+    from tasks.downstream import downstream, search_downstream
+
+    if args.version is not None:
+        raise ConfigError("--sink asks for what serves there: leave --version out")
+    with downstream(args.store, args.space, _sink(args)) as there:
+        return search_downstream(there, query)
 
 
 def _classify(args: argparse.Namespace) -> dict[str, Any]:
@@ -420,9 +454,30 @@ def _verify(args: argparse.Namespace) -> dict[str, Any]:
     from tasks.verify import verify
 
     with quiet():
-        found = verify(args.store, args.space, args.version, all_rows=args.all)
+        if args.sink is not None:
+            found = _verify_sink(args)
+        else:
+            found = verify(args.store, args.space, args.version, all_rows=args.all)
     checks = [asdict(check) for check in found]
     return {"space": args.space, "ok": all(check["ok"] for check in checks), "checks": checks}
+
+
+def _verify_sink(args: argparse.Namespace) -> list[Check]:
+    from tasks.downstream import downstream, verify_downstream
+
+    if args.version is not None or args.all:
+        raise ConfigError("--sink looks at what serves there: leave --version and --all out")
+    with downstream(args.store, args.space, _sink(args)) as there:
+        return verify_downstream(there)
+
+
+def _sink(args: argparse.Namespace) -> SinkConfig:
+    """The one that `--sink` names, of the config that is given or of the last one."""
+    from tasks.publish import wanted
+
+    catalog = Catalog(args.store)
+    catalog.known(args.space)
+    return wanted(_config_of(args, catalog).publish, args.sink)[0]
 
 
 def _promote(args: argparse.Namespace) -> dict[str, Any]:
@@ -527,6 +582,7 @@ COMMANDS = {
     "train": _train,
     "evaluate": _evaluate,
     "drift": _drift,
+    "publish": _publish,
     "search": _search,
     "classify": _classify,
     "duplicates": _duplicates,

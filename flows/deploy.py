@@ -15,6 +15,7 @@ import yaml
 
 from schemas.config import Config, Schedule
 from tasks.errors import ConfigError
+from tasks.publish import PublishOptions
 from tasks.run import Options
 
 if TYPE_CHECKING:
@@ -117,10 +118,22 @@ def _maintain(config: Config, store_uri: str) -> Parameters:
     }
 
 
+def _publish(config: Config, store_uri: str) -> Parameters:
+    if not config.publish:
+        raise ConfigError("schedule.publish: the config has no `publish:`, which says where to")
+    return {
+        "space": config.space,
+        "sinks": [one.model_dump(mode="json") for one in config.publish],
+        "store_uri": store_uri,
+        "options": asdict(PublishOptions(wait_s=WAIT_S)),
+    }
+
+
 FLOWS: dict[str, tuple[str, Callable[[Config, str], Parameters]]] = {
     "run": ("refresh", _refresh),
     "evaluate": ("evaluate", _evaluate),
     "drift": ("drift", _drift),
+    "publish": ("publish", _publish),
     "maintain": ("maintain", _maintain),
 }
 """By key of a schedule: the flow, its module's name too, and what its parameters are."""

@@ -114,6 +114,11 @@ def _run(args: argparse.Namespace, result: dict[str, Any]) -> None:
     _show_reports(result)
     if result["promoted"]:
         print(f"serving    version {result['version']}")
+    for one in result["published"]:
+        print(
+            f"published  {one['sink']}: version {one['to_version']}, {one['upserted']:,} rows "
+            f"pushed, {one['deleted']:,} removed, {one['count']:,} there"
+        )
     if result["records"]["quarantined"]:
         print(f"quarantine `vectorline quarantine {result['space']}` says why")
     said = f": {result['gate']['reason']}" if result["gate"] else ""
@@ -302,6 +307,29 @@ def _drift(args: argparse.Namespace, result: dict[str, Any]) -> None:
     print(f"report     {result['report']}")
 
 
+def _publish(args: argparse.Namespace, result: list[dict[str, Any]]) -> None:
+    del args
+    rows = [
+        {
+            "sink": one["sink"],
+            "from": "" if one["from_version"] is None else one["from_version"],
+            "to": one["to_version"],
+            "pushed": f"{one['upserted']:,}",
+            "removed": f"{one['deleted']:,}",
+            "refused": f"{one['n_refused']:,}",
+            "rows": f"{one['count']:,}",
+            "seconds": f"{one['seconds']:.1f}",
+        }
+        for one in result
+    ]
+    table(rows, PUBLISH_COLUMNS)
+    for one in result:
+        for refused in one["refused"][:REFUSED]:
+            print(f"refused    {one['sink']}: {refused['id']!r}: {refused['reason']}")
+
+
+PUBLISH_COLUMNS = ("sink", "from", "to", "pushed", "removed", "refused", "rows", "seconds")
+REFUSED = 10
 SEGMENTS = 10
 NAME_CHARACTERS = 60
 TEST_COLUMNS = ("rows", "p", "counts as", "baseline", "candidate")
@@ -543,6 +571,7 @@ RENDER: dict[str, Callable[[argparse.Namespace, Any], None]] = {
     "export": _export,
     "evaluate": _evaluate,
     "drift": _drift,
+    "publish": _publish,
     "spaces": _spaces,
     "versions": _versions,
     "show": _show,

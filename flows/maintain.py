@@ -27,9 +27,12 @@ def maintain(space: str, config: dict[str, Any], store_uri: str, wait_s: float) 
     done, held = [], []
     with turn(space, store_uri):
         names = sorted({entry.table for entry in Catalog(store_uri).versions(space)})
+        sinks = [one.label for one in wanted.publish]
         for name in names:
             try:
-                done.append(maintain_table(store_uri, name, wanted.retention, wanted.index, wait_s))
+                done.append(
+                    maintain_table(store_uri, name, wanted.retention, wanted.index, wait_s, sinks)
+                )
             except LeaseHeld as error:  # the others need not wait for a long run
                 held.append(error)
         tidy(store_uri)

@@ -13,7 +13,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from flows import drift, evaluate
+from flows import drift, evaluate, publish
 from flows.events import found
 from flows.turns import turn
 from tasks.commit import check, commit
@@ -24,6 +24,7 @@ from tasks.evaluate import judge
 from tasks.plan import plan
 from tasks.progress import Report, listener
 from tasks.promote import promote
+from tasks.publish import PublishOptions
 from tasks.run import Options, Run, open_run, waiting
 
 ARTIFACT_EVERY_S = 2.0
@@ -60,7 +61,8 @@ def refresh(
             drift.show_artifacts(watched)
             drifted = watched.told()
         summary = committed.summary(promoted, run.notes, gate, drifted)
-        return found(space, summary | {"evaluated": told})
+        sinks = publish.each(store_uri, space, run.sinks, PublishOptions(), run.stop)
+        return found(space, summary | {"evaluated": told, "published": sinks})
 
 
 @contextmanager

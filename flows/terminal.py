@@ -12,6 +12,7 @@ from tasks.progress import Listener, Report, listener
 
 PLAIN_EVERY_S = 10.0
 WINDOW_S = 20.0
+COUNTED = ("rows", "tasks")  # units of stages that do not count shards
 
 
 class Meter:
@@ -36,7 +37,7 @@ def describe(report: Report, meter: Meter) -> str:
     if report.stage == "fit" and report.workers.expected:
         return _describe_fit(report, meter)
     if report.stage != "encode" or not report.total:
-        parts = "tasks" if report.stage.startswith("measure") else "shards"
+        parts = report.unit if report.unit in COUNTED else "shards"
         count = f" {report.done}/{report.total} {parts}" if report.total else ""
         return f"{report.stage}{count}"
     contents = max(report.done, min(report.workers.contents, report.total))

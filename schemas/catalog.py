@@ -43,6 +43,20 @@ class ServingEntry(_Entry):
     hold: bool = False
 
 
+class PublishedEntry(_Entry):
+    """A sink has a version, whole."""
+
+    kind: Literal["published"] = "published"
+    space: str
+    sink: str
+    version: int
+    table: str
+    collection: str
+    publication: str
+    rows: int
+    when: datetime
+
+
 class RetiredEntry(_Entry):
     """A version that retention let go."""
 
@@ -81,7 +95,7 @@ class ConfigEntry(_Entry):
 
 
 Entry = Annotated[
-    VersionEntry | ServingEntry | RetiredEntry | DroppedEntry | ConfigEntry,
+    VersionEntry | ServingEntry | PublishedEntry | RetiredEntry | DroppedEntry | ConfigEntry,
     Field(discriminator="kind"),
 ]
 """One row of the catalog's log."""

@@ -64,6 +64,12 @@ def _check_space(name: str) -> str:
     return name
 
 
+def _check_sink(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", name):
+        raise ValueError("1 to 32 lower-case letters, digits, - or _")
+    return name
+
+
 def _check_cron(cron: str) -> str:
     words = "a time as cron writes it, such as '0 3 * * *' for three each night"
     fields = cron.split()
@@ -85,7 +91,9 @@ def _check_timezone(name: str) -> str:
 
 
 def _allow_one(schema: JsonDict) -> None:
-    several = {key: schema.pop(key) for key in ("type", "items", "minItems")}
+    several: JsonDict = {
+        key: schema.pop(key) for key in ("type", "items", "minItems") if key in schema
+    }
     schema["anyOf"] = [several["items"], several]
 
 
@@ -245,6 +253,7 @@ class Schedule(Part):
     run: Cron | None = Field(None, description="When `vectorline run` begins, as cron writes it.")
     evaluate: Cron | None = Field(None, description="When `vectorline evaluate` begins.")
     drift: Cron | None = Field(None, description="When `vectorline drift` begins.")
+    publish: Cron | None = Field(None, description="When `vectorline publish` begins.")
     maintain: Cron | None = Field(None, description="When `vectorline maintain` begins.")
     timezone: Annotated[str, AfterValidator(_check_timezone)] = Field(
         "UTC", description="The time zone of these times, such as Europe/Berlin."
@@ -301,6 +310,63 @@ class DriftConfig(Part):
     seed: int = Field(0, ge=0, description="Of samples, permutations and clusters.")
 
 
+class CompressConfig(Part):
+    """How vectors are made shorter for a sink."""
+
+    to: Literal["float32", "float16", "int8", "binary"] = Field(
+        "float32", description="What components become."
+    )
+    dim: int | None = Field(None, ge=1, description="Components that are left; by default all.")
+    cut: Literal["first", "pca"] = Field(
+        "first", description="Which: the first (of a Matryoshka model), or principal components."
+    )
+    original: bool | None = Field(
+        None, description="Whether the float32 original goes along; by default where it is binary."
+    )
+    max_recall_loss: float = Field(
+        0.05, ge=0, le=1, description="Share of the ten nearest rows that may be lost."
+    )
+
+
+class SinkConfig(PluginPart):
+    """A vector store downstream that holds what serves."""
+
+    use: str = Field(description="A built-in sink, or package.module:Attribute.")
+    name: Annotated[str, AfterValidator(_check_sink)] | None = Field(
+        None, description="What the sink is called; by default what `use` says."
+    )
+    mode: Literal["atomic", "switch", "rowwise"] | None = Field(
+        None, description="What readers may see meanwhile; by default the best that it can do."
+    )
+    columns: tuple[str, ...] | None = Field(
+        None, description="Metadata columns that go with the vectors; by default all."
+    )
+    text: bool = Field(True, description="Whether the text goes, too, where the store keeps it.")
+    compress: CompressConfig | None = Field(
+        None, description="How vectors are made shorter; by default they are not."
+    )
+    max_removed: float = Field(
+        0.2, ge=0, le=1, description="Largest share of its rows that may vanish at once."
+    )
+    max_refused: float = Field(
+        0.0, ge=0, le=1, description="Largest share of rows that the store may refuse."
+    )
+    recall: float = Field(
+        0.9, ge=0, le=1, description="Share of the ten nearest rows that `verify` expects to find."
+    )
+    keep: int = Field(
+        1, ge=0, description="Earlier collections that stay, so that a rollback is quick."
+    )
+    sample: int = Field(
+        200, ge=0, description="Rows that are read back and compared after each publication."
+    )
+
+    @property
+    def label(self) -> str:
+        """What it is called."""
+        return self.name or self.use.rpartition(":")[2].lower()
+
+
 class Config(Part):
     """All that decides what a space holds and how it is made."""
 
@@ -325,6 +391,11 @@ class Config(Part):
     drift: DriftConfig | None = Field(
         None, description="How what came in is compared with what was there."
     )
+    publish: tuple[SinkConfig, ...] = Field(
+        (),
+        description="Vector stores downstream that hold what serves: one, or a list.",
+        json_schema_extra=_allow_one,
+    )
     retention: Retention = Field(
         Retention(), description="Which versions `vectorline maintain` keeps."
     )
@@ -338,3 +409,11 @@ class Config(Part):
     precision: PrecisionChoice = Field(
         PrecisionChoice.AUTO, description="How the encoder computes; auto takes what is fast here."
     )
+
+    @field_validator("publish")
+    @classmethod
+    def _check_publish(cls, sinks: tuple[SinkConfig, ...]) -> tuple[SinkConfig, ...]:
+        labels = [one.label for one in sinks]
+        if twice := sorted({label for label in labels if labels.count(label) > 1}):
+            raise ValueError(f"sinks of different names, and {', '.join(twice)} stands twice")
+        return sinks

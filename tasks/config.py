@@ -27,6 +27,8 @@ from tasks.suites import check_suite
 
 ENCODER_PATHS = ("model", "pretrained", "checkpoint")
 SOURCE_PATHS = ("path", "root", "sidecar", "cache")
+SINK_PATHS = ("path",)
+LISTS = ("source", "publish")  # one of them may stand alone
 SOURCE_TABLES = ("nodes",)  # with a path of their own
 TRAIN_PATHS = ("path", "counts")
 EVALUATE_PATHS = ("suite",)
@@ -47,7 +49,7 @@ def read_config(path: str | Path) -> Config:
     def check(mistakes: Iterable[Mistake]) -> None:
         refuse_at(path, document, [_as_written(one, written) for one in mistakes])
 
-    data = _with_absolute_paths(_with_source_list(written), Path(path).absolute().parent)
+    data = _with_absolute_paths(_with_lists(written), Path(path).absolute().parent)
     check([*document.mistakes, *find_mistakes(data)])
     check(find_refusals(data))
     config = _config(data)
@@ -63,7 +65,7 @@ def from_dict(data: Mapping[str, object], origin: str) -> Config:
         ConfigError: All mistakes that were found, one a line.
     """
     written = cast("Data", data)
-    listed = _with_source_list(written)
+    listed = _with_lists(written)
     refuse(f"{origin}: {_as_written(one, written)}" for one in find_mistakes(listed))
     return _config(listed)
 
@@ -89,15 +91,16 @@ def _config(data: Data) -> Config:
     return Config.model_validate_json(json.dumps(data))
 
 
-def _with_source_list(data: Data) -> Data:
-    source = data.get("source")
-    return {**data, "source": [source]} if isinstance(source, dict) else dict(data)
+def _with_lists(data: Data) -> Data:
+    alone = {key: [data[key]] for key in LISTS if isinstance(data.get(key), dict)}
+    return {**data, **alone}
 
 
 def _as_written(mistake: Mistake, data: Data) -> Mistake:
-    """The mistake as it is named where a single source is no list."""
-    if isinstance(data.get("source"), dict) and mistake.path[:2] == ("source", 0):
-        return Mistake(("source", *mistake.path[2:]), mistake.text)
+    """The mistake as it is named where a single source or sink is no list."""
+    key = mistake.path[0] if mistake.path else None
+    if key in LISTS and isinstance(data.get(key), dict) and mistake.path[1:2] == (0,):
+        return Mistake((key, *mistake.path[2:]), mistake.text)
     return mistake
 
 
@@ -110,6 +113,8 @@ def _with_absolute_paths(data: Data, folder: Path) -> Data:
         placed["source"] = each_changed(
             sources, SOURCE_TABLES, lambda table: changed(table, "path", path)
         )
+    if isinstance(sinks := data.get("publish"), list):
+        placed["publish"] = each_changed(sinks, SINK_PATHS, path)
     for part, keys in (("train", TRAIN_PATHS), ("evaluate", EVALUATE_PATHS)):
         if part in data:
             (placed[part],) = each_changed([data[part]], keys, path)

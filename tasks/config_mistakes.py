@@ -1,6 +1,6 @@
 """What is wrong with a config: with its own keys, with its plugins' arguments, a literal secret.
 
-Configs here are JSON data in which `source` is a list.
+Configs here are JSON data in which `source` and `publish` are lists.
 """
 
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from schemas.config import (
     ComputeConfig,
     Config,
     EncoderConfig,
+    SinkConfig,
     SourceConfig,
     TrainConfig,
 )
@@ -36,9 +37,9 @@ def find_mistakes(data: Data) -> list[Mistake]:
 
 
 def find_refusals(data: Data) -> Iterator[Mistake]:
-    """What the constructors of sources and encoder refuse, where nothing else is wrong."""
+    """What the constructors of sources, sinks and encoder refuse, where nothing else is wrong."""
     for path, kind, model, part in _plugin_parts(data):
-        if kind in ("sources", "encoders", "trainers"):
+        if kind in ("sources", "encoders", "trainers", "sinks"):
             arguments = {key: value for key, value in part.items() if key not in model.model_fields}
             try:
                 plugins.load(kind, _use(model, part))(**resolve_secrets(arguments))
@@ -48,10 +49,15 @@ def find_refusals(data: Data) -> Iterator[Mistake]:
 
 def _plugin_parts(data: Data) -> Iterator[tuple[Path, plugins.Kind, type[BaseModel], Data]]:
     """Each plugin: where it stands, its kind, the model of the keys that are ours, all its keys."""
-    source = data.get("source")
-    for number, part in enumerate(source if isinstance(source, list) else []):
-        if isinstance(part, dict):
-            yield ("source", number), "sources", SourceConfig, part
+    lists: tuple[tuple[str, plugins.Kind, type[BaseModel]], ...] = (
+        ("source", "sources", SourceConfig),
+        ("publish", "sinks", SinkConfig),
+    )
+    for key, kind, model in lists:
+        several = data.get(key)
+        for number, part in enumerate(several if isinstance(several, list) else []):
+            if isinstance(part, dict):
+                yield (key, number), kind, model, part
     kinds: tuple[tuple[str, plugins.Kind, type[BaseModel]], ...] = (
         ("train", "trainers", TrainConfig),
         ("chunk", "chunking", ChunkConfig),

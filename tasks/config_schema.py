@@ -4,7 +4,7 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel
 
-from schemas.config import Config, EncoderConfig, SourceConfig, TrainConfig
+from schemas.config import Config, EncoderConfig, SinkConfig, SourceConfig, TrainConfig
 from tasks import plugins
 
 Schema: TypeAlias = dict[str, Any]
@@ -26,6 +26,7 @@ def config_json_schema() -> dict[str, object]:
     _add_plugins(schema, "sources", SourceConfig)
     _add_plugins(schema, "encoders", EncoderConfig)
     _add_plugins(schema, "trainers", TrainConfig)
+    _add_plugins(schema, "sinks", SinkConfig)
     return schema
 
 

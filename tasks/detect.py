@@ -168,7 +168,7 @@ def _asked(
 
     candidate = open_space(space, store_uri, version)
     named = baseline or str(settings.baseline)
-    windowed = settings.window is not None  # within one version
+    windowed = settings.window is not None and not by_sketches  # within one version
     other = candidate if windowed else _baseline(store_uri, candidate, named)
     watched = False
     if named == TAG and not windowed and other is not None and not by_sketches:

@@ -71,7 +71,7 @@ def run_detection(asked: Asked) -> DriftRecord:
 
     Raises ConfigError for a column or a window that the version has not.
     """
-    windowed = asked.settings.window is not None
+    windowed = asked.settings.window is not None and not asked.by_sketches
     record = DriftRecord(
         id=asked.id,
         space=asked.candidate.entry.space,

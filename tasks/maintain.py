@@ -1,5 +1,6 @@
 """Maintain: keep one table small and quick, within the retention policy."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ from schemas.config import IndexConfig, Retention
 from tasks import ledger
 from tasks.errors import noting
 from tasks.progress import Report, listener
-from tasks.store import indexes, maintenance
+from tasks.store import indexes, maintenance, publications
 from tasks.store.catalog import Catalog
 from tasks.store.drop import begin_drop, finish_drop
 from tasks.store.heal import heal
@@ -20,11 +21,17 @@ from tasks.store.table import Table
 
 @task(name="maintain", persist_result=False, cache_policy=NO_CACHE)
 def maintain(
-    store_uri: str, name: str, retention: Retention, index: IndexConfig, wait_s: float
+    store_uri: str,
+    name: str,
+    retention: Retention,
+    index: IndexConfig,
+    wait_s: float,
+    sinks: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Removes what nothing needs, lets versions go, brings indexes up to date, gathers fragments.
 
-    A table of another encoder that is of no use any more is dropped. Raises LeaseHeld while a run
+    A table of another encoder that is of no use any more is dropped. What stores downstream have
+    is held if they are among `sinks`. Raises LeaseHeld while a run
     writes the table, ConfigError for an index of a column that the newest table lacks.
     """
     listener.get()(Report(f"maintain {name}"))
@@ -32,6 +39,7 @@ def maintain(
     notes: list[str] = []
     with noting(notes), lease(store_uri, name, wait_s) as held:
         notes += heal(table, catalog)
+        publications.release(table, sinks)
         if maintenance.expired(table, catalog, days=retention.tables, now=now):
             begin_drop(table, catalog, "its retention policy")
             held.check()

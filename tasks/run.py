@@ -13,7 +13,7 @@ from functools import cached_property, partial
 
 from pydantic import JsonValue
 
-from schemas.config import Config, Mode
+from schemas.config import Config, Mode, SinkConfig
 from tasks import config as configs
 from tasks import plugins, trained
 from tasks.compute.base import Demand, Pool, Progress
@@ -36,6 +36,8 @@ from tasks.store.table import Table
 from tasks.worker import Worker, WorkerSpec
 
 TRY_SUFFIX = ".try"
+Stop = threading.Event
+"""Set when the user asked to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,12 @@ class Run:
             return tuple(made)
         said = [one.model_dump(mode="json") for one in self.config.source]
         return (WordSource(made, said, self.encoder.vocabulary),)
+
+    @property
+    def sinks(self) -> tuple[SinkConfig, ...]:
+        """What is to hold the version that serves: none where only some records are taken."""
+        serving = None if self.options.limit else self.catalog.serving(self.space)
+        return self.config.publish if serving is not None else ()
 
     @cached_property
     def encoder_arguments(self) -> dict[str, JsonValue]:
@@ -274,7 +282,7 @@ def open_run(run: Run, *, write: bool = True) -> Iterator[Run]:
     Without `write` nothing is locked or healed: for plans. SIGINT and SIGTERM set the run's stop
     event. Raises LeaseHeld, and ConfigError where the space belongs to another encoder.
     """
-    with _stopped_by_signals(run.stop):
+    with stopped_by_signals(run.stop):
         try:
             run.check_config()
             if not write:
@@ -291,7 +299,7 @@ def open_run(run: Run, *, write: bool = True) -> Iterator[Run]:
 
 
 @contextmanager
-def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+def stopped_by_signals(stop: Stop) -> Iterator[None]:
     """The first signal asks to stop, the second one ends the process as usual."""
     if threading.current_thread() is not threading.main_thread():
         yield

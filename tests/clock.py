@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from tasks import detection, evaluation, fitting, maintain, marking, run, train
+from tasks import detection, evaluation, fitting, maintain, marking, publishing, run, train
+from tasks.sinks import http_answers, lancedb
 from tasks.sources import access, web
 from tasks.store import catalog, commit, flock, holder
 
@@ -19,8 +20,11 @@ READERS = (
     fitting,
     flock,
     holder,
+    http_answers,
+    lancedb,
     maintain,
     marking,
+    publishing,
     run,
     train,
     web,

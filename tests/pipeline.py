@@ -66,7 +66,8 @@ def refresh(
         promoted = promote.fn(run, committed.version, judged, watched)
         gate, told = (None, None) if judged is None else (judged.gate(), judged.told())
         drift = None if watched is None else watched.told()
-        return committed.summary(promoted, run.notes, gate, drift) | {"evaluated": told}
+        found = committed.summary(promoted, run.notes, gate, drift)
+        return found | {"evaluated": told, "published": []}
 
 
 def books(summary: Mapping[str, Any]) -> dict[str, int]:

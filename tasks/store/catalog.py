@@ -23,6 +23,7 @@ from schemas.catalog import (
     ConfigEntry,
     DroppedEntry,
     Entry,
+    PublishedEntry,
     RetiredEntry,
     ServingEntry,
     VersionEntry,
@@ -229,6 +230,20 @@ class Catalog:
             return held if held == moved else moved
 
         return self._append(decide)
+
+    def put_published(self, entry: PublishedEntry) -> None:
+        """Keeps what a sink has; nothing is written where the last entry about it says the same."""
+
+        def decide(entries: Sequence[Entry]) -> PublishedEntry:
+            last = _published(entries, entry.space).get(entry.sink)
+            same = last is not None and last.model_copy(update={"when": entry.when}) == entry
+            return last if last is not None and same else entry
+
+        self._append(decide)
+
+    def published(self, space: str) -> dict[str, PublishedEntry]:
+        """What each sink was last said to have, by its name."""
+        return _published(self._entries(), space)
 
     def retire(self, version: VersionEntry) -> bool:
         """Takes a version, never the newest, out of what can be read; False if it served lately."""
@@ -445,7 +460,7 @@ def _left(entries: Sequence[Entry], space: str) -> list[Entry]:
 def _table_of(entry: Entry) -> str | None:
     if entry.kind == "config":
         return layout.table_name(entry.space, entry.fingerprint)
-    return entry.table if entry.kind == "version" else None
+    return entry.table if entry.kind in ("version", "published") else None
 
 
 def _drops(entries: Sequence[Entry], space: str) -> list[DroppedEntry]:
@@ -471,6 +486,11 @@ def _highest(entries: Sequence[Entry], space: str) -> int:
 def _versions(entries: Sequence[Entry], space: str) -> list[VersionEntry]:
     gone = {entry.version for entry in _retired(entries, space)}
     return [entry for entry in _made(entries, space) if entry.version not in gone]
+
+
+def _published(entries: Sequence[Entry], space: str) -> dict[str, PublishedEntry]:
+    left = _left(entries, space)
+    return {entry.sink: entry for entry in left if entry.kind == "published"}
 
 
 def _retired(entries: Sequence[Entry], space: str) -> list[RetiredEntry]:

@@ -12,6 +12,8 @@ runs/<table>/evaluations/<evaluation>.json|html|png
 runs/<table>/evaluations/projection-<method>.npz
 runs/<table>/drift/<report>.json|html
 runs/<table>/sketches/<version>.npz
+runs/<table>/publications/<publication>.json
+runs/<table>/compressions/<settings>.npz
 runs/<table>/sketches/basis.npz          what all of these have in common
 models/<name or table>/<digest>/          weights that were fitted here
 """
@@ -145,6 +147,16 @@ def evaluation_path(store_uri: str, table: str, evaluation_id: str, ending: str)
 def drift_path(store_uri: str, table: str, report_id: str, ending: str) -> str:
     """The file of a drift report of a version of a table: its record, or its page."""
     return f"{table_runs_folder(store_uri, table)}/drift/{report_id}.{ending}"
+
+
+def publication_path(store_uri: str, table: str, publication_id: str) -> str:
+    """The record of a publication of a version of a table."""
+    return f"{table_runs_folder(store_uri, table)}/publications/{publication_id}.json"
+
+
+def compression_path(store_uri: str, table: str, name: str) -> str:
+    """How vectors of a table are made shorter for stores downstream."""
+    return f"{table_runs_folder(store_uri, table)}/compressions/{name}.npz"
 
 
 def sketches_folder(store_uri: str, table: str) -> str:

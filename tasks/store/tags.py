@@ -22,3 +22,12 @@ def put(table: Table, name: str, lance_version: int) -> None:
 def path(table: Table, name: str) -> str:
     """Where Lance keeps a tag."""
     return f"{table.uri}/_refs/tags/{name}.json"
+
+
+def remove(table: Table, name: str) -> None:
+    """Removes a tag; one that is not there is none of its business."""
+    try:
+        table.open().tags.delete(name)
+    except (OSError, ValueError) as error:
+        if name in table.tags():
+            raise store_error(error, f"untagging table {table.name!r}") from error

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.matrix import DROP_POINTS, PLACES, RUN_POINTS, UPKEEP_POINTS, run_all
+from tests.publishing import PUBLISH_POINTS, SINK_POINTS
 
 TASKS = Path(__file__).parents[2] / "tasks"
 NAMED = (*RUN_POINTS, *UPKEEP_POINTS, *DROP_POINTS)
@@ -24,7 +25,7 @@ def test_no_kill_does_so_on_an_object_store(bucket: str, tmp_path: Path) -> None
 
 
 FIT_POINTS = ("checkpoint", "fit")
-"""Those of fitted spaces, whose runs test_fits.py kills."""
+"""Those of fitted spaces, whose runs test_fits.py kills; test_publish_kills.py those of sinks."""
 
 
 def test_the_matrix_knows_every_place() -> None:
@@ -32,4 +33,4 @@ def test_the_matrix_knows_every_place() -> None:
     reached = [
         part.split('"')[1] for text in sources for part in text.split("failpoints.reach(")[1:]
     ]
-    assert sorted(set(reached)) == sorted([*NAMED, *FIT_POINTS])
+    assert sorted(set(reached)) == sorted([*NAMED, *FIT_POINTS, *PUBLISH_POINTS, *SINK_POINTS])

@@ -149,7 +149,11 @@ def test_each_flow_with_a_time_gets_a_deployment_and_loses_it_with_the_time(
     assert set(first) == {"refresh", "maintain"}
     refresh = first["refresh"]
     assert refresh["parameters"]["store_uri"] == str(folder / "vectors")
-    assert refresh["parameters"]["config"]["schedule"] == berlin | {"evaluate": None, "drift": None}
+    assert refresh["parameters"]["config"]["schedule"] == berlin | {
+        "evaluate": None,
+        "drift": None,
+        "publish": None,
+    }
     assert (refresh["work_pool_name"], refresh["work_queue_name"]) == (POOL, "books")
     queue = ask(house, "GET", f"work_pools/{POOL}/queues/books")
     assert queue["concurrency_limit"] == 1

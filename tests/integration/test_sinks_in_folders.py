@@ -14,12 +14,12 @@ from tasks.errors import SinkError, SinkUnavailable
 from tasks.plugins import build
 from tasks.sinks import changes, folder
 from tasks.sinks.base import ID, VECTOR, Element, Metric, Shape, Sink
+from tests.publishing import SINK_POINTS
 from tests.stores.peer import peer
 
 DIM = 16
 SHAPE = Shape(DIM, Element.FLOAT32, Metric.COSINE, pa.schema([("year", pa.int64())]))
 FOLDERS = ("parquet", "numpy", "faiss", "usearch", "scann")
-POINTS = ("sink-file", "sink-before-switch", "sink-after-switch")
 
 pytestmark = pytest.mark.stores
 
@@ -163,7 +163,7 @@ def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
         opened("numpy", tmp_path).collections()
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", SINK_POINTS)
 @pytest.mark.parametrize("use", [*FOLDERS, "lancedb"])
 def test_a_kill_leaves_the_old_version_or_the_new_one(use: str, point: str, tmp_path: Path) -> None:
     place = peer(use, tmp_path / "p")

@@ -83,12 +83,59 @@ def test_a_config_is_read_whole_with_its_defaults(write: Write, tmp_path: Path) 
             "max_quarantined": 0.2,
             "max_content_bytes": 64 * 1024 * 1024,
         },
+        "publish": [],
         "retention": {"versions": 10, "days": 30, "tables": 30},
         "index": {"columns": [], "recall": 0.95, "rows": 50_000},
         "schedule": None,
         "store_content": True,
         "precision": "auto",
     }
+
+
+def test_a_single_sink_is_a_list_of_one_with_its_defaults(write: Write, tmp_path: Path) -> None:
+    config = configs.read_config(write(GOOD + "publish: {use: parquet, path: out}\n"))
+    assert config.model_dump(mode="json")["publish"] == [
+        {
+            "use": "parquet",
+            "name": None,
+            "mode": None,
+            "columns": None,
+            "text": True,
+            "compress": None,
+            "max_removed": 0.2,
+            "max_refused": 0.0,
+            "recall": 0.9,
+            "keep": 1,
+            "sample": 200,
+            "path": f"{tmp_path}/out",
+        }
+    ]
+    assert config.publish[0].label == "parquet"
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("publish: {use: parqet, path: x}", "publish.use: 'parqet' is none of"),
+        ("publish: {use: parquet}", "publish.path is missing: expected a string"),
+        ("publish: {use: parquet, path: x, shards: 3}", "publish.shards: unknown key"),
+        (
+            "publish: [{use: parquet, path: x}, {use: parquet, path: y}]",
+            "sinks of different names, and parquet stands twice",
+        ),
+        ("publish: {use: parquet, path: x, name: A b}", "publish.name = 'A b'"),
+        (
+            "publish: {use: qdrant, url: 'http://x', collection: c, api_key: s3cr3t}",
+            "publish.api_key: a secret must not stand in a config",
+        ),
+        ("publish: {use: parquet, path: x, compress: {to: int4}}", "publish.compress.to = 'int4'"),
+    ],
+)
+def test_a_mistake_in_a_sink_is_told_with_its_line(write: Write, written: str, said: str) -> None:
+    told = message(write(GOOD + written + "\n"))
+    assert said in told
+    assert "line " in told
+    assert "s3cr3t" not in told
 
 
 def test_a_gate_on_what_cannot_be_judged_is_told_with_its_line(
@@ -229,7 +276,7 @@ def test_a_model_that_is_no_folder_here_stays_a_name(write: Write) -> None:
             "encoder:",
             'schedule: {rn: "0 3 * * *"}\nencoder:',
             "line 7: schedule.rn: unknown key, did you mean 'run'? "
-            "(allowed: drift, evaluate, maintain, run, timezone)",
+            "(allowed: drift, evaluate, maintain, publish, run, timezone)",
         ),
         (
             "encoder:",

@@ -80,7 +80,8 @@ def test_a_time_alone_is_that_of_the_refresh() -> None:
 
 def test_each_deployment_gives_its_flow_what_it_takes() -> None:
     every = dict.fromkeys(FLOWS, "0 3 * * *")
-    for one in made(every, evaluate={"suite": "/x/suite.yaml"}, drift={}):
+    sinks = [{"use": "parquet", "path": "/x/out"}]
+    for one in made(every, evaluate={"suite": "/x/suite.yaml"}, drift={}, publish=sinks):
         flow: Flow[..., Any] = load_flow_from_entrypoint(one.entrypoint)
         assert flow.name == one.flow
         assert set(one.parameters) == set(flow.parameters.properties)
@@ -101,6 +102,8 @@ def test_a_flow_of_which_the_config_says_nothing_is_refused() -> None:
         made({"evaluate": "0 3 * * *"})
     with pytest.raises(ConfigError, match=r"schedule\.drift: the config has no `drift:`"):
         made({"drift": "0 3 * * *"})
+    with pytest.raises(ConfigError, match=r"schedule\.publish: the config has no `publish:`"):
+        made({"publish": "0 3 * * *"})
 
 
 def test_what_prefect_would_fill_in_is_refused(tmp_path: Path) -> None:

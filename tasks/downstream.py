@@ -1,0 +1,234 @@
+"""What a store downstream lets its readers find: asked as they ask it, and checked."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from schemas.config import SinkConfig
+from schemas.publication import Stamp
+from tasks import differing, plugins
+from tasks.check import Check
+from tasks.encoders.base import Vectors
+from tasks.errors import ConfigError
+from tasks.outgoing import Outgoing
+from tasks.search import ID, Query, question
+from tasks.secrets import resolve_secrets
+from tasks.shapes import from_plain
+from tasks.shortening import compression_of
+from tasks.sinks.base import Near, Sink
+from tasks.space import SPARE, Hit, Space, open_space
+from tasks.store import publications
+from tasks.store.catalog import Catalog
+from tasks.store.formats import parse
+from tasks.store.rows import to_matrix
+
+STAMP: TypeAdapter[Stamp] = TypeAdapter(Stamp)
+QUERIES = 100  # rows that are looked for, to say how many of the nearest are found
+NEAREST = 10
+ROUNDING = 1e-6  # scores that are this near are equal: rows stand for each other
+TOLD = 5
+
+
+@dataclass(frozen=True)
+class Downstream:
+    """The collection that readers of a sink see.
+
+    Attributes:
+        config: The sink as the user wrote it.
+        sink: It, opened.
+        name: The collection.
+        stamp: What it says of itself.
+        outgoing: The rows that it should have: those of the version in its stamp.
+    """
+
+    config: SinkConfig
+    sink: Sink
+    name: str
+    stamp: Stamp
+    outgoing: Outgoing
+
+    @property
+    def label(self) -> str:
+        """What the sink is called."""
+        return self.config.label
+
+    @property
+    def refused(self) -> list[str]:
+        """The ids that the store would not take; none where nobody knows."""
+        store_uri = self.space.store_uri
+        return publications.refused(store_uri, self.label, self.name, self.stamp) or []
+
+    @property
+    def space(self) -> Space:
+        """The version that it holds."""
+        return self.outgoing.space
+
+    def near(self, vectors: Vectors, k: int) -> list[list[Near]]:
+        """The k nearest rows of each of these vectors, as the store finds them."""
+        compression = self.outgoing.compression
+        originals = vectors if compression.keeps_original else None
+        shape = self.outgoing.shape
+        return self.sink.search(self.name, shape, compression.apply(vectors), k, originals)
+
+
+@contextmanager
+def downstream(store_uri: str, space: str, config: SinkConfig) -> Iterator[Downstream]:
+    """What readers of a sink see of a space; ConfigError where that is nothing of this store's."""
+    sink = plugins.build("sinks", config.use, resolve_secrets(config.arguments))
+    with closing(sink):
+        sink.connect()
+        name = sink.serving()
+        text = sink.collections().get(name or "", "")
+        if name is None or not text:
+            raise ConfigError(
+                f"sink {config.label!r} has nothing yet: `vectorline publish {space}` fills it"
+            )
+        stamp = parse(STAMP, text, f"the stamp of sink {config.label!r}")
+        held = stamp.holds
+        entry = next(
+            (
+                one
+                for one in Catalog(store_uri).versions(space)
+                if held is not None
+                and stamp.space == space
+                and (one.version, one.run_id) == (held.version, held.run_id)
+            ),
+            None,
+        )
+        if entry is None:
+            what = "no whole version" if held is None else f"version {held.version}"
+            raise ConfigError(
+                f"sink {config.label!r} has {what} of space {stamp.space!r}, which this store "
+                f"cannot look into: `vectorline publish {space}` brings it to what serves"
+            )
+        version = open_space(space, store_uri, entry.version)
+        compression = compression_of(version, config.compress)
+        outgoing = Outgoing(version, from_plain(stamp.shape), compression)
+        yield Downstream(config, sink, name, stamp, outgoing)
+
+
+def search_downstream(there: Downstream, query: Query) -> list[Hit]:
+    """The same question as of the space: the `k` best hits, best first.
+
+    Raises ConfigError for a filter, of which stores have their own, and as `search`.
+    """
+    if query.where is not None or query.modality is not None or query.exact:
+        raise ConfigError(
+            "--sink with --where, --modality or --exact: a store downstream has filters of its own"
+        )
+    if query.k < 1:
+        raise ConfigError(f"-k = {query.k}: expected 1 or more")
+    vector = question(there.space, query.terms)[None]
+    terms = {one.value for one in query.terms if one.kind == ID and len(query.terms) > 1}
+    limit = query.k + SPARE
+    while True:
+        near = there.near(vector, limit)[0]
+        hits = [one for one in _hits(there, near) if one.record_id not in terms]
+        best = hits
+        if not query.chunks:
+            first: dict[str, Hit] = {}
+            for hit in hits:
+                first.setdefault(hit.record_id, hit)
+            best = [*first.values()]
+        if len(best) >= query.k or len(near) < limit:
+            return best[: query.k]
+        limit *= 4
+
+
+def _hits(there: Downstream, near: list[Near]) -> list[Hit]:
+    shape = there.outgoing.shape
+    rows = there.sink.fetch(there.name, shape, [one.id for one in near])
+    by_id = {row["id"]: row for row in rows.select(["id", *shape.columns.names]).to_pylist()}
+    hits = []
+    for one in near:
+        row = by_id.get(one.id)
+        if row is not None:  # else somebody removed it meanwhile
+            own = ("record_id", "chunk", "id", "modality", "source_uri")
+            columns = {name: value for name, value in row.items() if name not in own}
+            hits.append(Hit(one.id, row["record_id"], row["chunk"], one.score, columns))
+    return hits
+
+
+def verify_downstream(there: Downstream) -> list[Check]:
+    """Which version it has, ids and hashes in both directions, some rows, and what is found."""
+    return [_version(there), _ids(there), _rows(there), _recall(there)]
+
+
+def _version(there: Downstream) -> Check:
+    entry = there.space.entry
+    serving = Catalog(there.space.store_uri).serving(entry.space)
+    wanted = None if serving is None else serving.version
+    ok = wanted == entry.version and there.stamp.moving is None
+    detail = f"version {entry.version} in collection {there.name}"
+    if not ok:
+        detail += (
+            f", and version {wanted} serves: `vectorline publish {entry.space}` brings it there"
+        )
+    return Check(f"{there.label} version", ok, detail)
+
+
+def _ids(there: Downstream) -> Check:
+    found = differing.beside(there.sink, there.name, there.outgoing)
+    refused = there.refused
+    lacking = np.setdiff1d(found.places, there.outgoing.places_of(refused))
+    detail = f"{found.before:,} rows, {len(refused):,} refused"
+    ok = not len(lacking) and not found.gone
+    if not ok:
+        first = ", ".join(map(repr, [*there.outgoing.ids(lacking[:TOLD]), *found.gone][:TOLD]))
+        detail += (
+            f"; {len(lacking):,} are missing or of another version, {len(found.gone):,} too many: "
+            f"{first}. `vectorline publish {there.space.entry.space} --repair` mends it"
+        )
+    return Check(f"{there.label} ids", ok, detail)
+
+
+def _rows(there: Downstream) -> Check:
+    n_rows = len(there.outgoing.row_ids)
+    places = np.random.default_rng().permutation(n_rows)[: there.config.sample]
+    places = np.setdiff1d(places, there.outgoing.places_of(there.refused))
+    wrong = differing.wrong(there.sink, there.name, there.outgoing, places)
+    detail = f"vector and metadata of {len(places):,} rows read back"
+    if len(wrong):
+        first = ", ".join(map(repr, there.outgoing.ids(wrong[:TOLD])))
+        detail += (
+            f"; {len(wrong):,} differ: {first}. "
+            f"`vectorline publish {there.space.entry.space} --repair` mends it"
+        )
+    return Check(f"{there.label} rows", not len(wrong), detail)
+
+
+def _recall(there: Downstream) -> Check:
+    """How many of the ten nearest rows by exact search in the space the sink finds."""
+    space, n_rows = there.space, there.space.rows
+    chosen = np.sort(np.random.default_rng(0).permutation(n_rows)[:QUERIES])
+    vectors = to_matrix(space.dataset.take(chosen.tolist(), columns=["vector"])["vector"])
+    k, n_found, n_sought = min(NEAREST, n_rows), 0, 0
+    for vector, near in zip(vectors, there.near(vectors, k), strict=True):
+        exact = space.nearest(vector, k, columns=(), chunks=True, exact=True)
+        least = exact[-1].score - ROUNDING
+        own = {one.id for one in exact}
+        others = [one.id for one in near if one.id not in own]
+        n_found += len(near) - len(others) + _as_near(there, vector, others, least)
+        n_sought += k
+    share = n_found / max(1, n_sought)
+    detail = f"{share:.1%} of the {k} nearest rows are found, of {len(vectors):,} rows"
+    ok = n_rows == 0 or share >= there.config.recall
+    if not ok:
+        detail += (
+            f", and `recall` is {there.config.recall:g}: give its index more to look at, or "
+            "`compress` less"
+        )
+    return Check(f"{there.label} recall", ok, detail)
+
+
+def _as_near(there: Downstream, vector: Vectors, ids: list[str], least: float) -> int:
+    """How many of these rows are as near as the last of the nearest: they stand for it."""
+    places = there.outgoing.places_of(ids)
+    if not len(places):
+        return 0
+    rows = to_matrix(there.space.dataset.take(places.tolist(), columns=["vector"])["vector"])
+    cosines = rows @ vector / (np.linalg.norm(rows, axis=1) * np.linalg.norm(vector))
+    return int(np.count_nonzero(cosines >= least))

@@ -1,0 +1,123 @@
+"""Pushing batches into a sink: some at a time, again after a pause, halved to find a bad row."""
+
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import pyarrow as pa
+
+from schemas.publication import Refused
+from tasks.errors import RowsRefused, SinkUnavailable
+from tasks.sinks.base import ID, Limits, Writer
+
+T = TypeVar("T")
+
+ATTEMPTS = 8  # of one batch: with the pauses below, about four minutes
+PAUSE_S = 1.0
+LONGEST_PAUSE_S = 60.0
+REASON_CHARACTERS = 300
+
+
+@dataclass
+class Pushed:
+    """What became of rows.
+
+    Attributes:
+        upserted: How many were put.
+        deleted: How many ids were to be removed.
+        refused: The rows that the store does not take.
+    """
+
+    upserted: int = 0
+    deleted: int = 0
+    refused: list[Refused] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Pusher:
+    """Feeds one writer.
+
+    Attributes:
+        writer: Where rows go.
+        limits: What it takes.
+        check: Called between batches; raises where the user asked to stop.
+        report: Told how many rows are done.
+        sleep: Waits for so many seconds.
+    """
+
+    writer: Writer
+    limits: Limits
+    check: Callable[[], None]
+    report: Callable[[int], None]
+    sleep: Callable[[float], None] = time.sleep
+
+    def push(self, batches: Iterable[pa.Table], gone: Sequence[str], pushed: Pushed) -> None:
+        """Puts all rows, then removes the others; no more batches are held than are in flight.
+
+        `pushed` counts as it goes on. Raises SinkUnavailable where a batch failed eight times.
+        """
+        for refused, n_rows in self._each(self._upsert, batches):
+            pushed.refused += refused
+            pushed.upserted += n_rows - len(refused)
+            self.report(pushed.upserted + len(pushed.refused))
+        for _, n_rows in self._each(self._delete, self._parts(gone)):
+            pushed.deleted += n_rows
+            self.report(pushed.upserted + len(pushed.refused) + pushed.deleted)
+
+    def _each(
+        self, do: Callable[[T], tuple[list[Refused], int]], parts: Iterable[T]
+    ) -> Iterator[tuple[list[Refused], int]]:
+        with ThreadPoolExecutor(self.limits.concurrency) as threads:
+            flying: deque[Future[tuple[list[Refused], int]]] = deque()
+            try:
+                for part in parts:
+                    self.check()
+                    flying.append(threads.submit(do, part))
+                    if len(flying) > self.limits.concurrency:
+                        yield flying.popleft().result()
+                while flying:
+                    yield flying.popleft().result()
+            finally:
+                threads.shutdown(cancel_futures=True)
+
+    def _parts(self, ids: Sequence[str]) -> Iterator[Sequence[str]]:
+        for start in range(0, len(ids), self.limits.batch_rows):
+            yield ids[start : start + self.limits.batch_rows]
+
+    def _delete(self, ids: Sequence[str]) -> tuple[list[Refused], int]:
+        self._again(lambda: self.writer.delete(ids))
+        return [], len(ids)
+
+    def _upsert(self, rows: pa.Table) -> tuple[list[Refused], int]:
+        return self._halved(rows), len(rows)
+
+    def _halved(self, rows: pa.Table) -> list[Refused]:
+        """Puts what the store takes, and gives what it does not."""
+        try:
+            self._again(lambda: self.writer.upsert(rows))
+        except RowsRefused as error:
+            if len(rows) == 1:
+                reason = str(error)[:REASON_CHARACTERS]
+                return [Refused(id=rows[ID][0].as_py(), reason=reason)]
+            middle = len(rows) // 2
+            return [*self._halved(rows.slice(0, middle)), *self._halved(rows.slice(middle))]
+        return []
+
+    def _again(self, do: Callable[[], None]) -> None:
+        """Does it, and again after a pause where the store does not answer or asks to wait."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return do()
+            except SinkUnavailable as error:
+                if attempt == ATTEMPTS:
+                    raise
+                pause = min(LONGEST_PAUSE_S, PAUSE_S * 2 ** (attempt - 1))
+                asked = error.retry_after_s or 0.0
+                self.check()
+                self.sleep(max(asked, pause * random.uniform(0.5, 1)))  # noqa: S311 (spreads calls)
+                self.check()
+        return None

@@ -1,0 +1,322 @@
+"""Publishing versions into real stores, in any order and with kills: readers see what serves."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from schemas.config import IndexConfig, Retention
+from tasks import failpoints
+from tasks.downstream import downstream, search_downstream, verify_downstream
+from tasks.errors import ConfigError, LosesTooMuch, SinkError
+from tasks.maintain import maintain
+from tasks.plugins import build, names
+from tasks.search import Query, Term, search
+from tasks.shapes import shape_of
+from tasks.shortening import compression_of
+from tasks.sinks.base import Mode
+from tasks.space import open_space
+from tasks.store.catalog import Catalog
+from tests.publishing import (
+    LAST,
+    PUBLISH_POINTS,
+    SPACE,
+    SWITCHED,
+    copied,
+    last_for,
+    make,
+    published,
+    seen,
+    serve,
+    sink_of,
+    wanted,
+)
+from tests.stores.peer import Peer, peer
+
+QUICK = ("parquet", "pgvector", "qdrant")
+"""Files, a transaction, and a server that switches; `make test-all` has the others."""
+SINKS = [
+    pytest.param(use, marks=[pytest.mark.stores, *([] if use in QUICK else [pytest.mark.slow])])
+    for use in names("sinks")
+]
+
+
+class Killed(BaseException):
+    """Stands for a kill: no code of ours catches it."""
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return make(tmp_path_factory.mktemp("publish"))
+
+
+@pytest.fixture
+def store(made: str, tmp_path: Path) -> str:
+    return copied(made, tmp_path)
+
+
+@pytest.fixture(params=SINKS)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Peer]:
+    found = peer(request.param, tmp_path / "place")
+    yield found
+    found.close()
+
+
+def modes(place: Peer) -> tuple[Mode, ...]:
+    return build("sinks", place.use, place.arguments()).modes
+
+
+def upkeep(store: str, *sinks: str) -> None:
+    """Gathers fragments and lets go of all versions that nothing holds."""
+    for table in Catalog(store).tables():
+        maintain.fn(store, table, Retention(versions=1, days=0), IndexConfig(), 0.0, sinks)
+
+
+def test_each_version_is_what_readers_see_and_only_changes_are_pushed(
+    place: Peer, store: str
+) -> None:
+    sink = sink_of(place)
+    told = []
+    last = last_for(place)
+    for version in range(1, last + 1):
+        serve(store, version)
+        record = published(store, sink)
+        assert seen(place) == wanted(store)
+        assert record.proof is not None
+        assert record.proof.verified
+        told.append((record.how, record.upserted, record.deleted))
+    in_turns = modes(place)[0] is Mode.SWITCH
+    assert (
+        told
+        == [
+            ("all rows", 40, 0),
+            ("all rows", 50, 0) if in_turns else ("changes", 10, 0),
+            ("changes", 16, 0) if in_turns else ("changes", 6, 0),
+            ("changes", 12, 0) if in_turns else ("changes", 6, 0),
+            ("changes", 6, 8) if in_turns else ("changes", 0, 8),
+            ("all rows", 42, 0),
+            ("all rows", 47, 0) if in_turns else ("changes", 5, 0),
+        ][:last]
+    )
+    assert published(store, sink).how == "nothing"
+    if last == LAST:
+        serve(store, SWITCHED - 1)  # a rollback to what the other collection has
+    back = published(store, sink)
+    assert (back.how, back.upserted, back.deleted) == ("nothing", 0, 0)
+    assert seen(place) == wanted(store)
+
+
+def test_two_collections_take_turns_in_mode_switch(place: Peer, store: str) -> None:
+    if Mode.SWITCH not in modes(place):
+        pytest.skip("cannot switch")
+    sink = sink_of(place, mode="switch")
+    told = []
+    for version in (1, 2, 3, 2):
+        serve(store, version)
+        record = published(store, sink)
+        told.append((record.collection[-2:], record.how, record.upserted, record.deleted))
+        assert seen(place) == wanted(store)
+    assert told == [
+        ("_a", "all rows", 40, 0),
+        ("_b", "all rows", 50, 0),
+        ("_a", "changes", 16, 0),
+        ("_b", "nothing", 0, 0),
+    ]
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.integers(1, LAST),
+        st.just("upkeep"),
+        st.tuples(st.sampled_from(PUBLISH_POINTS), st.integers(1, LAST)),
+    ),
+    min_size=3,
+    max_size=7,
+)
+
+
+@settings(
+    max_examples=3,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(steps=STEPS, switch=st.booleans())
+def test_any_order_of_versions_and_kills_ends_at_what_serves(
+    made: str,
+    request: pytest.FixtureRequest,
+    use: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    steps: list[Any],
+    switch: bool,
+) -> None:
+    folder = tmp_path_factory.mktemp("steps")
+    store, place = copied(made, folder), peer(use, folder / "place")
+    try:
+        mode = "switch" if switch and Mode.SWITCH in modes(place) else None
+        sink = sink_of(place, mode=mode)
+        for step in within(steps, last_for(place)):
+            walk(store, sink, step)
+            if step != "upkeep":
+                published(store, sink)
+            if place_serves(store):
+                assert seen(place) == wanted(store) or step == "upkeep"
+    finally:
+        place.close()
+
+
+def within(steps: list[Any], last: int) -> list[Any]:
+    """The same steps among versions up to a last one."""
+    return [
+        one
+        if one == "upkeep"
+        else min(one, last)
+        if isinstance(one, int)
+        else (one[0], min(one[1], last))
+        for one in steps
+    ]
+
+
+def place_serves(store: str) -> bool:
+    return bool(Catalog(store).published(SPACE))
+
+
+def walk(store: str, sink: Any, step: Any) -> None:
+    """One step; of a version that retention took, none."""
+    if step == "upkeep":
+        upkeep(store, sink.label)
+        return
+    point, version = step if isinstance(step, tuple) else (None, step)
+    if version not in {one.version for one in Catalog(store).versions(SPACE)}:
+        return
+    serve(store, version)
+    if point is None:
+        return
+
+    def reach(name: str) -> None:
+        if name == point:
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(failpoints, "reach", reach)
+        try:
+            published(store, sink)
+        except Killed:
+            return
+
+
+@pytest.fixture(params=SINKS)
+def use(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_what_somebody_else_changed_is_repaired(place: Peer, store: str) -> None:
+    sink = sink_of(place)
+    published(store, sink)
+    made = build("sinks", place.use, place.arguments())
+    made.connect()
+    name = made.serving()
+    assert name is not None
+    space = open_space(SPACE, store)
+    shape = shape_of(space, sink, compression_of(space, None))
+    rows = made.fetch(name, shape, ["n1", "n2"])
+    year = rows.schema.get_field_index("year")
+    changed = rows.set_column(year, rows.schema.field(year), [[1, 2]])
+    with made.writing(name, shape, made.collections()[name]) as writer:
+        writer.upsert(changed)
+        writer.delete(["n3"])
+    made.finish(name, shape)
+    made.close()
+    assert seen(place) != wanted(store)
+    record = published(store, sink, repair=True)
+    assert (record.how, record.upserted, record.deleted) == ("repair", 3, 0)
+    assert seen(place) == wanted(store)
+
+
+def test_another_space_and_too_many_removals_are_refused(
+    place: Peer, store: str, tmp_path: Path
+) -> None:
+    sink = sink_of(place, max_removed=0.1)
+    serve(store, 4)
+    published(store, sink)
+    serve(store, 5)
+    with pytest.raises(SinkError, match="would take 8 of 50 rows out of sink"):
+        published(store, sink)
+    assert seen(place) == wanted(store, 4)
+    assert published(store, sink, allow_removals=True).deleted in (0, 8)
+    assert seen(place) == wanted(store, 5)
+    other = make(tmp_path / "other")
+    with pytest.raises(ConfigError, match="holds a version of space 'notes' that this store"):
+        published(other, sink)
+    assert published(other, sink, repair=True, allow_removals=True).to_version == 1
+    assert seen(place) == wanted(other, 1)
+
+
+def test_a_store_that_is_down_is_told_and_the_next_publication_goes_on(
+    place: Peer, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.pushing.ATTEMPTS", 1)
+    sink = sink_of(place)
+    published(store, sink)
+    place.stop()
+    serve(store, 2)
+    with contextlib.suppress(SinkError):  # a store in this process is never down
+        published(store, sink)
+    place.start()
+    assert published(store, sink).to_version == 2
+    assert seen(place) == wanted(store)
+
+
+def test_what_it_has_is_searched_and_verified(place: Peer, store: str) -> None:
+    sink = sink_of(place)
+    published(store, sink)
+    space = open_space(SPACE, store)
+    with downstream(store, SPACE, sink) as there:
+        checks = verify_downstream(there)
+        assert [(one.name.split()[-1], one.ok) for one in checks] == [
+            ("version", True),
+            ("ids", True),
+            ("rows", True),
+            ("recall", True),
+        ]
+        for asked in (Query([Term("text", "sea 7")], k=5), Query([Term("id", "n3")], k=3)):
+            ours, theirs = search(space, asked), search_downstream(there, asked)
+            assert [one.score for one in theirs] == pytest.approx(
+                [one.score for one in ours], abs=1e-3
+            )
+            assert theirs[0].columns == ours[0].columns
+        serve(store, 2)
+        late = verify_downstream(there)[0]
+        assert not late.ok
+        assert "and version 2 serves: `vectorline publish notes` brings it there" in late.detail
+
+
+def test_what_is_shorter_is_measured_first_and_refused_where_it_loses_too_much(
+    place: Peer, store: str
+) -> None:
+    harsh = sink_of(place, compress={"dim": 4, "max_recall_loss": 0.01})
+    with pytest.raises(LosesTooMuch, match=r"a loss of .* max_recall_loss is 0\.01: nothing was"):
+        published(store, harsh)
+    assert seen_ids(place) == []
+    sink = sink_of(place, compress={"dim": 16, "cut": "pca", "original": True})
+    record = published(store, sink)
+    assert record.recall is not None
+    assert record.recall.value >= 0.95
+    assert record.recall.n == 40
+    assert seen_ids(place) == sorted(wanted(store))
+    with downstream(store, SPACE, sink) as there:
+        assert there.outgoing.shape.dim == 16
+        assert [one.ok for one in verify_downstream(there)] == [True] * 4
+    serve(store, 2)
+    again = published(store, sink)
+    assert again.recall is not None
+    assert again.recall.value >= 0.95
+    assert seen_ids(place) == sorted(wanted(store))
+
+
+def seen_ids(place: Peer) -> list[str]:
+    return sorted(place.visible())
