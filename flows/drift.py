@@ -21,7 +21,10 @@ def drift(
     options: list[str],
     by_sketches: bool = False,
 ) -> dict[str, Any] | State[Any]:
-    """One look; gives what `vectorline drift --json` prints, in state `Drift` where it alarms."""
+    """One look; gives what `vectorline drift --json` prints.
+
+    An alarm is the state `Drift` or `EncoderChanged`, after its verdict.
+    """
     wanted = DriftConfig.model_validate(settings, strict=False)
     with turn(space, store_uri):
         found = detect(
@@ -30,7 +33,7 @@ def drift(
         show_artifacts(found)
     if found.alarm:
         message = f"{found.record.verdict}: {found.record.reason}"
-        return needs_someone(space, "Drift", message, found.summary())
+        return needs_someone(space, found.record.verdict, message, found.summary())
     return found.summary()
 
 

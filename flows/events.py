@@ -10,20 +10,24 @@ LONG = ("metrics", "segments", "tests", "libraries")
 """Parts of an answer that an event leaves out: Prefect refuses large ones."""
 
 
-def needs_someone(space: str, name: str, message: str, summary: dict[str, Any]) -> State[Any]:
-    """A failed state called `name`, with the flow's answer in it; an event says the same."""
-    tell(space, name, message, summary)
+def needs_someone(space: str, what: str, message: str, summary: dict[str, Any]) -> State[Any]:
+    """A failed state with the flow's answer in it; an event says the same.
+
+    `what` are the words that both are called by: `encoder changed` is the state `EncoderChanged`.
+    """
+    tell(space, what, message, summary)
+    name = what.title().replace(" ", "")
     return State(type=StateType.FAILED, name=name, message=message, data=summary)
 
 
-def tell(space: str, name: str, message: str, summary: dict[str, Any]) -> None:
+def tell(space: str, what: str, message: str, summary: dict[str, Any]) -> None:
     """An event that automations can look for.
 
-    It is `vectorline.<name>` in lower case, its resource `vectorline.space.<space>`; `message` is
-    one sentence.
+    That of `encoder changed` is `vectorline.encoder-changed`, its resource
+    `vectorline.space.<space>`; `message` is one sentence.
     """
     emit_event(
-        event=f"vectorline.{name.lower()}",
+        event=f"vectorline.{what.replace(' ', '-')}",
         resource={
             "prefect.resource.id": f"vectorline.space.{space}",
             "prefect.resource.name": space,
@@ -39,19 +43,19 @@ def found(space: str, summary: dict[str, Any]) -> dict[str, Any] | State[Any]:
     """The answer of a flow that judged a version, or the state that its verdict asks for.
 
     `Refused` where the gate said no, `Drift` where drift blocks, and nobody overruled it. Drift
-    that does not block is an event alone.
+    that does not block is an event alone, and so is another encoder.
     """
     gate, drift = summary.get("gate"), summary.get("drift")
     overruled = bool(summary.get("promoted"))
     if gate and not gate["passed"] and not overruled:
         reason = gate.get("reason") or summary.get("reason") or ", ".join(gate["failed"])
-        return needs_someone(space, "Refused", f"the gate says no: {reason}", summary)
+        return needs_someone(space, "refused", f"the gate says no: {reason}", summary)
     if not drift or not drift["alarm"]:
         return summary
     message = f"{drift['verdict']}: {drift['reason']}"
     if drift["blocked"] and not overruled:
-        return needs_someone(space, "Drift", message, summary)
-    tell(space, "Drift", message, summary)
+        return needs_someone(space, drift["verdict"], message, summary)
+    tell(space, drift["verdict"], message, summary)
     return summary
 
 

@@ -26,10 +26,12 @@ from flows.cli import build_parser
 from flows.deploy import LOST
 from flows.server import quiet_environment
 from tasks.errors import ConfigError
+from tasks.store import canaries
 from tasks.store.catalog import Catalog
 from tests import scheduled
+from tests.drift import notes
 from tests.evaluation import search_task
-from tests.pipeline import PROGRAM, config, write_jsonl
+from tests.pipeline import PROGRAM, config, refresh, write_jsonl
 from tests.processes import children
 from tests.scheduled import House, ask, ended, runs, wait_for
 
@@ -98,9 +100,10 @@ def deployments(house: House, name: str) -> dict[str, Row]:
     return {one["entrypoint"].rpartition(".")[2]: one for one in found}
 
 
-def start(house: House, deployment: Row) -> None:
+def start(house: House, deployment: Row) -> Row:
     path = f"deployments/{deployment['id']}/create_flow_run"
-    ask(house, "POST", path, {"state": {"type": "SCHEDULED"}})
+    made: Row = ask(house, "POST", path, {"state": {"type": "SCHEDULED"}})
+    return made
 
 
 def states(found: list[Row]) -> list[str]:
@@ -270,6 +273,66 @@ def listening() -> Iterator[tuple[str, list[Row]]]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://{scheduled.LOOPBACK}:{server.server_port}/", told
         server.shutdown()
+
+
+def events(house: House, space: str, n: int) -> list[Row]:
+    """What was told of a space, once it is so much; the server writes it down a little later."""
+    of = {"resource": {"id": [f"vectorline.space.{space}"]}, "order": "ASC"}
+
+    def look() -> list[Row]:
+        found: list[Row] = ask(house, "POST", "events/filter", {"filter": of})["events"]
+        return found if len(found) >= n else []
+
+    return wait_for(look)
+
+
+def test_drift_is_an_event_of_a_run_and_a_state_of_a_look_and_so_is_another_encoder(
+    house: House, folder: Path
+) -> None:
+    corpus, store = folder / "drifting", str(folder / "vectors")
+    write_jsonl(corpus / "a.jsonl", notes(0, 240))
+    refresh(config(corpus, space="drifting"), store)
+    write_jsonl(corpus / "b.jsonl", notes(240, 120, ("bees",)))
+    source = config(corpus)["source"]
+    deploy(house, folder, "drifting", {"run": NEVER, "drift": NEVER}, source=source, drift={})
+    made = deployments(house, "drifting")
+    with listening() as (url, told):
+        done = house.call(sys.executable, DEPLOY / "webhook.py", url)
+        assert done.returncode == 0, done.stderr
+
+        def ends(flow: str, n: int) -> Row:
+            wanted = start(house, made[flow])
+            wait_for(lambda: len(told) == n)
+            (run,) = (one for one in ended(house, "drifting", n) if one["id"] == wanted["id"])
+            return run
+
+        ran = ends("refresh", 1)
+        looked = ends("drift", 2)
+        table = Catalog(store).resolve("drifting", "latest").table
+        canaries.write(store, table, -canaries.read(store, table))
+        changed = ends("drift", 3)
+    assert (ran["state_type"], ran["state_name"]) == ("COMPLETED", "Completed")
+    assert (looked["state_type"], looked["state_name"]) == ("FAILED", "Drift")
+    assert (changed["state_type"], changed["state_name"]) == ("FAILED", "EncoderChanged")
+    drift, other = (one["state"]["message"] for one in (looked, changed))
+    assert drift.startswith("drift: rows added or changed since version 1 differ")
+    assert other.startswith("encoder changed: the encoder of this machine is another one")
+    assert [one["text"] for one in told] == [
+        f"vectorline.drift: refresh drifting: {drift}",
+        f"vectorline.drift: drift drifting: {drift}",
+        f"vectorline.encoder-changed: drift drifting: {other}",
+    ]
+    serving = Catalog(store).serving("drifting")
+    assert serving is not None
+    assert serving.version == 2  # drift does not block by itself
+    assert [
+        (one["event"], one["payload"]["message"], one["payload"]["summary"]["version"])
+        for one in events(house, "drifting", 3)
+    ] == [
+        ("vectorline.drift", drift, 2),
+        ("vectorline.drift", drift, 2),
+        ("vectorline.encoder-changed", other, 2),
+    ]
 
 
 @pytest.mark.slow

@@ -11,9 +11,11 @@ import jsonschema  # type: ignore[import-untyped]
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
+from prefect import State
 from prefect.cli.deploy._models import PrefectYamlModel
 from prefect.flows import Flow, load_flow_from_entrypoint
 
+from flows import events
 from flows.deploy import FLOWS, Deployment, deployments, write_prefect_yaml
 from schemas.config import Schedule
 from tasks.config import from_dict, read_config
@@ -188,3 +190,24 @@ def test_the_image_gets_all_that_the_package_needs() -> None:
     }
     assert given == copied
     assert all((ROOT / one).exists() for one in given)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "state", "event"),
+    [
+        ("drift", "Drift", "vectorline.drift"),
+        ("encoder changed", "EncoderChanged", "vectorline.encoder-changed"),
+    ],
+)
+def test_an_alarm_is_called_by_its_verdict(
+    monkeypatch: pytest.MonkeyPatch, verdict: str, state: str, event: str
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("flows.events.emit_event", lambda **words: told.append(words["event"]))
+    drift = {"verdict": verdict, "reason": "so it is", "alarm": True, "blocked": True}
+    ended = events.found("notes", {"drift": drift})
+    assert isinstance(ended, State)
+    assert (ended.name, ended.message) == (state, f"{verdict}: so it is")
+    goes_on: Row = {"drift": drift | {"blocked": False}}
+    assert events.found("notes", goes_on) == goes_on
+    assert told == [event, event]
