@@ -26,7 +26,7 @@ from flows.cli import build_parser
 from flows.deploy import LOST
 from flows.server import quiet_environment
 from tasks.errors import ConfigError
-from tasks.store import canaries
+from tasks.store import canaries, drifts
 from tasks.store.catalog import Catalog
 from tests import scheduled
 from tests.drift import notes
@@ -57,7 +57,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def house(folder: Path) -> Iterator[House]:
     with scheduled.house(folder) as made:
         print(f"\nPrefect's database: {made.database.partition('+')[0]}")
-        told = vectorline(made, "deploy", write_space(folder, "clockwork", "* * * * *", drift={}))
+        corpus = folder / "clockwork"
+        write_jsonl(corpus / "a.jsonl", notes(0, 240))
+        source = config(corpus)["source"]
+        path = write_space(folder, "clockwork", "* * * * *", source=source, drift={})
+        told = vectorline(made, "deploy", path)
         assert told["deployments"] == [
             {"flow": "refresh", "name": "clockwork", "cron": "* * * * *", "timezone": "UTC"}
         ]
@@ -385,8 +389,8 @@ def test_a_deployment_with_a_schedule_runs_twice_by_itself_and_has_nothing_to_do
         rows = json.loads(data) if isinstance(data, str) else data
         return {row["outcome"]: row["records"] for row in rows if row["records"]}
 
-    assert books(first) == {"read": 9, "new": 9}
-    assert books(second) == {"read": 9, "unchanged": 9}
+    assert books(first) == {"read": 240, "new": 240}
+    assert books(second) == {"read": 240, "unchanged": 240}
     catalog = Catalog(str(folder / "vectors"))
     assert [one.version for one in catalog.versions("clockwork")] == [1]
     reports = [artifact(run, "drift-report") for run in (first, second)]
@@ -394,6 +398,23 @@ def test_a_deployment_with_a_schedule_runs_twice_by_itself_and_has_nothing_to_do
     pages = {path.name for path in folder.glob("vectors/runs/clockwork.*/drift/*.html")}
     assert len(pages) == 2
     assert all(name in "".join(reports) for name in pages)
+
+    write_jsonl(folder / "clockwork" / "b.jsonl", notes(240, 120))
+    start(house, *deployments(house, "clockwork").values())  # unless its minute comes before
+
+    def look() -> Row | None:
+        later = [
+            one for one in ended(house, "clockwork", 3)[2:] if one["state_name"] == "Completed"
+        ]
+        return next((one for one in later if "new" in books(one)), None)
+
+    assert "2-since-1" in artifact(wait_for(look), "drift-report")
+    looks = drifts.looks(str(folder / "vectors"), "clockwork").to_pylist()
+    assert [(one["version"], one["baseline"], one["verdict"]) for one in looks] == [
+        (1, None, "cannot tell"),
+        (1, 1, "cannot tell"),
+        (2, 1, "no drift"),
+    ]
 
 
 def test_without_a_server_deploy_says_what_to_do(
