@@ -2,6 +2,10 @@
 
 import contextlib
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,32 +14,49 @@ import pytest
 from tasks.space import open_space
 from tests import s3, scheduled
 from tests.pipeline import PROGRAM, write_config, write_jsonl
+from tests.processes import children, gone, title
 from tests.scheduled import House, wait_for
 
 pytestmark = [pytest.mark.prefect, pytest.mark.ray, pytest.mark.stores, pytest.mark.slow]
 
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a-token-of-thirty-two-letters-abc"}
 RAY = str(PROGRAM.with_name("ray"))
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+@contextlib.contextmanager
+def ray_head(house: House, address: str, n_cpus: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A head that answers, and knows a token."""
+    house.environment.update(TOKEN)
+    words = ["--head", f"--port={address.partition(':')[2]}", f"--num-cpus={n_cpus}"]
+    words += [f"--node-ip-address={scheduled.LOOPBACK}", "--include-dashboard=false", "--block"]
+    with house.process("ray-head", RAY, "start", *words) as head:
+        wait_for(lambda: house.call(RAY, "health-check", f"--address={address}").returncode == 0)
+        yield head
 
 
 @contextlib.contextmanager
 def ray_cluster(house: House) -> Iterator[str]:
-    """The address of a head without CPUs and a node with two, which know a token."""
-    house.environment.update(TOKEN)
+    """The address of a head without CPUs and a node with two."""
     address = f"{scheduled.LOOPBACK}:{scheduled.free_port()}"
-    head = ["--head", f"--port={address.partition(':')[2]}", "--num-cpus=0"]
-    head += [f"--node-ip-address={scheduled.LOOPBACK}", "--include-dashboard=false", "--block"]
     node = [f"--address={address}", "--num-cpus=2", "--block"]
-    with house.process("ray-head", RAY, "start", *head):
-        wait_for(lambda: house.call(RAY, "health-check", f"--address={address}").returncode == 0)
-        with house.process("ray-node", RAY, "start", *node):
+    with ray_head(house, address, 0), house.process("ray-node", RAY, "start", *node):
 
-            def nodes() -> bool:
-                listed = house.call(RAY, "status", f"--address={address}").stdout
-                return listed.count("node_") == 2 and "/2.0 CPU" in listed
+        def nodes() -> bool:
+            listed = house.call(RAY, "status", f"--address={address}").stdout
+            return listed.count("node_") == 2 and "/2.0 CPU" in listed
 
-            wait_for(nodes)
-            yield address
+        wait_for(nodes)
+        yield address
+
+
+def worker(
+    house: House, address: str
+) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
+    """The program of a worker's container."""
+    house.environment["RAY_ADDRESS"] = address
+    house.environment["PATH"] = f"{PROGRAM.parent}:{os.environ['PATH']}"
+    return house.process("worker", sys.executable, str(DEPLOY / "worker.py"))
 
 
 def test_a_deployed_refresh_encodes_on_a_cluster_into_an_object_store(
@@ -48,12 +69,47 @@ def test_a_deployed_refresh_encodes_on_a_cluster_into_an_object_store(
     compute = {"use": "ray", "workers": 2}
     path = write_config(tmp_path, tmp_path / "corpus", schedule="* * * * *", compute=compute)
     with scheduled.house(tmp_path) as house, ray_cluster(house) as address:
-        house.environment.update(s3.environment(s3_endpoint) | {"RAY_ADDRESS": address})
+        house.environment.update(s3.environment(s3_endpoint))
         done = house.call(PROGRAM, "deploy", path, "--store", bucket, "--json")
         assert (done.returncode, json.loads(done.stdout)["store"]) == (0, bucket)
-        with scheduled.worker(house, "vectorline"):
+        with worker(house, address):
             (run, *_) = scheduled.ended(house, "notes", 1)
     assert (run["state_name"], run["auto_scheduled"]) == ("Completed", True)
     assert list(open_space("notes", bucket).to_pandas()["id"].sort_values()) == [
         f"r{n:03d}" for n in range(300)
     ]
+
+
+def test_a_worker_ends_with_the_head_of_its_cluster_and_the_next_one_works(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", [{"id": "a", "text": "a", "year": 1}])
+    compute = {"use": "ray", "workers": 1}
+    path = write_config(tmp_path, tmp_path / "corpus", schedule="0 0 1 1 *", compute=compute)
+    address = f"{scheduled.LOOPBACK}:{scheduled.free_port()}"
+    with scheduled.house(tmp_path) as house:
+        house.environment["RAY_gcs_rpc_server_reconnect_timeout_s"] = "5"  # 60 by default
+        done = house.call(PROGRAM, "deploy", path, "--store", str(tmp_path / "vectors"))
+        assert done.returncode == 0, done.stderr
+
+        def works() -> bool:
+            pools = "work_pools/vectorline/workers/filter"
+            listed = scheduled.ask(house, "POST", pools, {})
+            return "ONLINE" in {one["status"] for one in listed}
+
+        with ray_head(house, address, 1) as head, worker(house, address) as first:
+            wait_for(works)
+            (prefect,) = (pid for pid in children(first.pid) if "prefect" in title(pid))
+            os.killpg(head.pid, signal.SIGKILL)
+            wait_for(lambda: first.poll() is not None)
+            assert first.returncode == 1
+            assert gone({prefect})
+        with ray_head(house, address, 1), worker(house, address) as second:
+            made = scheduled.ask(house, "POST", "deployments/filter", {})
+            start = f"deployments/{made[0]['id']}/create_flow_run"
+            scheduled.ask(house, "POST", start, {"state": {"type": "SCHEDULED"}})
+            (run,) = scheduled.ended(house, "notes", 1)
+            beside = children(second.pid)
+            second.terminate()
+            assert second.wait() == 0
+            assert gone(beside)
+    assert run["state_name"] == "Completed"
+    assert list(open_space("notes", str(tmp_path / "vectors")).to_pandas()["id"]) == ["a"]

@@ -137,6 +137,18 @@ def test_prefect_takes_the_file_in_deploy_which_is_made_of_the_config_beside_it(
     assert found == yaml.safe_load((tmp_path / "prefect.yaml").read_text())
 
 
+def test_compose_and_kubernetes_run_the_worker_that_the_image_has_and_let_it_end() -> None:
+    program = "/opt/vectorline/worker.py"
+    assert f"COPY deploy/worker.py {program}\n" in (DEPLOY / "Dockerfile").read_text()
+    composed = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["worker"]
+    (worker,) = (one for one in manifests() if one["metadata"]["name"] == "worker")
+    pod = worker["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert composed["command"] == container["args"] == ["python", program]
+    assert composed["restart"] == "unless-stopped"
+    assert (composed["stop_grace_period"], pod["terminationGracePeriodSeconds"]) == ("10m", 600)
+
+
 def test_compose_is_what_its_specification_says() -> None:
     schemas = files("check_jsonschema") / "builtin_schemas" / "vendor"
     schema = json.loads((schemas / "compose-spec.json").read_text())
