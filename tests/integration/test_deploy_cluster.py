@@ -8,8 +8,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
+import yaml
 
 from tasks.space import open_space
 from tests import s3, scheduled
@@ -113,3 +116,57 @@ def test_a_worker_ends_with_the_head_of_its_cluster_and_the_next_one_works(tmp_p
             assert gone(beside)
     assert run["state_name"] == "Completed"
     assert list(open_space("notes", str(tmp_path / "vectors")).to_pandas()["id"]) == ["a"]
+
+
+Ports = dict[str, int]
+PROBES = ("livenessProbe", "readinessProbe")
+
+
+def passes(container: dict[str, Any], ports: Ports) -> dict[str, bool]:
+    """What kubelet's gRPC probes of a container say, each at the port that stands for its own."""
+
+    def serves(port: int) -> bool:
+        url = f"http://{scheduled.LOOPBACK}:{port}/grpc.health.v1.Health/Check"
+        headers = {"Content-Type": "application/grpc", "TE": "trailers"}
+        try:
+            with httpx.Client(http1=False, http2=True, trust_env=False) as client:
+                reply = client.post(url, headers=headers, content=bytes(5))
+        except httpx.TransportError:
+            return False
+        return reply.content == bytes([0, 0, 0, 0, 2, 8, 1])  # status: SERVING
+
+    return {name: serves(ports[str(container[name]["grpc"]["port"])]) for name in PROBES}
+
+
+def test_the_probes_in_ray_yaml_pass_while_head_and_node_live(tmp_path: Path) -> None:
+    spec = yaml.safe_load((DEPLOY / "kubernetes" / "ray.yaml").read_text())["spec"]
+    house = House(dict(os.environ) | TOKEN, "", tmp_path)
+    head_ports: Ports = {"6379": scheduled.free_port()}
+    address = f"{scheduled.LOOPBACK}:{head_ports['6379']}"
+
+    def start(
+        group: dict[str, Any], ports: Ports, *words: str
+    ) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
+        """As KubeRay does, which adds the ports that are not named here."""
+        added = {"metrics-export-port": "8080", "dashboard-agent-listen-port": "52365"}
+        given = group["rayStartParams"] | added
+        ports |= {port: scheduled.free_port() for name, port in given.items() if "-port" in name}
+        words += tuple(f"--{name}={ports.get(value, value)}" for name, value in given.items())
+        return house.process("ray", RAY, "start", *words, "--block")
+
+    head, (node,) = spec["headGroupSpec"], spec["workerGroupSpecs"]
+    (head_container,) = head["template"]["spec"]["containers"]
+    (node_container,) = node["template"]["spec"]["containers"]
+    node_ports: Ports = {}
+    well, dead = dict.fromkeys(PROBES, True), dict.fromkeys(PROBES, False)
+    started = ["--head", f"--port={head_ports['6379']}"]
+    started += [f"--node-ip-address={scheduled.LOOPBACK}", "--dashboard-host=0.0.0.0"]
+    with start(head, head_ports, *started) as head_process:
+        wait_for(lambda: passes(head_container, head_ports) == well)
+        with start(node, node_ports, f"--address={address}") as node_process:
+            wait_for(lambda: passes(node_container, node_ports) == well)
+            os.killpg(head_process.pid, signal.SIGKILL)
+            wait_for(lambda: passes(head_container, head_ports) == dead)
+            assert passes(node_container, node_ports) == well  # a node outlives its head a while
+            os.killpg(node_process.pid, signal.SIGKILL)
+            wait_for(lambda: passes(node_container, node_ports) == dead)

@@ -178,6 +178,8 @@ def test_the_ray_cluster_is_what_kuberay_takes() -> None:
     for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, **group["template"]}
         kubernetes_validate.validate(pod, KUBERNETES, strict=True)
+        (container,) = group["template"]["spec"]["containers"]
+        assert {"livenessProbe", "readinessProbe"} <= set(container)  # else KubeRay's, which fail
     assert f"\nray=={spec['rayVersion']} " in (ROOT / "requirements.lock").read_text()
     (worker,) = (one for one in manifests() if one["metadata"]["name"] == "worker")
     (container,) = worker["spec"]["template"]["spec"]["containers"]
