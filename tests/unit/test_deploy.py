@@ -25,6 +25,7 @@ from tests.pipeline import books, config, refresh, write_jsonl
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 STORE = "s3://vectors/store"
+IN_THE_WORKER = "/home/vectorline/deploy"
 KUBERNETES = "1.34"
 
 Row = dict[str, Any]
@@ -129,12 +130,21 @@ def test_prefect_takes_the_file_in_deploy_which_is_made_of_the_config_beside_it(
     found = yaml.safe_load((DEPLOY / "prefect.yaml").read_text())
     loaded = PrefectYamlModel.model_validate(found)
     assert [one.entrypoint for one in loaded.deployments] == [
-        "flows.refresh.refresh",
-        "flows.maintain.maintain",
+        f"flows.{flow}.{flow}" for flow in ("refresh", "evaluate", "drift", "maintain")
     ]
     now = deployments(read_config(DEPLOY / "papers.yaml"), STORE, "papers")
     write_prefect_yaml(tmp_path / "prefect.yaml", now, "vectorline")
-    assert found == yaml.safe_load((tmp_path / "prefect.yaml").read_text())
+    written = (tmp_path / "prefect.yaml").read_text().replace(str(DEPLOY), IN_THE_WORKER)
+    assert found == yaml.safe_load(written)
+
+
+def test_a_worker_sees_the_example_and_its_suite() -> None:
+    composed = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    shown = [f"./{name}:{IN_THE_WORKER}/{name}:ro" for name in ("papers.yaml", "papers-suite.yaml")]
+    assert set(shown) <= set(composed["services"]["worker"]["volumes"])
+    (worker,) = (one for one in manifests() if one["metadata"]["name"] == "worker")
+    (container,) = worker["spec"]["template"]["spec"]["containers"]
+    assert {"name": "configs", "mountPath": IN_THE_WORKER} in container["volumeMounts"]
 
 
 def test_compose_and_kubernetes_run_the_worker_that_the_image_has_and_let_it_end() -> None:
