@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.prefect, pytest.mark.ray, pytest.mark.stores, pytest.m
 
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a-token-of-thirty-two-letters-abc"}
 RAY = str(PROGRAM.with_name("ray"))
+NEVER = "0 0 1 1 *"
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
@@ -83,10 +84,16 @@ def test_a_deployed_refresh_encodes_on_a_cluster_into_an_object_store(
     ]
 
 
+def start(house: House) -> None:
+    (made,) = scheduled.ask(house, "POST", "deployments/filter", {})
+    path = f"deployments/{made['id']}/create_flow_run"
+    scheduled.ask(house, "POST", path, {"state": {"type": "SCHEDULED"}})
+
+
 def test_a_worker_ends_with_the_head_of_its_cluster_and_the_next_one_works(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "corpus" / "a.jsonl", [{"id": "a", "text": "a", "year": 1}])
     compute = {"use": "ray", "workers": 1}
-    path = write_config(tmp_path, tmp_path / "corpus", schedule="0 0 1 1 *", compute=compute)
+    path = write_config(tmp_path, tmp_path / "corpus", schedule=NEVER, compute=compute)
     address = f"{scheduled.LOOPBACK}:{scheduled.free_port()}"
     with scheduled.house(tmp_path) as house:
         house.environment["RAY_gcs_rpc_server_reconnect_timeout_s"] = "5"  # 60 by default
@@ -105,17 +112,45 @@ def test_a_worker_ends_with_the_head_of_its_cluster_and_the_next_one_works(tmp_p
             wait_for(lambda: first.poll() is not None)
             assert first.returncode == 1
             assert gone({prefect})
-        with ray_head(house, address, 1), worker(house, address) as second:
-            made = scheduled.ask(house, "POST", "deployments/filter", {})
-            start = f"deployments/{made[0]['id']}/create_flow_run"
-            scheduled.ask(house, "POST", start, {"state": {"type": "SCHEDULED"}})
+        with ray_head(house, address, 1), worker(house, address):
+            start(house)
             (run,) = scheduled.ended(house, "notes", 1)
-            beside = children(second.pid)
-            second.terminate()
-            assert second.wait() == 0
-            assert gone(beside)
     assert run["state_name"] == "Completed"
     assert list(open_space("notes", str(tmp_path / "vectors")).to_pandas()["id"]) == ["a"]
+
+
+def test_a_worker_that_is_told_to_end_lets_its_run_keep_what_it_has(tmp_path: Path) -> None:
+    texts = [f"note {n}" for n in range(600)]
+    rows = [{"id": text, "text": text, "year": 1} for text in texts]
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", rows)
+    noted = tmp_path / "noted"
+    encoder = {"use": "tests.encoders:NotingEncoder", "notes": str(noted)}
+    path = write_config(tmp_path, tmp_path / "corpus", schedule=NEVER, encoder=encoder)
+    address = f"{scheduled.LOOPBACK}:{scheduled.free_port()}"
+
+    def contents() -> list[str]:
+        told = map(json.loads, noted.read_text().splitlines()) if noted.exists() else ()
+        return sorted(one for one in told if one.startswith("note "))
+
+    with scheduled.house(tmp_path) as house, ray_head(house, address, 0):
+        done = house.call(PROGRAM, "deploy", path, "--store", str(tmp_path / "vectors"))
+        assert done.returncode == 0, done.stderr
+        with worker(house, address) as first:
+            start(house)
+            wait_for(contents)
+            beside = children(first.pid)
+            first.terminate()
+            assert first.wait() == 0
+            assert gone(beside)
+        (stopped,) = scheduled.ended(house, "notes", 1)
+        assert stopped["state_name"] == "Failed"
+        assert "what was done is kept" in stopped["state"]["message"]
+        assert 0 < len(contents()) < len(texts)
+        with worker(house, address):
+            start(house)
+            (_, run) = scheduled.ended(house, "notes", 2)
+    assert run["state_name"] == "Completed"
+    assert contents() == sorted(texts)
 
 
 Ports = dict[str, int]
