@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from schemas.catalog import VersionEntry
 from schemas.config import Config, DriftConfig, EvaluateConfig, SinkConfig
 from tasks.check import Check
-from tasks.config import from_dict, read_config
+from tasks.config import from_dict, read_config, sinks_of
 from tasks.errors import ConfigError, Interrupted
 from tasks.run import Options, Run, open_run, waiting
 from tasks.space import Hit, open_space
@@ -168,11 +168,9 @@ def _evaluate_config(
 
 
 def _publish(args: argparse.Namespace) -> list[dict[str, Any]]:
-    from tasks.publish import wanted
-
     catalog = Catalog(args.store)
     catalog.resolve(args.space, "serving")
-    sinks = wanted(_config_of(args, catalog).publish, args.to)
+    sinks = sinks_of(_config_of(args, catalog), args.to)
     plain = [one.model_dump(mode="json") for one in sinks]
     options = {
         "allow_removals": args.allow_removals,
@@ -473,11 +471,9 @@ def _verify_sink(args: argparse.Namespace) -> list[Check]:
 
 def _sink(args: argparse.Namespace) -> SinkConfig:
     """The one that `--sink` names, of the config that is given or of the last one."""
-    from tasks.publish import wanted
-
     catalog = Catalog(args.store)
     catalog.known(args.space)
-    return wanted(_config_of(args, catalog).publish, args.sink)[0]
+    return sinks_of(_config_of(args, catalog), args.sink)[0]
 
 
 def _promote(args: argparse.Namespace) -> dict[str, Any]:

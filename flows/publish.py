@@ -58,4 +58,5 @@ def each(
         failed[0].add_note(str(other))
     for one in done:
         failed[0].add_note(f"sink {one.sink!r} has version {one.to_version}")
+    failed[0].add_note(f"`vectorline publish {space}` goes on from here; what serves, serves")
     raise failed[0]

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
-from schemas.config import Config
+from schemas.config import Config, SinkConfig
 from tasks import plugins
 from tasks.config_mistakes import Data, find_mistakes, find_refusals
 from tasks.documents import read_document, refuse, refuse_at
@@ -85,6 +85,19 @@ def chunker_plugin(config: Config) -> tuple[str, dict[str, object]] | None:
     if config.chunk is None:
         return None
     return config.chunk.use, config.chunk.model_dump(exclude={"use"})
+
+
+def sinks_of(config: Config, label: str | None) -> list[SinkConfig]:
+    """All sinks, or the one that is named; ConfigError where there is none."""
+    chosen = [one for one in config.publish if label in (None, one.label)]
+    if not chosen:
+        names = ", ".join(one.label for one in config.publish)
+        raise ConfigError(
+            f"the config has no sink {label!r}, but {names}"
+            if names
+            else "the config has no `publish:`, which says where to"
+        )
+    return chosen
 
 
 def _config(data: Data) -> Config:

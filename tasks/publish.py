@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from schemas.config import SinkConfig
 from schemas.publication import PublicationRecord
 from tasks import plugins
-from tasks.errors import ConfigError, Interrupted
+from tasks.errors import Interrupted
 from tasks.progress import Report, listener
 from tasks.publishing import Publication, Wish
 from tasks.run import Stop
@@ -77,16 +77,3 @@ def told(record: PublicationRecord) -> dict[str, Any]:
         "sampled": proof and proof.sampled,
         "refused": [one.model_dump() for one in record.refused],
     }
-
-
-def wanted(sinks: tuple[SinkConfig, ...], label: str | None) -> list[SinkConfig]:
-    """All sinks, or the one that is named; ConfigError where there is none."""
-    chosen = [one for one in sinks if label in (None, one.label)]
-    if not chosen:
-        names = ", ".join(one.label for one in sinks)
-        raise ConfigError(
-            f"the config has no sink {label!r}, but {names}"
-            if sinks
-            else "the config has no `publish:`, which says where to"
-        )
-    return chosen

@@ -1,6 +1,8 @@
 """Publishing versions into real stores, in any order and with kills: readers see what serves."""
 
 import contextlib
+import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from tasks.shortening import compression_of
 from tasks.sinks.base import Mode
 from tasks.space import open_space
 from tasks.store.catalog import Catalog
+from tests.pipeline import PROGRAM, write_config
 from tests.publishing import (
     LAST,
     PUBLISH_POINTS,
@@ -320,3 +323,25 @@ def test_what_is_shorter_is_measured_first_and_refused_where_it_loses_too_much(
 
 def seen_ids(place: Peer) -> list[str]:
     return sorted(place.visible())
+
+
+def test_the_program_publishes_and_says_plainly_what_failed(store: str, tmp_path: Path) -> None:
+    good = {"use": "parquet", "path": str(tmp_path / "out")}
+    down = {"use": "qdrant", "url": "http://127.0.0.1:9", "collection": "notes"}
+
+    def call(*sinks: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        path = write_config(tmp_path, tmp_path, publish=[*sinks])
+        words = [str(PROGRAM), "publish", SPACE, "--store", store, "--json", "--config", str(path)]
+        return subprocess.run(words, capture_output=True, text=True)
+
+    done = call(good)
+    assert done.returncode == 0, done.stderr
+    (told,) = json.loads(done.stdout)
+    keys = ("sink", "from_version", "to_version", "upserted", "deleted", "count", "verified")
+    assert [told[key] for key in keys] == ["parquet", None, 1, 40, 0, 40, True]
+    failed = call(down, good)
+    assert (failed.returncode, json.loads(failed.stdout)["error"]["kind"]) == (1, "SinkUnavailable")
+    assert "Traceback" not in failed.stderr
+    assert "Qdrant at http://127.0.0.1:9, opening: " in failed.stderr
+    assert "sink 'parquet' has version 1" in failed.stderr
+    assert call({**good, "mode": "rowwise"}).returncode == 2
