@@ -159,7 +159,7 @@ def change(uses: list[str]) -> list[dict[str, Any]]:
 
 
 def _changed(place: Peer, store: str) -> dict[str, Any]:
-    said = {"use": place.use, **place.arguments()}
+    said = {"use": place.use, **place.arguments(), **BARE.get(place.use, {})}
     sink = SinkConfig.model_validate(said, strict=False)
     catalog, records = Catalog(store), []
     for version in (1, 2):
