@@ -508,7 +508,8 @@ def test_an_index_that_finds_less_than_was_measured_is_named(tmp_path: Path) -> 
     write_jsonl(tmp_path / "corpus" / "a.jsonl", rows)
     name = refresh(config(tmp_path / "corpus"), store)["table"]
     maintain.fn(str(store), name, Retention(), IndexConfig(rows=100), 0.0)
-    assert look(store)["indexes"].detail == "version 1: 1 index, recall@10 1.000"
+    found = look(store)["indexes"].detail  # Lance trains it from other rows each time
+    assert re.fullmatch(r"version 1: 1 index, recall@10 (1\.000|0\.99\d)", found)
     table, (entry,) = Table(str(store), name), Catalog(str(store)).versions("notes")
     index = indexes.vector_index(table.open(entry.lance_version))
     assert index is not None
@@ -517,7 +518,7 @@ def test_an_index_that_finds_less_than_was_measured_is_named(tmp_path: Path) -> 
     table.open().tags.update(f"run-{entry.run_id}", table.open().version)
     heal(table, Catalog(str(store)))
     assert re.search(
-        r"version 1: recall@10 is 0\.9\d\d, and was 1\.000 when it was measured\n`vectorline",
+        r"version 1: recall@10 is 0\.9\d\d, and was (1\.000|0\.99\d) when it was measured\n`vec",
         bad(store)["indexes"],
     )
 
