@@ -5,7 +5,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import TypeAdapter
 
 from schemas.config import SinkConfig
 from schemas.publication import Stamp
@@ -19,13 +18,11 @@ from tasks.secrets import resolve_secrets
 from tasks.shapes import from_plain
 from tasks.shortening import compression_of
 from tasks.sinks.base import Near, Sink
-from tasks.space import SPARE, Hit, Space, open_space
+from tasks.space import SPARE, Hit, Space, first_of_each_record, open_space
 from tasks.store import publications
 from tasks.store.catalog import Catalog
-from tasks.store.formats import parse
 from tasks.store.rows import to_matrix
 
-STAMP: TypeAdapter[Stamp] = TypeAdapter(Stamp)
 QUERIES = 100  # rows that are looked for, to say how many of the nearest are found
 NEAREST = 10
 ROUNDING = 1e-6  # scores that are this near are equal: rows stand for each other
@@ -86,15 +83,13 @@ def downstream(store_uri: str, space: str, config: SinkConfig) -> Iterator[Downs
             raise ConfigError(
                 f"sink {config.label!r} has nothing yet: `vectorline publish {space}` fills it"
             )
-        stamp = parse(STAMP, text, f"the stamp of sink {config.label!r}")
+        stamp = publications.stamp_of(text, f"the stamp of sink {config.label!r}")
         held = stamp.holds
         entry = next(
             (
                 one
                 for one in Catalog(store_uri).versions(space)
-                if held is not None
-                and stamp.space == space
-                and (one.version, one.run_id) == (held.version, held.run_id)
+                if stamp.space == space and publications.published_of(one) == held
             ),
             None,
         )
@@ -127,12 +122,7 @@ def search_downstream(there: Downstream, query: Query) -> list[Hit]:
     while True:
         near = there.near(vector, limit)[0]
         hits = [one for one in _hits(there, near) if one.record_id not in terms]
-        best = hits
-        if not query.chunks:
-            first: dict[str, Hit] = {}
-            for hit in hits:
-                first.setdefault(hit.record_id, hit)
-            best = [*first.values()]
+        best = hits if query.chunks else first_of_each_record(hits)
         if len(best) >= query.k or len(near) < limit:
             return best[: query.k]
         limit *= 4

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from functools import cached_property
 
 import numpy as np
-from pydantic import TypeAdapter
 
 from schemas.catalog import PublishedEntry, VersionEntry
 from schemas.config import SinkConfig
@@ -31,9 +30,8 @@ from tasks.space import Space, open_space
 from tasks.store import publications
 from tasks.store.catalog import Catalog
 from tasks.store.diff import Indices
-from tasks.store.formats import parse
+from tasks.store.publications import published_of
 
-STAMP: TypeAdapter[Stamp] = TypeAdapter(Stamp)
 SLOTS = ("a", "b")
 TOLD = 5  # ids in a message
 
@@ -159,7 +157,7 @@ class Publication:
 
     @cached_property
     def _target(self) -> Published:
-        return _published(self._entry)
+        return published_of(self._entry)
 
     def _stamps(self) -> dict[str, Stamp]:
         """Of what the sink has of this space; ConfigError where it has something else.
@@ -172,8 +170,8 @@ class Publication:
                 self.sink.drop(name)
                 continue
             where = f"the stamp of collection {name!r} in sink {self._label!r}"
-            stamps[name] = parse(STAMP, text, where)
-        made = {_published(one) for one in self._catalog.made(self._entry.space)}
+            stamps[name] = publications.stamp_of(text, where)
+        made = {published_of(one) for one in self._catalog.made(self._entry.space)}
         for name, stamp in stamps.items():
             if stamp.space != self._entry.space:
                 raise ConfigError(
@@ -235,7 +233,7 @@ class Publication:
         """The version that a collection has; None where retention took it."""
         entry = self._entry
         for one in self._catalog.versions(entry.space):
-            if _published(one) == held and one.table == entry.table:
+            if published_of(one) == held and one.table == entry.table:
                 return open_space(entry.space, self.wish.space.store_uri, one.version)
         return None
 
@@ -354,7 +352,7 @@ class Publication:
             name: entry
             for name, stamp in self._stamps().items()
             for entry in self._catalog.versions(self._entry.space)
-            if _published(entry) == stamp.holds
+            if published_of(entry) == stamp.holds
         }
         publications.hold(uri, self._label, held, self._catalog.tables())
         self._catalog.put_published(
@@ -384,10 +382,6 @@ class Publication:
             recall=recall,
             stamped_at=datetime.now(UTC),
         )
-
-
-def _published(entry: VersionEntry) -> Published:
-    return Published(version=entry.version, run_id=entry.run_id, created_at=entry.created_at)
 
 
 def _version_of(stamp: Stamp | None) -> int | None:

@@ -199,7 +199,7 @@ class Space:
         while True:
             asked = query(vector, limit, index, filtered=where is not None)
             hits = self._scan(asked, where, columns, exact=exact)
-            best = (hits if chunks else _first_of_each_record(hits))[:k]
+            best = (hits if chunks else first_of_each_record(hits))[:k]
             settled = len(best) == k and hits[-1].score < best[-1].score
             if settled or len(hits) < limit:  # else an unseen row may tie, with a smaller id
                 return best
@@ -279,7 +279,8 @@ def open_space(space: str, store: str | None = None, version: str | int = "servi
     return Space(store_uri, entry, table.settings(), table.open(entry.lance_version))
 
 
-def _first_of_each_record(hits: Sequence[Hit]) -> list[Hit]:
+def first_of_each_record(hits: Sequence[Hit]) -> list[Hit]:
+    """The best hit of each record, of hits that come best first."""
     first: dict[str, Hit] = {}
     for hit in hits:
         first.setdefault(hit.record_id, hit)

@@ -5,14 +5,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from pydantic import TypeAdapter
 
 from schemas.catalog import VersionEntry
-from schemas.publication import PublicationRecord, Stamp
+from schemas.publication import PublicationRecord, Published, Stamp
 from tasks.store import files, layout, tags
 from tasks.store.catalog import Catalog
 from tasks.store.formats import parse
 from tasks.store.table import Table
 
 RECORD: TypeAdapter[PublicationRecord] = TypeAdapter(PublicationRecord)
+STAMP: TypeAdapter[Stamp] = TypeAdapter(Stamp)
 TAG = "synced-"
+
+
+def stamp_of(text: str, where: str) -> Stamp:
+    """What a collection says of itself; `where` names it in errors."""
+    return parse(STAMP, text, where)
+
+
+def published_of(entry: VersionEntry) -> Published:
+    """A version as stamps name it."""
+    return Published(version=entry.version, run_id=entry.run_id, created_at=entry.created_at)
 
 
 def write(store_uri: str, record: PublicationRecord) -> None:
