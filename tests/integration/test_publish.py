@@ -217,6 +217,20 @@ def use(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def test_what_was_cut_off_is_compared_row_by_row(place: Peer, store: str) -> None:
+    if Mode.SWITCH not in modes(place):
+        pytest.skip("cannot switch")
+    sink = sink_of(place, mode="switch")
+    for version in (1, 2):
+        serve(store, version)
+        published(store, sink)
+    walk(store, sink, ("publish-begun", 3))  # the first collection is on its way from 1 to 3
+    assert seen(place) == wanted(store, 2)
+    record = published(store, sink)
+    assert (record.how, record.upserted, record.deleted) == ("by comparison", 16, 0)
+    assert seen(place) == wanted(store)
+
+
 def test_what_somebody_else_changed_is_repaired(place: Peer, store: str) -> None:
     sink = sink_of(place)
     published(store, sink)
