@@ -348,9 +348,12 @@ class Catalog:
         """Removes the log's versions older than `keep`, then gathers its fragments.
 
         In this order, since another process may be about to append to what is the head now; where
-        it does so while fragments are gathered, it goes first, and the next time will do.
+        it does so while fragments are gathered, it goes first, and the next time will do. So it
+        will where nothing is there yet: a schedule may be due before the first run.
         """
         uri = layout.log_uri(self.store_uri)
+        if not exists(uri):
+            return
         try:
             lance.dataset(uri).cleanup_old_versions(keep)
             lance.dataset(uri).optimize.compact_files()
