@@ -14,6 +14,13 @@ Scores: TypeAlias = npt.NDArray[np.float64]
 Vectors: TypeAlias = npt.NDArray[Any]
 
 
+def to_array(column: pa.ChunkedArray) -> Vectors:
+    """A column of vectors, shape (n, dim); without a copy where it has one chunk."""
+    held = column.combine_chunks()
+    flat: Vectors = held.flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(len(held), held.type.list_size)
+
+
 def scores(queries: Vectors, vectors: Vectors, metric: Metric, element: Element) -> Scores:
     """Cosine, product or negative distance; of binary vectors the number of equal bits."""
     if element is Element.BINARY:
@@ -45,10 +52,8 @@ def reordered(
     k: int,
 ) -> list[list[Near]]:
     """The k best of each query's rows by their originals, which are in a column of `rows`."""
-    held = rows[column].combine_chunks()
-    full = held.flatten().to_numpy(zero_copy_only=False).reshape(len(rows), held.type.list_size)
     place = {id_: row for row, id_ in enumerate(rows[ID].to_pylist())}
-    by = scores(originals, full, metric, Element.FLOAT32)
+    by = scores(originals, to_array(rows[column]), metric, Element.FLOAT32)
     return [
         top([Near(one.id, float(by[query, place[one.id]])) for one in part], k)
         for query, part in enumerate(found)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,11 @@ import numpy as np
 
 from tasks.errors import ConfigError
 from tasks.sinks import exact
-from tasks.sinks.base import Element, Limits, Metric, Shape
-from tasks.sinks.indexed import Index, IndexedSink, Labels, Parts, Scores, Whole, starts
-from tasks.sinks.parted import LIMITS
+from tasks.sinks.base import Element, Metric, Shape
+from tasks.sinks.folder import Draft
+from tasks.sinks.index_block import Index, Labels, Parts, Scores, Whole, starts
+from tasks.sinks.indexed import IndexedSink
+from tasks.sinks.parted import LIMITS, PART_ROWS
 
 if TYPE_CHECKING:
     import faiss
@@ -35,7 +38,7 @@ class FaissSink(IndexedSink):
     products: what is not of unit length is brought to it in the index.
     """
 
-    limits = Limits(LIMITS.batch_rows, LIMITS.batch_bytes, elements=ELEMENTS)
+    limits = replace(LIMITS, elements=ELEMENTS)
 
     def __init__(
         self,
@@ -45,16 +48,16 @@ class FaissSink(IndexedSink):
         index: str = "flat",
         nprobe: int = 32,
         ef_search: int = 64,
-        parts: int = 16,
+        part_rows: int = PART_ROWS,
     ) -> None:
         """`path` is a folder of a local disk, `link` what readers look under in it.
 
         `index` is flat, ivf, hnsw, pq, or a factory string of faiss such as `IVF1024,PQ48`, in
         force when a collection is made. One that must be trained is flat until there are rows
-        enough. `nprobe` and `ef_search` go into the file. Metadata are in as many files as `parts`
-        says.
+        enough. `nprobe` and `ef_search` go into the file. Metadata are in files of at most
+        `part_rows` rows.
         """
-        super().__init__(use="faiss", path=path, link=link, parts=parts)
+        super().__init__(use="faiss", path=path, link=link, part_rows=part_rows)
         self._wanted = NAMES.get(index, re.sub(r"^IDMap2?,", "", index))
         self._nprobe, self._ef_search = nprobe, ef_search
 
@@ -97,6 +100,8 @@ class FaissSink(IndexedSink):
 class _Index:
     """An index that knows its labels; `wanted` is what it is to be, `now` what it is."""
 
+    has_cosine = False
+
     def __init__(
         self,
         index: "faiss.Index",
@@ -131,13 +136,14 @@ class _Index:
             index = self._index
             if len(gone):
                 index.remove_ids(faiss.IDSelectorBatch(gone))
+        _reserve(index, sum(map(len, new)))
         for start, part in starts(new):
             if len(part):
                 of_part = labels[start : start + len(part)]
                 index.add_with_ids(np.ascontiguousarray(part, np.float32), of_part)
         return _Index(index, self._shape, self._wanted, now, self.lossless, self._searching)
 
-    def save(self, folder: Path) -> None:
+    def save(self, draft: Draft, folder: str) -> None:
         import faiss
 
         parameters = faiss.ParameterSpace()
@@ -146,7 +152,9 @@ class _Index:
             parameters.set_index_parameter(self._index, "nprobe", nprobe)
         if "HNSW" in self._now and "IVF" not in self._now:
             parameters.set_index_parameter(self._index, "efSearch", ef_search)
-        faiss.write_index(self._index, str(folder / FILE))
+        (draft.path / folder).mkdir()
+        faiss.write_index(self._index, str(draft.path / folder / FILE))
+        draft.adopt(folder)
 
     def search(self, queries: exact.Vectors, k: int) -> tuple[Labels, Scores]:
         by, labels = self._index.search(np.ascontiguousarray(queries, np.float32), k)
@@ -180,6 +188,17 @@ def _made(factory: str, shape: Shape) -> "faiss.Index":
     metric = faiss.METRIC_L2 if shape.metric is Metric.EUCLIDEAN else faiss.METRIC_INNER_PRODUCT
     index = faiss.index_factory(shape.dim, factory, metric)
     return index if _ivf(index) is not None else faiss.IndexIDMap2(index)
+
+
+def _reserve(index: "faiss.Index", n_rows: int) -> None:
+    """Makes room for rows that come in parts; growing with each took twice the time."""
+    import faiss
+
+    inner = faiss.downcast_index(getattr(index, "index", index))
+    if isinstance(inner, faiss.IndexFlatCodes):
+        size_bytes = inner.codes.size()
+        inner.codes.resize(size_bytes + n_rows * inner.code_size)
+        inner.codes.resize(size_bytes)
 
 
 def _is_lossless(index: "faiss.Index", shape: Shape) -> bool:

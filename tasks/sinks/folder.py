@@ -37,7 +37,6 @@ COLLECTIONS = "collections"
 LOCK = ".lock"
 LOCK_WAIT_S = 10.0
 POLL_S = 0.1
-BLOCK_BYTES = 2**20
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_LINKS = (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS)
 
@@ -45,7 +44,7 @@ Data: TypeAlias = bytes | memoryview | pa.Buffer
 
 
 class File(BaseModel):
-    """A file of a version; `part` is the number of the rows' bucket that it holds, if it does."""
+    """A file of a version; `part` is the number of the part whose rows it has, if it has some."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     path: str
@@ -58,8 +57,7 @@ class File(BaseModel):
 class Manifest(BaseModel):
     """What a version is and has.
 
-    `parts` is the number of buckets: a row is in that of its id's UTF-8, CRC-32 modulo `parts`.
-    `settings` are the sink's own.
+    No part has the number `next_part`, or a higher one. `settings` are the sink's own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -71,11 +69,30 @@ class Manifest(BaseModel):
     metric: str
     full_dim: int
     columns: dict[str, str]
-    parts: int
+    next_part: int
     rows: int = 0
     previous: str | None = None
     settings: dict[str, str] = {}
     files: tuple[File, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some rows of a version or draft, in files of a folder of which row i belongs together."""
+
+    folder: Path
+    number: int
+    files: tuple[File, ...]
+
+    @property
+    def rows(self) -> int:
+        """How many."""
+        return self.files[0].rows
+
+    @property
+    def size_bytes(self) -> int:
+        """On the disk."""
+        return sum(one.size_bytes for one in self.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +102,10 @@ class Version:
     path: Path
     manifest: Manifest
 
-    def part(self, bucket: int) -> list[File]:
-        """The files with the rows of a bucket; none where it has no row."""
-        return [file for file in self.manifest.files if file.part == bucket]
+    @property
+    def parts(self) -> list[Part]:
+        """All rows, by number."""
+        return _parts(self.path, self.manifest.files)
 
 
 @dataclass(slots=True)
@@ -95,36 +113,60 @@ class Draft:
     """A version in the making, which nobody sees."""
 
     path: Path
+    next_part: int = 0
     files: list[File] = field(default_factory=list)
+    _mutex: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def token(self) -> str:
         """What names of its files end with."""
         return self.path.name.rpartition(".")[2]
 
-    def keep(self, version: Version, files: Iterable[File]) -> None:
-        """Takes files over as they are."""
+    @property
+    def parts(self) -> list[Part]:
+        """The rows that are there so far, by number."""
+        return _parts(self.path, self.files)
+
+    def number(self) -> int:
+        """One that no part has had."""
+        with self._mutex:
+            self.next_part += 1
+            return self.next_part - 1
+
+    def keep(self, folder: Path, files: Iterable[File]) -> None:
+        """Takes files of a version over as they are."""
         for one in files:
             target = self.path / one.path
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                target.hardlink_to(version.path / one.path)
+                target.hardlink_to(folder / one.path)
             except OSError as error:
                 if error.errno not in NO_LINKS:
                     raise
-                shutil.copyfile(version.path / one.path, target)
+                shutil.copyfile(folder / one.path, target)
                 sync([target])
             self.files.append(one)
+
+    def remove(self, part: Part) -> None:
+        """Removes the files of one of its parts."""
+        with self._mutex:
+            self.files = [one for one in self.files if one.part != part.number]
+        for one in part.files:
+            (self.path / one.path).unlink()
 
     def write(self, name: str, pieces: Sequence[Data], rows: int, part: int | None = None) -> None:
         """Writes a file, durably; several threads may write different ones."""
         target = self.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("xb") as file:
-            for piece in pieces:
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with target.open("xb") as file:
+                for piece in pieces:
+                    file.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            target.unlink(missing_ok=True)
+            raise
         checksum = size_bytes = 0
         for piece in pieces:
             checksum = zlib.crc32(piece, checksum)
@@ -138,19 +180,16 @@ class Draft:
         for path in sorted(found.rglob("*")) if found.is_dir() else [found]:
             if path.is_file():
                 sync([path])
-                checksum = 0
-                with path.open("rb") as file:
-                    while block := file.read(BLOCK_BYTES):
-                        checksum = zlib.crc32(block, checksum)
-                size_bytes = path.stat().st_size
-                self._add(path.relative_to(self.path).as_posix(), checksum, size_bytes, 0, None)
+                data = pa.memory_map(str(path)).read_buffer()
+                name = path.relative_to(self.path).as_posix()
+                self._add(name, zlib.crc32(data), data.size, 0, None)
         failpoints.reach("sink-file")
 
     def _add(self, name: str, crc32: int, size_bytes: int, rows: int, part: int | None) -> None:
         checksum = f"{crc32:08x}"
-        self.files.append(
-            File(path=name, rows=rows, size_bytes=size_bytes, crc32=checksum, part=part)
-        )
+        made = File(path=name, rows=rows, size_bytes=size_bytes, crc32=checksum, part=part)
+        with self._mutex:
+            self.files.append(made)
 
 
 class Folder:
@@ -256,9 +295,10 @@ class Folder:
         return version
 
     @contextlib.contextmanager
-    def drafting(self, name: str) -> Iterator[Draft]:
+    def drafting(self, name: str, old: Version | None = None) -> Iterator[Draft]:
         """A draft of the next version, gone at the end if it is none by then; under the lock."""
-        draft = Draft(self._link(name).with_name(f"{name}.{uuid.uuid4().hex[:12]}"))
+        next_part = old.manifest.next_part if old is not None else 0
+        draft = Draft(self._link(name).with_name(f"{name}.{uuid.uuid4().hex[:12]}"), next_part)
         with self.told("writing"):
             draft.path.mkdir()
         try:
@@ -274,8 +314,6 @@ class Folder:
         shape: Shape,
         *,
         stamp: str,
-        parts: int,
-        rows: int = 0,
         settings: Mapping[str, str] | None = None,
         keep: bool = True,
     ) -> None:
@@ -287,8 +325,8 @@ class Folder:
         manifest = Manifest(
             use=self._use,
             stamp=stamp,
-            parts=parts,
-            rows=rows,
+            next_part=draft.next_part,
+            rows=sum(part.rows for part in draft.parts),
             previous=previous,
             settings=dict(settings or {}),
             files=tuple(sorted(draft.files, key=lambda one: one.path)),
@@ -408,6 +446,14 @@ def sync(paths: Iterable[Path]) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _parts(folder: Path, files: Iterable[File]) -> list[Part]:
+    found: dict[int, list[File]] = {}
+    for one in files:
+        if one.part is not None:
+            found.setdefault(one.part, []).append(one)
+    return [Part(folder, number, tuple(found[number])) for number in sorted(found)]
 
 
 def _size(path: Path) -> int | None:

@@ -3,26 +3,28 @@
 import pyarrow as pa
 
 from tasks.sinks.base import FULL, VECTOR, Shape
-from tasks.sinks.folder import Draft, Version
-from tasks.sinks.parted import PartedSink, read_parquet, to_parquet
+from tasks.sinks.folder import Draft, Part
+from tasks.sinks.parted import PART_ROWS, PartedSink, read_parquet, to_parquet
 
 
 class ParquetSink(PartedSink):
     """Readers read all `*.parquet` under `<path>/<link>`; searches compare with every row."""
 
-    def __init__(self, *, path: str, link: str = "current", parts: int = 64) -> None:
+    def __init__(self, *, path: str, link: str = "current", part_rows: int = PART_ROWS) -> None:
         """`path` is a folder of a local disk, `link` what readers look under in it.
 
-        Rows are spread over so many files as `parts` says, when a collection is made. A change
-        writes those files anew that have a row which changes.
+        A file has at most `part_rows` rows. A change adds files, and writes those anew that have a
+        row which changes or goes.
         """
-        super().__init__(use="parquet", path=path, link=link, parts=parts)
+        super().__init__(use="parquet", path=path, link=link, part_rows=part_rows)
 
-    def _write(self, draft: Draft, bucket: int, rows: pa.Table) -> None:
+    def write(self, draft: Draft, number: int, rows: pa.Table) -> None:
+        """One file."""
         data = to_parquet(rows, plain=(VECTOR, FULL))
-        draft.write(f"part-{bucket:05}-{draft.token}.parquet", [data], len(rows), bucket)
+        draft.write(f"part-{number:07}-{draft.token}.parquet", [data], len(rows), number)
 
-    def _read(self, version: Version, shape: Shape, bucket: int, columns: list[str]) -> pa.Table:
-        schema = pa.schema([shape.row_schema.field(name) for name in columns])
-        found = [read_parquet(version.path / file.path, columns) for file in version.part(bucket)]
-        return pa.concat_tables([schema.empty_table(), *(one.cast(schema) for one in found)])
+    def read(self, part: Part, shape: Shape) -> pa.Table:
+        """By the file."""
+        (file,) = part.files
+        names = shape.row_schema.names
+        return read_parquet(part.folder / file.path, names).cast(shape.row_schema)

@@ -1,16 +1,16 @@
-"""Sinks that keep rows in parts: buckets of ids, each in files of its own.
+"""Sinks that keep rows in parts, each in files of its own.
 
-A publication writes the parts anew in which a row changes, and takes over the others.
+A publication adds parts, writes those anew that lose a row, and takes over the others.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -32,14 +32,16 @@ from tasks.sinks.base import (
     Shape,
     Writer,
 )
-from tasks.sinks.changes import Change, Changes, buckets_of
-from tasks.sinks.folder import Draft, Folder, Version
+from tasks.sinks.block import PART_BYTES, WRITERS, Block
+from tasks.sinks.folder import Draft, Folder, Part, Version
 
-MOST_PARTS = 4096
-WRITERS = 4
+Places: TypeAlias = npt.NDArray[np.int64]
+"""Shape (n,): of rows in a part, ascending."""
+
 CANDIDATES = 4  # times k, where the original decides
 HELD_ROWS = 65_536
-LIMITS = Limits(batch_rows=65_536, batch_bytes=64 * 2**20, elements=frozenset(Element))
+PART_ROWS = 16_384
+LIMITS = Limits(PART_ROWS, PART_BYTES, concurrency=WRITERS, elements=frozenset(Element))
 
 
 class PartedSink:
@@ -48,20 +50,32 @@ class PartedSink:
     modes: tuple[Mode, ...] = (Mode.ATOMIC, Mode.SWITCH)
     limits = LIMITS
 
-    def __init__(self, *, use: str, path: str, link: str, parts: int) -> None:
+    def __init__(self, *, use: str, path: str, link: str, part_rows: int) -> None:
         """`link` is the name in the folder that readers look under."""
-        if not 1 <= parts <= MOST_PARTS:
-            raise ConfigError(f"parts = {parts}: must be 1 to {MOST_PARTS}")
+        if part_rows < 1:
+            raise ConfigError(f"part_rows = {part_rows}: must be at least 1")
         self._folder = Folder(path, link, use)
-        self._parts = parts
+        self._part_rows = part_rows
+        self.limits = replace(self.limits, batch_rows=part_rows)
 
-    def _write(self, draft: Draft, bucket: int, rows: pa.Table) -> None:
+    def write(self, draft: Draft, number: int, rows: pa.Table) -> None:
         """Writes the files of a part, which has at least one row."""
         raise NotImplementedError
 
-    def _read(self, version: Version, shape: Shape, bucket: int, columns: list[str]) -> pa.Table:
-        """These columns of a part's rows; none where there is no part."""
+    def read(self, part: Part, shape: Shape) -> pa.Table:
+        """What was written."""
         raise NotImplementedError
+
+    def ids(self, part: Part) -> pa.Array:
+        """By the Parquet file."""
+        return read_parquet(_parquet_of(part), [ID])[ID].combine_chunks()
+
+    def _rows(self, version: Version, part: Part, shape: Shape, places: Places) -> pa.Table:
+        """Rows of a part by their places, as `row_schema` has them."""
+        return self.read(part, shape).take(pa.array(places))
+
+    def _vectors(self, version: Version, part: Part, shape: Shape) -> exact.Vectors:
+        return exact.to_array(self.read(part, shape)[VECTOR])
 
     def connect(self) -> None:
         """Makes the folder."""
@@ -78,16 +92,8 @@ class PartedSink:
         """An empty version."""
         folder = self._folder
         with folder.locked(), folder.drafting(name) as draft, folder.told("making a collection"):
-            settings = self._change(None, draft, shape, self._changes(draft, shape))
-            self._folder.publish(
-                name,
-                draft,
-                shape,
-                stamp="",
-                parts=self._parts,
-                settings=settings,
-                keep=False,
-            )
+            settings = self._block(None, draft, shape).settle()
+            folder.publish(name, draft, shape, stamp="", settings=settings, keep=False)
 
     def stamp(self, name: str, text: str) -> None:
         """In the manifest."""
@@ -99,20 +105,12 @@ class PartedSink:
         with self._folder.locked():
             old = self._folder.checked(name, shape)
             self._folder.clean(name)
-            with self._folder.drafting(name) as draft, self._changes(draft, shape, old) as changes:
-                yield changes
+            with self._folder.drafting(name, old) as draft:
+                block = self._block(old, draft, shape)
+                yield block
                 with self._folder.told("writing"):
-                    settings = self._change(old, draft, shape, changes)
-                    rows = {file.part: file.rows for file in draft.files if file.part is not None}
-                    self._folder.publish(
-                        name,
-                        draft,
-                        shape,
-                        stamp=stamp,
-                        parts=old.manifest.parts,
-                        rows=sum(rows.values()),
-                        settings=settings,
-                    )
+                    settings = block.settle()
+                    self._folder.publish(name, draft, shape, stamp=stamp, settings=settings)
 
     def finish(self, name: str, shape: Shape) -> None:
         """Nothing: all is there."""
@@ -123,26 +121,23 @@ class PartedSink:
 
     def held(self, name: str) -> Iterator[list[Held]]:
         """By the parts' Parquet files."""
-        version = self._folder.open(name)
-        for file in version.manifest.files:
-            if file.part is None or not file.path.endswith(".parquet"):
-                continue
-            with self._folder.told(f"reading {file.path}"):
-                batches = pq.ParquetFile(version.path / file.path).iter_batches(
-                    HELD_ROWS, columns=[ID, HASH]
-                )
+        for part in self._folder.open(name).parts:
+            path = _parquet_of(part)
+            with self._folder.told(f"reading {path.name}"):
+                batches = pq.ParquetFile(path).iter_batches(HELD_ROWS, columns=[ID, HASH])
                 for batch in batches:
                     pairs = zip(batch[ID].to_pylist(), batch[HASH].to_pylist(), strict=True)
                     yield [Held(id_, hash_) for id_, hash_ in pairs]
 
     def fetch(self, name: str, shape: Shape, ids: Sequence[str]) -> pa.Table:
-        """By the buckets of the ids."""
-        version = self._folder.checked(name, shape)
+        """By the ids of all parts."""
+        version, wanted = self._folder.checked(name, shape), pa.array(ids, pa.string())
         found = [shape.row_schema.empty_table()]
-        for bucket in np.unique(buckets_of(ids, version.manifest.parts)).tolist():
-            with self._folder.told(f"reading part {bucket}"):
-                rows = self._read(version, shape, bucket, shape.row_schema.names)
-                found.append(rows.filter(pc.is_in(rows[ID], pa.array(ids, pa.string()))))
+        for part in version.parts:
+            with self._folder.told(f"reading part {part.number}"):
+                places = np.flatnonzero(pc.is_in(self.ids(part), wanted).to_numpy(False))
+                if len(places):
+                    found.append(self._rows(version, part, shape, places))
         return pa.concat_tables(found).combine_chunks()
 
     def search(
@@ -173,66 +168,16 @@ class PartedSink:
         self, version: Version, shape: Shape, queries: Queries, k: int
     ) -> list[list[Near]]:
         found: list[list[Near]] = [[] for _ in queries]
-        for bucket in sorted({one.part for one in version.manifest.files if one.part is not None}):
-            with self._folder.told(f"reading part {bucket}"):
-                rows = self._read(version, shape, bucket, [ID, VECTOR])
-            by = exact.scores(queries, vectors(rows), shape.metric, shape.element)
-            more = exact.best(rows[ID].to_pylist(), by, k)
+        for part in version.parts:
+            with self._folder.told(f"reading part {part.number}"):
+                ids, held = self.ids(part).to_pylist(), self._vectors(version, part, shape)
+            more = exact.best(ids, exact.scores(queries, held, shape.metric, shape.element), k)
             found = [exact.top([*a, *b], k) for a, b in zip(found, more, strict=True)]
         return found
 
-    def _changes(self, draft: Draft, shape: Shape, old: Version | None = None) -> Changes:
-        return Changes(
-            draft.path / "aside",
-            shape.row_schema,
-            old.manifest.parts if old else self._parts,
-            self._folder.told,
-        )
-
-    def _change(
-        self, old: Version | None, draft: Draft, shape: Shape, changes: Changes
-    ) -> dict[str, str]:
-        """Writes the parts of the next version; gives what the manifest keeps for the sink."""
-        if old is not None:
-            touched = set(changes.touched())
-            draft.keep(old, (one for one in old.manifest.files if one.part not in touched))
-
-            def rewrite(bucket: int) -> None:
-                before = self._read(old, shape, bucket, shape.row_schema.names)
-                rows = merged(before, changes.of(bucket))
-                if len(rows):
-                    self._write(draft, bucket, rows)
-
-            in_turn(partial(rewrite, bucket) for bucket in changes.touched())
-        return {}
-
-
-def in_turn(calls: Iterable[Callable[[], None]]) -> None:
-    """Makes calls on a few threads, without asking for many more before the first have ended."""
-    with ThreadPoolExecutor(WRITERS) as pool:
-        waiting: deque[Future[None]] = deque()
-        for call in calls:
-            waiting.append(pool.submit(call))
-            if len(waiting) > WRITERS:
-                waiting.popleft().result()
-        for one in waiting:
-            one.result()
-
-
-def merged(before: pa.Table, change: Change) -> pa.Table:
-    """The rows of a part after a change of its bucket."""
-    if not len(before):
-        return change.rows
-    kept = before.filter(pc.invert(pc.is_in(before[ID], change.touched)))
-    return pa.concat_tables([kept, change.rows]).combine_chunks()
-
-
-def vectors(rows: pa.Table, column: str = VECTOR) -> exact.Vectors:
-    """A column of vectors, without a copy where it has one chunk."""
-    held = rows[column].combine_chunks()
-    flat = held.flatten().to_numpy(zero_copy_only=False)
-    array: exact.Vectors = flat.reshape(len(rows), held.type.list_size)
-    return array
+    def _block(self, old: Version | None, draft: Draft, shape: Shape) -> Block:
+        told = self._folder.told
+        return Block(self, old, draft, shape, part_rows=self._part_rows, told=told)
 
 
 def to_parquet(rows: pa.Table, plain: Sequence[str] = ()) -> pa.Buffer:
@@ -251,6 +196,10 @@ def to_parquet(rows: pa.Table, plain: Sequence[str] = ()) -> pa.Buffer:
         write_statistics=names,
     )
     return buffer.getvalue()
+
+
+def _parquet_of(part: Part) -> Path:
+    return next(part.folder / one.path for one in part.files if one.path.endswith(".parquet"))
 
 
 def read_parquet(path: Path, columns: list[str]) -> pa.Table:

@@ -1,6 +1,7 @@
 """Searchers of ScaNN: brute force, then hashes, then a tree of them, as there are more rows."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,9 +9,11 @@ import numpy as np
 
 from tasks.errors import ConfigError
 from tasks.sinks import exact
-from tasks.sinks.base import Limits, Metric, Shape
-from tasks.sinks.indexed import Index, IndexedSink, Labels, Parts, Scores, Whole
-from tasks.sinks.parted import LIMITS
+from tasks.sinks.base import Element, Metric, Shape
+from tasks.sinks.folder import Draft
+from tasks.sinks.index_block import Index, Labels, Parts, Scores, Whole
+from tasks.sinks.indexed import IndexedSink
+from tasks.sinks.parted import LIMITS, PART_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +35,7 @@ class ScannSink(IndexedSink):
     brought to it.
     """
 
-    limits = Limits(LIMITS.batch_rows, LIMITS.batch_bytes)
+    limits = replace(LIMITS, elements=frozenset({Element.FLOAT32}))
 
     def __init__(
         self,
@@ -42,15 +45,15 @@ class ScannSink(IndexedSink):
         leaves: int | None = None,
         leaves_to_search: int | None = None,
         reorder: int = 100,
-        parts: int = 16,
+        part_rows: int = PART_ROWS,
     ) -> None:
         """`path` is a folder of a local disk, `link` what readers look under in it.
 
         `leaves` are those of the tree, without it the square root of the rows; `leaves_to_search`
         by default a tenth of them. The best `reorder` rows are compared by their vectors. Metadata
-        are in as many files as `parts` says, when a collection is made.
+        are in files of at most `part_rows` rows.
         """
-        super().__init__(use="scann", path=path, link=link, parts=parts)
+        super().__init__(use="scann", path=path, link=link, part_rows=part_rows)
         self._settings = {"leaves": leaves, "search": leaves_to_search, "reorder": reorder}
 
     def connect(self) -> None:
@@ -77,6 +80,7 @@ class ScannSink(IndexedSink):
 
 class _Index:
     lossless = True
+    has_cosine = False
     kind = "scann"
 
     def __init__(
@@ -99,11 +103,14 @@ class _Index:
     def changed(self, gone: Labels, labels: Labels, new: Parts, whole: Whole) -> "_Index":
         return _Index(self._shape, self._settings, *whole())
 
-    def save(self, folder: Path) -> None:
-        np.save(folder / LABELS, self._labels, allow_pickle=False)
+    def save(self, draft: Draft, folder: str) -> None:
+        path = draft.path / folder
+        path.mkdir()
+        np.save(path / LABELS, self._labels, allow_pickle=False)
         if len(self._labels):
             builder = self._builder()
-            builder.build().serialize(str(folder), relative_path=True)
+            builder.build().serialize(str(path), relative_path=True)
+        draft.adopt(folder)
 
     def search(self, queries: exact.Vectors, k: int) -> tuple[Labels, Scores]:
         from scann.scann_ops.py import scann_ops_pybind as scann

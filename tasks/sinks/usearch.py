@@ -8,7 +8,10 @@ import numpy as np
 from tasks.errors import ConfigError, SinkError
 from tasks.sinks import exact
 from tasks.sinks.base import Element, Metric, Shape
-from tasks.sinks.indexed import Index, IndexedSink, Labels, Parts, Scores, Whole
+from tasks.sinks.folder import Draft
+from tasks.sinks.index_block import Index, Labels, Parts, Scores, Whole
+from tasks.sinks.indexed import IndexedSink
+from tasks.sinks.parted import PART_ROWS
 
 if TYPE_CHECKING:
     from usearch import index as usearch
@@ -29,8 +32,6 @@ class UsearchSink(IndexedSink):
     Rows are taken out of a graph and put in; it is made anew when half of them go.
     """
 
-    has_cosine = True
-
     def __init__(
         self,
         *,
@@ -39,14 +40,14 @@ class UsearchSink(IndexedSink):
         connectivity: int = 16,
         expansion_add: int = 128,
         expansion_search: int = 64,
-        parts: int = 16,
+        part_rows: int = PART_ROWS,
     ) -> None:
         """`path` is a folder of a local disk, `link` what readers look under in it.
 
-        `connectivity`, `expansion_add` and `expansion_search` are usearch's. Metadata are in as
-        many files as `parts` says, when a collection is made.
+        `connectivity`, `expansion_add` and `expansion_search` are usearch's. Metadata are in files
+        of at most `part_rows` rows.
         """
-        super().__init__(use="usearch", path=path, link=link, parts=parts)
+        super().__init__(use="usearch", path=path, link=link, part_rows=part_rows)
         self._settings = (connectivity, expansion_add, expansion_search)
 
     def connect(self) -> None:
@@ -69,7 +70,7 @@ class UsearchSink(IndexedSink):
 
 
 class _Index:
-    lossless = True
+    lossless = has_cosine = True
     kind = "hnsw"
 
     def __init__(self, shape: Shape, settings: tuple[int, int, int]) -> None:
@@ -111,8 +112,10 @@ class _Index:
             graph._graph.add(labels.astype(np.uint64), np.ascontiguousarray(vectors))
         return graph
 
-    def save(self, folder: Path) -> None:
-        self._graph.save(str(folder / FILE))
+    def save(self, draft: Draft, folder: str) -> None:
+        (draft.path / folder).mkdir()
+        self._graph.save(str(draft.path / folder / FILE))
+        draft.adopt(folder)
 
     def search(self, queries: exact.Vectors, k: int) -> tuple[Labels, Scores]:
         labels = np.full((len(queries), k), -1)

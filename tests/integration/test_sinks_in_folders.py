@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tasks.errors import SinkError, SinkUnavailable
@@ -48,19 +49,36 @@ def held(sink: Sink) -> dict[str, Any]:
 
 
 def opened(use: str, path: Path, **arguments: object) -> Sink:
-    sink = build("sinks", use, {"path": str(path), "parts": 4, **arguments})
+    sink = build("sinks", use, {"path": str(path), "part_rows": 25} | arguments)
     sink.connect()
     return sink
 
 
-@pytest.mark.parametrize("spill_bytes", [1, 20_000, 2**30])
+@pytest.mark.parametrize("part_rows", [7, 40, 1_000])
 @pytest.mark.parametrize("use", FOLDERS)
+def test_the_last_call_for_an_id_is_in_force_in_parts_of_any_size(
+    use: str, part_rows: int, tmp_path: Path
+) -> None:
+    sink = opened(use, tmp_path, part_rows=part_rows)
+    check_the_last_call_is_in_force(sink)
+    parts = folder.Folder(str(tmp_path), "current", use).open("c").parts
+    small = [part.rows for part in parts if 2 * part.rows < part_rows]
+    assert len(small) <= 1
+    assert max(part.rows for part in parts) <= part_rows
+
+
+@pytest.mark.parametrize("spill_bytes", [1, 20_000, 2**30])
 def test_the_last_call_for_an_id_is_in_force_also_when_rows_wait_on_the_disk(
-    use: str, spill_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spill_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes, "SPILL_BYTES", spill_bytes)
+    sink = build("sinks", "lancedb", {"uri": str(tmp_path), "table": "t"})
+    sink.connect()
+    check_the_last_call_is_in_force(sink)
+
+
+def check_the_last_call_is_in_force(sink: Sink) -> None:
     chance = np.random.default_rng(0)
-    sink = opened(use, tmp_path)
     model: dict[str, Any] = {}
     sink.create("c", SHAPE)
     for block in range(3):
@@ -74,7 +92,6 @@ def test_the_last_call_for_an_id_is_in_force_also_when_rows_wait_on_the_disk(
                 writer.delete(gone)
                 model = {id_: one for id_, one in model.items() if id_ not in gone}
         assert held(sink) == model
-    assert [*(tmp_path / "collections").rglob("*.arrow")] == []
 
 
 @pytest.mark.parametrize("index", ["ivf", "hnsw", "pq", "IVF8,SQ8", "IDMap2,Flat"])
@@ -120,7 +137,7 @@ def test_who_reads_a_version_may_end_in_peace_and_no_more_than_two_are_there(
         assert len([*(tmp_path / "collections").iterdir()]) == 3  # two, and a link
 
 
-def test_files_of_parts_without_a_change_are_those_of_the_version_before(tmp_path: Path) -> None:
+def test_files_without_a_change_are_those_of_the_version_before(tmp_path: Path) -> None:
     sink = opened("parquet", tmp_path)
     sink.create("c", SHAPE)
     sink.serve("c")
@@ -130,12 +147,24 @@ def test_files_of_parts_without_a_change_are_those_of_the_version_before(tmp_pat
     with sink.writing("c", SHAPE, "s") as writer:
         writer.upsert(rows(["i7"], 1))
     after = {one.name: one.stat().st_ino for one in (tmp_path / "current").glob("*.parquet")}
-    assert len(before.items() & after.items()) == len(before) - 1 == len(after) - 1 == 3
+    assert (len(before), len(before.items() & after.items()), len(after)) == (4, 3, 5)
     for block in range(2, 5):  # their first versions are gone by then
         with sink.writing("c", SHAPE, "s") as writer:
             writer.upsert(rows(["i7"], block))
     wanted = plain(rows([f"i{number}" for number in range(100)], 0)) | plain(rows(["i7"], 4))
     assert held(sink) == wanted
+    assert sizes(tmp_path) == [1, 24, 25, 25, 25]  # what came, what it came from, and the others
+    with sink.writing("c", SHAPE, "s") as writer:
+        writer.delete([f"i{number}" for number in range(100) if number % 25 < 15])
+    assert sizes(tmp_path) == [15, 25]  # four with ten rows are put together
+    with sink.writing("c", SHAPE, "s") as writer:
+        writer.delete([f"i{number}" for number in range(100)])
+    assert sizes(tmp_path) == []
+
+
+def sizes(path: Path) -> list[int]:
+    files = (path / "current").glob("*.parquet")
+    return sorted(pq.ParquetFile(one).metadata.num_rows for one in files)
 
 
 @pytest.mark.parametrize("use", FOLDERS)
