@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from schemas.config import SinkConfig
 from tasks.plugins import build, names
 from tasks.publish import PublishOptions, publish
-from tasks.pushing import Pushed, Pusher
+from tasks.pushing import Patience, Pushed, Pusher
 from tasks.run import Stop
 from tasks.sinks.base import HASH, ID, VECTOR, Element, Metric, Shape
 from tasks.store.catalog import Catalog
@@ -75,7 +75,7 @@ def by_sink(place: Peer, table: pa.Table) -> tuple[float, float]:
     sink.create("c", shape)
     begun = time.perf_counter()
     with sink.writing("c", shape, "{}") as writer:
-        pusher = Pusher(writer, sink.limits, lambda: None, lambda done: None)
+        pusher = Pusher(writer, sink.limits, Patience(), lambda done: None)
         size = max(
             1, min(sink.limits.batch_rows, sink.limits.batch_bytes * len(table) // table.nbytes)
         )

@@ -13,6 +13,7 @@ from tasks import plugins
 from tasks.errors import Interrupted
 from tasks.progress import Report, listener
 from tasks.publishing import Publication, Wish
+from tasks.pushing import Patience
 from tasks.run import Stop
 from tasks.secrets import resolve_secrets
 from tasks.space import open_space
@@ -61,7 +62,7 @@ def publish(
                 config,
                 allow_removals=options.allow_removals,
                 repair=options.repair,
-                check=check,
+                patience=Patience(check, stop.wait),
                 report=report,
             )
             return Publication(wish, sink).run()

@@ -9,7 +9,7 @@ goes into another collection, to which readers' name is moved when all is there.
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -22,7 +22,8 @@ from tasks import differing, failpoints
 from tasks.differing import Difference
 from tasks.errors import ConfigError, SinkError
 from tasks.outgoing import Outgoing
-from tasks.pushing import Pushed, Pusher
+from tasks.patient import PatientSink
+from tasks.pushing import Patience, Pushed, Pusher
 from tasks.shapes import check_fits, key_of, shape_of, to_plain
 from tasks.shortening import check_recall, compression_of, measured
 from tasks.sinks.base import Mode, Sink
@@ -45,7 +46,7 @@ class Wish:
         config: The sink as the user wrote it.
         allow_removals: Whether more rows than `max_removed` may vanish.
         repair: Whether every row is compared, and a collection of another store taken over.
-        check: Called between batches; raises where the user asked to stop.
+        patience: With a store that does not answer.
         report: Told what is being done, and how many of how many rows are done.
     """
 
@@ -53,7 +54,7 @@ class Wish:
     config: SinkConfig
     allow_removals: bool = False
     repair: bool = False
-    check: Callable[[], None] = lambda: None
+    patience: Patience = field(default_factory=Patience)
     report: Callable[[str, int, int], None] = lambda stage, done, total: None
 
 
@@ -62,7 +63,12 @@ class Publication:
     """One publication into an opened sink; `run` does it."""
 
     wish: Wish
-    sink: Sink
+    opened: Sink
+
+    @cached_property
+    def sink(self) -> Sink:
+        """The opened one, with patience."""
+        return PatientSink(self.opened, self.wish.patience)
 
     def run(self) -> PublicationRecord:
         """Brings the sink to the version, and keeps what was done.
@@ -209,22 +215,25 @@ class Publication:
             return self._repair(name)
         refused = publications.refused(self.wish.space.store_uri, self._label, name, stamp)
         if refused is None or stamp.moving is not None or stamp.holds is None:
-            return differing.beside(self.sink, name, self.outgoing)
+            return self._beside(name)
         if self._is_there(stamp):
             n_rows = len(self.outgoing.row_ids) - len(refused)
             if self.sink.count(name) == n_rows:
                 return Difference("nothing", np.empty(0, np.int64), (), n_rows)
-            return differing.beside(self.sink, name, self.outgoing)
+            return self._beside(name)
         before = self._readable(stamp.holds)
         if before is None:
-            return differing.beside(self.sink, name, self.outgoing)
+            return self._beside(name)
         found = differing.between(before, self.outgoing)
         again = np.union1d(found.places, self.outgoing.places_of(refused))
         return replace(found, places=again, before=found.before - len(refused))
 
+    def _beside(self, name: str) -> Difference:
+        return self.wish.patience.again(lambda: differing.beside(self.sink, name, self.outgoing))
+
     def _repair(self, name: str) -> Difference:
         """By ids and hashes, then by all that the others hold."""
-        found = differing.beside(self.sink, name, self.outgoing)
+        found = self._beside(name)
         others = np.setdiff1d(np.arange(len(self.outgoing.row_ids)), found.places)
         wrong = differing.wrong(self.sink, name, self.outgoing, others)
         return replace(found, how="repair", places=np.union1d(found.places, wrong))
@@ -278,7 +287,7 @@ class Publication:
             pusher = Pusher(
                 writer,
                 self.sink.limits,
-                self.wish.check,
+                self.wish.patience,
                 lambda done: self.wish.report(stage, done, difference.n_rows),
             )
             batches = self.outgoing.batches(difference.places, self.sink.limits)

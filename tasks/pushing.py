@@ -16,9 +16,10 @@ from tasks.sinks.base import ID, Limits, Writer
 
 T = TypeVar("T")
 
-ATTEMPTS = 8  # of one batch: with the pauses below, about four minutes
+ATTEMPTS = 8  # of one call: with the pauses below, about two minutes
 PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
+LONGEST_ASKED_S = 600.0  # that a store may ask to be left alone: who asks for more is given up
 REASON_CHARACTERS = 300
 
 
@@ -38,22 +39,55 @@ class Pushed:
 
 
 @dataclass(frozen=True)
+class Patience:
+    """Makes a call again, after a pause, where a store does not answer or asks to wait.
+
+    Attributes:
+        check: Called before and after each pause; raises where the user asked to stop.
+        sleep: Waits for so many seconds; may come back earlier, when the user asks to stop.
+    """
+
+    check: Callable[[], None] = lambda: None
+    sleep: Callable[[float], object] = time.sleep
+
+    def again(self, do: Callable[[], T]) -> T:
+        """What a call gives.
+
+        Raises SinkUnavailable where it failed eight times, or asks for more than ten minutes.
+        """
+        attempt = 1
+        while True:
+            try:
+                return do()
+            except SinkUnavailable as error:
+                asked = error.retry_after_s or 0.0
+                if asked > LONGEST_ASKED_S:
+                    error.add_note(f"it asks to be left alone for {asked:,.0f} s: try again then")
+                    raise
+                if attempt >= ATTEMPTS:
+                    raise
+            pause = min(LONGEST_PAUSE_S, PAUSE_S * 2 ** (attempt - 1))
+            self.check()
+            self.sleep(max(asked, pause * random.uniform(0.5, 1)))  # noqa: S311 (spreads calls)
+            self.check()
+            attempt += 1
+
+
+@dataclass(frozen=True)
 class Pusher:
     """Feeds one writer.
 
     Attributes:
         writer: Where rows go.
         limits: What it takes.
-        check: Called between batches; raises where the user asked to stop.
+        patience: With a store that does not answer; its `check` is called between batches, too.
         report: Told how many rows are done.
-        sleep: Waits for so many seconds.
     """
 
     writer: Writer
     limits: Limits
-    check: Callable[[], None]
+    patience: Patience
     report: Callable[[int], None]
-    sleep: Callable[[float], None] = time.sleep
 
     def push(self, batches: Iterable[pa.Table], gone: Sequence[str], pushed: Pushed) -> None:
         """Puts all rows, then removes the others; no more batches are held than are in flight.
@@ -75,7 +109,7 @@ class Pusher:
             flying: deque[Future[tuple[list[Refused], int]]] = deque()
             try:
                 for part in parts:
-                    self.check()
+                    self.patience.check()
                     flying.append(threads.submit(do, part))
                     if len(flying) > self.limits.concurrency:
                         yield flying.popleft().result()
@@ -89,7 +123,7 @@ class Pusher:
             yield ids[start : start + self.limits.batch_rows]
 
     def _delete(self, ids: Sequence[str]) -> tuple[list[Refused], int]:
-        self._again(lambda: self.writer.delete(ids))
+        self.patience.again(lambda: self.writer.delete(ids))
         return [], len(ids)
 
     def _upsert(self, rows: pa.Table) -> tuple[list[Refused], int]:
@@ -98,7 +132,7 @@ class Pusher:
     def _halved(self, rows: pa.Table) -> list[Refused]:
         """Puts what the store takes, and gives what it does not."""
         try:
-            self._again(lambda: self.writer.upsert(rows))
+            self.patience.again(lambda: self.writer.upsert(rows))
         except RowsRefused as error:
             if len(rows) == 1:
                 reason = str(error)[:REASON_CHARACTERS]
@@ -106,18 +140,3 @@ class Pusher:
             middle = len(rows) // 2
             return [*self._halved(rows.slice(0, middle)), *self._halved(rows.slice(middle))]
         return []
-
-    def _again(self, do: Callable[[], None]) -> None:
-        """Does it, and again after a pause where the store does not answer or asks to wait."""
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return do()
-            except SinkUnavailable as error:
-                if attempt == ATTEMPTS:
-                    raise
-                pause = min(LONGEST_PAUSE_S, PAUSE_S * 2 ** (attempt - 1))
-                asked = error.retry_after_s or 0.0
-                self.check()
-                self.sleep(max(asked, pause * random.uniform(0.5, 1)))  # noqa: S311 (spreads calls)
-                self.check()
-        return None

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from tasks.errors import Interrupted, RowsRefused, SinkUnavailable
-from tasks.pushing import ATTEMPTS, Pushed, Pusher
+from tasks.pushing import ATTEMPTS, LONGEST_ASKED_S, Patience, Pushed, Pusher
 from tasks.sinks.base import Limits
 
 
@@ -55,7 +55,7 @@ def batches(*ids: Sequence[str]) -> list[pa.Table]:
 
 
 def pusher(store: Store, slept: list[float], **limits: Any) -> Pusher:
-    return Pusher(store, Limits(**limits), lambda: None, lambda done: None, slept.append)
+    return Pusher(store, Limits(**limits), Patience(sleep=slept.append), lambda done: None)
 
 
 def test_rows_that_are_refused_are_found_alone_and_the_others_are_there() -> None:
@@ -94,6 +94,33 @@ def test_a_store_that_stays_away_is_an_error() -> None:
     assert store.calls == ATTEMPTS
 
 
+def test_a_store_that_asks_for_an_hour_is_not_waited_for() -> None:
+    store, slept = Store(failures=99, retry_after_s=3600.0), list[float]()
+    with pytest.raises(SinkUnavailable, match="the store is busy") as caught:
+        pusher(store, slept).push(batches(["a"]), [], Pushed())
+    assert caught.value.__notes__ == [
+        "it asks to be left alone for 3,600 s: try again then",
+    ]
+    assert (store.calls, slept) == (1, [])
+
+
+def test_a_pause_ends_when_the_user_asks_to_stop() -> None:
+    stop = threading.Event()
+
+    def check() -> None:
+        if stop.is_set():
+            raise Interrupted("enough")
+
+    def sleep(seconds: float) -> None:
+        threading.Timer(0.01, stop.set).start()
+        stop.wait(seconds)
+
+    store = Store(failures=99, retry_after_s=LONGEST_ASKED_S)
+    with pytest.raises(Interrupted):
+        Patience(check, sleep).again(lambda: store.upsert(pa.table({"id": ["a"]})))
+    assert store.calls == 1
+
+
 def test_no_more_calls_are_made_at_once_than_the_store_takes() -> None:
     store, pushed = Store(), Pushed()
     many = batches(*([f"r{n}"] for n in range(60)))
@@ -123,7 +150,7 @@ def test_batches_are_read_as_they_are_needed_and_a_stop_ends_it() -> None:
             raise Interrupted("enough")
 
     store = Store()
-    stopped = Pusher(store, Limits(), check, lambda done: None)
+    stopped = Pusher(store, Limits(), Patience(check), lambda done: None)
     with pytest.raises(Interrupted):
         stopped.push(endless(), [], Pushed())
     assert len(read) == 6
