@@ -107,6 +107,8 @@ class Publication:
         if difference.how != "nothing":
             publications.write(self.wish.space.store_uri, record)
             pushed = self._push(name, stamp, difference, recall)
+        if stamp is None or difference.how != "nothing" or not stamp.finished:
+            self._finish(name, pushed, recall)
         self._guard_refusals(pushed)
         proof = self._prove(name, difference, pushed, recall)
         if serving != name:
@@ -281,9 +283,9 @@ class Publication:
         if stamp is None or self.mode is not Mode.ATOMIC:
             self.sink.stamp(name, moving.model_dump_json())
         failpoints.reach("publish-begun")
-        whole = self._stamp(self._target, None, recall)
+        written = self._stamp(self._target, None, recall, finished=False)
         stage = f"publish to {self._label}"
-        with self.sink.writing(name, shape, whole.model_dump_json()) as writer:
+        with self.sink.writing(name, shape, written.model_dump_json()) as writer:
             pusher = Pusher(
                 writer,
                 self.sink.limits,
@@ -294,12 +296,15 @@ class Publication:
             pusher.push(batches, difference.gone, pushed)
             failpoints.reach("publish-pushed")
         failpoints.reach("publish-written")
-        if pushed.refused:
-            refused = whole.model_copy(update={"refused": len(pushed.refused)})
-            self.sink.stamp(name, refused.model_dump_json())
-        self.wish.report(f"index {self._label}", 0, 0)
-        self.sink.finish(name, shape)
         return pushed
+
+    def _finish(self, name: str, pushed: Pushed, recall: Recall | None) -> None:
+        """Makes what searches need, and says so in the stamp, with the rows that were refused."""
+        self.wish.report(f"index {self._label}", 0, 0)
+        self.sink.finish(name, self.outgoing.shape)
+        whole = self._stamp(self._target, None, recall)
+        refused = whole.model_copy(update={"refused": len(pushed.refused)})
+        self.sink.stamp(name, refused.model_dump_json())
 
     def _guard_refusals(self, pushed: Pushed) -> None:
         n_rows, n_refused = len(self.outgoing.row_ids), len(pushed.refused)
@@ -378,7 +383,12 @@ class Publication:
         )
 
     def _stamp(
-        self, holds: Published | None, moving: Published | None, recall: Recall | None
+        self,
+        holds: Published | None,
+        moving: Published | None,
+        recall: Recall | None,
+        *,
+        finished: bool = True,
     ) -> Stamp:
         return Stamp(
             space=self._entry.space,
@@ -388,6 +398,7 @@ class Publication:
             shape=to_plain(self.outgoing.shape),
             holds=holds,
             moving=moving,
+            finished=finished,
             recall=recall,
             stamped_at=datetime.now(UTC),
         )

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from schemas.config import SinkConfig
+from tasks import failpoints
+from tasks.errors import SinkUnavailable
 from tests.fussy import FussySink
 from tests.publishing import copied, make, published, seen, sink_of, wanted
 from tests.stores.peer import Peer, peer
@@ -41,3 +43,28 @@ def test_a_store_that_is_away_for_a_moment_is_asked_again(
     assert seen(place) == wanted(store)
     calls = FussySink(**place.arguments()).calls()
     assert {method: n for method, n in calls.items() if n <= away[method]} == {}
+
+
+class Killed(BaseException):
+    """Stands for a kill: no code of ours catches it."""
+
+
+def test_an_index_that_was_not_built_is_built_the_next_time(
+    place: Peer, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reach(name: str) -> None:
+        if name == "publish-written":
+            raise Killed
+
+    held = FussySink(**place.arguments())
+    with monkeypatch.context() as patch:
+        patch.setattr(failpoints, "reach", reach)
+        with pytest.raises(Killed):
+            published(store, fussy(place))
+    assert "finish" not in held.calls()
+    monkeypatch.setattr("tasks.pushing.ATTEMPTS", 1)
+    with pytest.raises(SinkUnavailable, match="finish is away"):
+        published(store, fussy(place, away={"finish": 1}))
+    for n in (2, 2):
+        assert published(store, fussy(place)).how == "nothing"
+        assert held.calls()["finish"] == n
