@@ -56,7 +56,8 @@ class Downstream:
     def refused(self) -> list[str]:
         """The ids that the store would not take; none where nobody knows."""
         store_uri = self.space.store_uri
-        return publications.refused(store_uri, self.label, self.name, self.stamp) or []
+        known = publications.refused(store_uri, self.label, self.name, self.stamp)
+        return [one.id for one in known or ()]
 
     @property
     def space(self) -> Space:

@@ -17,7 +17,7 @@ import numpy as np
 
 from schemas.catalog import PublishedEntry, VersionEntry
 from schemas.config import SinkConfig
-from schemas.publication import Proof, PublicationRecord, Published, Recall, Stamp
+from schemas.publication import Proof, PublicationRecord, Published, Recall, Refused, Stamp
 from tasks import differing, failpoints
 from tasks.differing import Difference
 from tasks.errors import ConfigError, SinkError
@@ -104,7 +104,9 @@ class Publication:
             created_at=now,
         )
         pushed = Pushed()
-        if difference.how != "nothing":
+        if difference.how == "nothing":
+            pushed.refused += self._refused(name, stamp) or ()
+        else:
             publications.write(self.wish.space.store_uri, record)
             pushed = self._push(name, stamp, difference, recall)
         if stamp is None or difference.how != "nothing" or not stamp.finished:
@@ -215,7 +217,7 @@ class Publication:
             return differing.of_all(self.outgoing)
         if self.wish.repair:
             return self._repair(name)
-        refused = publications.refused(self.wish.space.store_uri, self._label, name, stamp)
+        refused = self._refused(name, stamp)
         if refused is None or stamp.moving is not None or stamp.holds is None:
             return self._beside(name)
         if self._is_there(stamp):
@@ -227,8 +229,14 @@ class Publication:
         if before is None:
             return self._beside(name)
         found = differing.between(before, self.outgoing)
-        again = np.union1d(found.places, self.outgoing.places_of(refused))
+        again = np.union1d(found.places, self.outgoing.places_of([one.id for one in refused]))
         return replace(found, places=again, before=found.before - len(refused))
+
+    def _refused(self, name: str, stamp: Stamp | None) -> tuple[Refused, ...] | None:
+        """Rows that are not in a collection, since the store does not take them; None: unknown."""
+        if stamp is None:
+            return ()
+        return publications.refused(self.wish.space.store_uri, self._label, name, stamp)
 
     def _beside(self, name: str) -> Difference:
         return self.wish.patience.again(lambda: differing.beside(self.sink, name, self.outgoing))

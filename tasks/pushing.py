@@ -92,12 +92,16 @@ class Pusher:
     def push(self, batches: Iterable[pa.Table], gone: Sequence[str], pushed: Pushed) -> None:
         """Puts all rows, then removes the others; no more batches are held than are in flight.
 
-        `pushed` counts as it goes on. Raises SinkUnavailable where a batch failed eight times.
+        What was there of a row that is refused goes, too: it is of an earlier version. `pushed`
+        counts as it goes on. Raises SinkUnavailable where a batch failed eight times.
         """
         for refused, n_rows in self._each(self._upsert, batches):
             pushed.refused += refused
             pushed.upserted += n_rows - len(refused)
             self.report(pushed.upserted + len(pushed.refused))
+        stale = [one.id for one in pushed.refused]
+        for _ in self._each(self._delete, self._parts(stale)):
+            pass
         for _, n_rows in self._each(self._delete, self._parts(gone)):
             pushed.deleted += n_rows
             self.report(pushed.upserted + len(pushed.refused) + pushed.deleted)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pydantic import TypeAdapter
 
 from schemas.catalog import VersionEntry
-from schemas.publication import PublicationRecord, Published, Stamp
+from schemas.publication import PublicationRecord, Published, Refused, Stamp
 from tasks.store import files, layout, tags
 from tasks.store.catalog import Catalog
 from tasks.store.formats import parse
@@ -39,10 +39,10 @@ def read(store_uri: str, table: str, publication_id: str) -> PublicationRecord |
     return None if text is None else parse(RECORD, text, f"publication {place}")
 
 
-def refused(store_uri: str, sink: str, collection: str, stamp: Stamp) -> list[str] | None:
-    """The ids that a sink would not take of what it has; None where nobody knows them."""
+def refused(store_uri: str, sink: str, collection: str, stamp: Stamp) -> tuple[Refused, ...] | None:
+    """The rows that a sink would not take of what it has; None where nobody knows them."""
     if not stamp.refused:
-        return []
+        return ()
     last = Catalog(store_uri).published(stamp.space).get(sink)
     if last is None or last.collection != collection or stamp.holds is None:
         return None
@@ -51,7 +51,7 @@ def refused(store_uri: str, sink: str, collection: str, stamp: Stamp) -> list[st
     record = read(store_uri, last.table, last.publication)
     if record is None or len(record.refused) != stamp.refused:
         return None
-    return [one.id for one in record.refused]
+    return record.refused
 
 
 def hold(

@@ -9,7 +9,7 @@ from schemas.config import SinkConfig
 from tasks import failpoints
 from tasks.errors import SinkUnavailable
 from tests.fussy import FussySink
-from tests.publishing import copied, make, published, seen, sink_of, wanted
+from tests.publishing import copied, make, published, seen, serve, sink_of, wanted
 from tests.stores.peer import Peer, peer
 
 FUSSY = "tests.fussy:FussySink"
@@ -68,3 +68,22 @@ def test_an_index_that_was_not_built_is_built_the_next_time(
     for n in (2, 2):
         assert published(store, fussy(place)).how == "nothing"
         assert held.calls()["finish"] == n
+
+
+def test_rows_that_a_store_refuses_are_refused_once_and_leave_nothing_behind(
+    place: Peer, store: str
+) -> None:
+    sink = fussy(place, refuses="law", max_refused=0.2)
+    serve(store, 3)
+    assert published(store, sink).n_refused == 0
+    serve(store, 4)  # six of its rows are of law, and were there before with another text
+    record = published(store, sink)
+    assert [one.id for one in record.refused] == [f"n{number}" for number in range(20, 26)]
+    left = {id_: row for id_, row in wanted(store).items() if "law" not in row["text"]}
+    assert seen(place) == left
+    again = published(store, sink)
+    assert (again.how, again.upserted, again.refused) == ("nothing", 0, record.refused)
+    assert published(store, sink).how == "nothing"
+    serve(store, 3)
+    published(store, sink)
+    assert seen(place) == wanted(store)
