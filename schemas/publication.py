@@ -37,6 +37,8 @@ class Stamp(_Part):
         shape: The same, so that the collection can be read: `Shape` as `tasks/shapes.py` writes it.
         holds: The version that it has, whole; None before its first one is.
         moving: The version that it is on the way to; None while it is whole.
+        marks: Stands for what is in columns that change within a version, such as the topics that
+            `vectorline clusters` finds.
         finished: Whether what searches need was made of its rows, such as an index.
         refused: How many rows of the version the store would not take.
         recall: What its compression costs, as measured when its first rows were pushed.
@@ -51,6 +53,7 @@ class Stamp(_Part):
     shape: dict[str, str | int]
     holds: Published | None = None
     moving: Published | None = None
+    marks: str = ""
     finished: bool = True
     refused: int = 0
     recall: Recall | None = None

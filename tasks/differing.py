@@ -11,7 +11,6 @@ from tasks.compression import Short
 from tasks.digests import digest_text, to_array
 from tasks.outgoing import Outgoing
 from tasks.sinks.base import ID, VECTOR, Sink
-from tasks.space import Space
 from tasks.store.diff import Indices, Mask, find
 from tasks.store.rows import to_matrix
 
@@ -45,14 +44,28 @@ def of_all(outgoing: Outgoing) -> Difference:
     return Difference("all rows", np.arange(len(outgoing.row_ids)), (), 0)
 
 
-def between(before: Space, outgoing: Outgoing) -> Difference:
-    """Of two versions of one table: rows whose content is the same have the same id of Lance."""
-    old = Outgoing(before, outgoing.shape, outgoing.compression)
+def between(old: Outgoing, outgoing: Outgoing) -> Difference:
+    """Of two versions of one table: rows whose content is the same have the same id of Lance.
+
+    In those, columns that were made of rows are compared by value.
+    """
     came = np.flatnonzero(~np.isin(outgoing.row_ids, old.row_ids))
     went = np.flatnonzero(~np.isin(old.row_ids, outgoing.row_ids))
+    came = np.union1d(came, _marked_anew(old, outgoing))
     replaced = {*outgoing.ids(came)}
     gone = tuple(id_ for id_ in old.ids(went) if id_ not in replaced)
     return Difference("changes", came, gone, len(old.row_ids))
+
+
+def _marked_anew(old: Outgoing, new: Outgoing) -> Indices:
+    """Places of the rows that stay with another value in a column that was made of rows."""
+    names = sorted({*old.made, *new.made})
+    if not names:
+        return np.empty(0, np.int64)
+    _, before, after = np.intersect1d(old.row_ids, new.row_ids, return_indices=True)
+    sides = ((old, before), (new, after))
+    rows = [side.space.dataset.to_table(columns=names).take(places) for side, places in sides]
+    return np.asarray(after[_differ(*rows)])
 
 
 def beside(sink: Sink, name: str, outgoing: Outgoing) -> Difference:

@@ -14,6 +14,7 @@ from tasks.compression import Compression
 from tasks.digests import DIGEST_BYTES, Digests, digest_text, stack, to_array
 from tasks.sinks.base import FULL, HASH, ID, VECTOR, Limits, Shape
 from tasks.space import Space
+from tasks.store.columns import made_columns
 from tasks.store.diff import Indices
 from tasks.store.rows import to_column, to_matrix
 
@@ -37,6 +38,26 @@ class Outgoing:
         ids: RowIds = self.space.dataset.to_table(columns=[], with_row_id=True)["_rowid"].to_numpy()
         return ids
 
+    @cached_property
+    def made(self) -> list[str]:
+        """The columns whose values change while rows, and their ids of Lance, stay."""
+        return [
+            name for name in made_columns(self.space.dataset) if name in self.shape.columns.names
+        ]
+
+    @cached_property
+    def marks(self) -> str:
+        """Stands for what is in those columns; "" where there are none."""
+        if not self.made:
+            return ""
+        rows = self.space.dataset.to_table(columns=self.made, with_row_id=True).sort_by("_rowid")
+        state = hashlib.blake2b(rows["_rowid"].to_numpy(), digest_size=DIGEST_BYTES)
+        for name in self.made:
+            state.update(name.encode())
+            for value in rows[name].to_pylist():
+                state.update(_marked(value))
+        return state.hexdigest()
+
     def ids(self, places: Indices) -> list[str]:
         """Of the rows at these places of the table."""
         found: list[str] = []
@@ -54,9 +75,9 @@ class Outgoing:
     def digests(self) -> tuple[Digests, Digests]:
         """Of ids and of rows, in the order of the table; all rows are read."""
         ids, hashes = [], []
-        for batch in self.space.batches([ID, VECTOR, *HASHED]):
+        for batch in self.space.batches([ID, VECTOR, *HASHED, *self.made]):
             ids.append(to_array(map(digest_text, batch[ID].to_pylist())))
-            hashes.append(to_array(_hashes(batch)))
+            hashes.append(to_array(_hashes(batch, self.made)))
         return stack(ids), stack(hashes)
 
     def batches(self, places: Indices, limits: Limits) -> Iterator[pa.Table]:
@@ -76,7 +97,7 @@ class Outgoing:
         short = self.compression.apply(vectors)
         columns: dict[str, pa.Array | pa.ChunkedArray] = {
             ID: table[ID],
-            HASH: pa.array([*_hashes(table)], pa.binary(DIGEST_BYTES)),
+            HASH: pa.array([*_hashes(table, self.made)], pa.binary(DIGEST_BYTES)),
             VECTOR: pa.FixedSizeListArray.from_arrays(pa.array(short.ravel()), short.shape[1]),
         }
         if self.shape.full_dim:
@@ -90,15 +111,23 @@ def _parts(places: Indices, n: int) -> Iterator[Indices]:
         yield places[start : start + n]
 
 
-def _hashes(rows: pa.Table | pa.RecordBatch) -> Iterator[bytes]:
+def _hashes(rows: pa.Table | pa.RecordBatch, made: Sequence[str]) -> Iterator[bytes]:
     """Of each row's vector, content and metadata, 16 bytes.
 
-    The vector is in it, since those of a fitted encoder change with the contents of other rows.
+    The vector is in it, since those of a fitted encoder change with the contents of other rows, and
+    so are columns that were made of rows, of which the metadata's hash knows nothing.
     """
     columns = [rows[name].to_pylist() for name in HASHED]
+    columns += [[*map(_marked, rows[name].to_pylist())] for name in made]
     vectors = np.ascontiguousarray(to_matrix(rows[VECTOR]))
     for row, parts in enumerate(zip(*columns, strict=True)):
         state = hashlib.blake2b(memoryview(vectors[row]), digest_size=DIGEST_BYTES)
         for part in parts:
             state.update(part or b"")
         yield state.digest()
+
+
+def _marked(value: str | None) -> bytes:
+    """What no other value gives, also before or after others."""
+    text = b"" if value is None else value.encode("utf-8", "surrogatepass")
+    return b"%d:%b;" % (-1 if value is None else len(text), text)

@@ -136,6 +136,10 @@ class Publication:
         compression = compression_of(space, config.compress)
         return Outgoing(space, shape_of(space, config, compression), compression)
 
+    def _as_sent(self, before: Space) -> Outgoing:
+        """An earlier version's rows in the same shape."""
+        return Outgoing(before, self.outgoing.shape, self.outgoing.compression)
+
     @cached_property
     def mode(self) -> Mode:
         """What was asked for, else the best that the sink can do; ConfigError for another one."""
@@ -209,7 +213,8 @@ class Publication:
         return serving if serving in there else next(iter(there), own[0])
 
     def _is_there(self, stamp: Stamp) -> bool:
-        return stamp.holds == self._target and stamp.moving is None
+        there = stamp.holds == self._target and stamp.moving is None
+        return there and stamp.marks == self.outgoing.marks
 
     def _difference(self, name: str, stamp: Stamp | None) -> Difference:
         self.wish.report("compare", 0, 0)
@@ -226,9 +231,9 @@ class Publication:
                 return Difference("nothing", np.empty(0, np.int64), (), n_rows)
             return self._beside(name)
         before = self._readable(stamp.holds)
-        if before is None:
+        if before is None or self._as_sent(before).marks != stamp.marks:
             return self._beside(name)
-        found = differing.between(before, self.outgoing)
+        found = differing.between(self._as_sent(before), self.outgoing)
         again = np.union1d(found.places, self.outgoing.places_of([one.id for one in refused]))
         return replace(found, places=again, before=found.before - len(refused))
 
@@ -406,6 +411,7 @@ class Publication:
             shape=to_plain(self.outgoing.shape),
             holds=holds,
             moving=moving,
+            marks="" if holds is None else self.outgoing.marks,
             finished=finished,
             recall=recall,
             stamped_at=datetime.now(UTC),

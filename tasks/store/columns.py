@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 import pyarrow as pa
-from lance import batch_udf
+from lance import LanceDataset, batch_udf
 
 from schemas.catalog import VersionEntry
 from tasks.errors import ConfigError, StoreError
@@ -21,6 +21,12 @@ from tasks.store.table import Table
 
 MADE = "vectorline.made."
 """What stands in a table's config before the name of such a column."""
+
+
+def made_columns(dataset: LanceDataset) -> list[str]:
+    """The columns of a Lance version that were made so; their values change in rows that stay."""
+    made = (key.removeprefix(MADE) for key in dataset.config() if key.startswith(MADE))
+    return sorted({*made} & {*dataset.schema.names})
 
 
 def put_column(

@@ -8,8 +8,24 @@ import pytest
 from schemas.config import SinkConfig
 from tasks import failpoints
 from tasks.errors import SinkUnavailable
+from tasks.marking import mark
+from tasks.plugins import build
+from tasks.space import open_space
+from tasks.store import publications
 from tests.fussy import FussySink
-from tests.publishing import copied, make, published, seen, serve, sink_of, wanted
+from tests.pipeline import config, refresh, write_jsonl
+from tests.publishing import (
+    SPACE,
+    Rows,
+    copied,
+    make,
+    notes,
+    published,
+    seen,
+    serve,
+    sink_of,
+    wanted,
+)
 from tests.stores.peer import Peer, peer
 
 FUSSY = "tests.fussy:FussySink"
@@ -87,3 +103,64 @@ def test_rows_that_a_store_refuses_are_refused_once_and_leave_nothing_behind(
     serve(store, 3)
     published(store, sink)
     assert seen(place) == wanted(store)
+
+
+@pytest.mark.parametrize("between", [None, 6, "cut off"])
+def test_marks_that_change_in_place_are_pushed(
+    place: Peer, store: str, between: int | str | None
+) -> None:
+    sink = sink_of(place, sample=0)
+    serve(store, 7)
+
+    def marked(first: int, word: str) -> dict[str, Any]:
+        space = open_space(SPACE, store)
+        mark(space, {f"n{number}": word for number in range(first, 20)}, "topic", 0.0)
+        table = open_space(SPACE, store).to_arrow(["id", "topic"])
+        return dict(zip(table["id"].to_pylist(), table["topic"].to_pylist(), strict=True))
+
+    def topics() -> dict[str, Any]:
+        return {id_: row["topic"] for id_, row in place.visible().items()}
+
+    first = marked(8, "sea")
+    assert published(store, sink).upserted == 47
+    assert topics() == first
+    second = marked(10, "law")
+    if between == 6:  # which has no topics, and so is in another collection
+        serve(store, 6)
+        published(store, sink)
+        assert all("topic" not in row for row in place.visible().values())
+        serve(store, 7)
+    if between == "cut off":
+        made = build("sinks", place.use, place.arguments())
+        made.connect()
+        name = made.serving()
+        assert name is not None
+        stamp = publications.stamp_of(made.collections()[name], "a test")
+        cut = stamp.model_copy(update={"holds": None, "moving": stamp.holds})
+        made.stamp(name, cut.model_dump_json())
+    record = published(store, sink)
+    assert (record.how, record.upserted) == ("by comparison", 12)
+    assert topics() == second
+    assert published(store, sink).how == "nothing"
+
+
+def test_marks_of_a_later_version_are_pushed_with_its_changes(
+    place: Peer, store: str, tmp_path: Path
+) -> None:
+    sink = sink_of(place, sample=0)
+    settings = config(tmp_path / "corpus", encoder={"use": "hashing", "dim": 48})
+
+    def version(rows: Rows, first: int, topic: str) -> None:
+        write_jsonl(tmp_path / "corpus" / "a.jsonl", rows)
+        refresh(settings, store, promote="yes")
+        marks = {f"n{number}": topic for number in range(first, first + 10)}
+        mark(open_space(SPACE, store), marks, "topic", 0.0)
+
+    version(notes(0, 40), 0, "sea")
+    published(store, sink)
+    version([*notes(0, 39), *notes(200, 2)], 5, "law")
+    record = published(store, sink)
+    rows = open_space(SPACE, store).to_arrow(["id", "topic", "text"]).to_pylist()
+    shown = {id_: (row["topic"], row["text"]) for id_, row in place.visible().items()}
+    assert shown == {row["id"]: (row["topic"], row["text"]) for row in rows}
+    assert (record.how, record.upserted, record.deleted) == ("changes", 2 + 15, 1)
