@@ -8,12 +8,14 @@ import pyarrow.compute as pc
 
 from schemas.publication import How
 from tasks.compression import Short
-from tasks.digests import digest_text, to_array
+from tasks.digests import digest_text, stack, to_array
 from tasks.outgoing import Outgoing
 from tasks.sinks.base import ID, VECTOR, Sink
-from tasks.store.diff import Indices, Mask, find
+from tasks.space import Space
+from tasks.store.diff import Finder, Indices, Mask
 from tasks.store.rows import to_matrix
 
+RECORD = "record_id"
 ALLOWED = {"float32": 1e-5, "float16": 2e-3, "int8": 0.02}  # of a row's largest component
 
 
@@ -71,20 +73,36 @@ def _marked_anew(old: Outgoing, new: Outgoing) -> Indices:
 def beside(sink: Sink, name: str, outgoing: Outgoing) -> Difference:
     """By what a collection says of its rows: their ids and hashes."""
     ids, hashes = outgoing.digests()
+    finder = Finder(ids)
     there = np.zeros(len(ids), np.bool_)
     gone: list[str] = []
     n_held = 0
     for part in sink.held(name):
-        if not part:
-            continue
         n_held += len(part)
-        at = find(to_array(digest_text(one.id) for one in part), ids)
+        at = finder.find(to_array(digest_text(one.id) for one in part))
         gone += [one.id for one, place in zip(part, at.tolist(), strict=True) if place < 0]
         known = np.flatnonzero(at >= 0)
         own = to_array(part[row].hash for row in known.tolist())
         same = (own == hashes[at[known]]).all(axis=1)
         there[at[known[same]]] = True
     return Difference("by comparison", np.flatnonzero(~there), tuple(gone), n_held)
+
+
+def absent(sink: Sink, name: str, outgoing: Outgoing) -> tuple[int, int]:
+    """How many rows a collection has, and how many of them the version has not."""
+    finder = Finder(stack(to_array(map(digest_text, part)) for part in outgoing.all_ids()))
+    n_held = n_gone = 0
+    for part in sink.held(name):
+        n_held += len(part)
+        at = finder.find(to_array(digest_text(one.id) for one in part))
+        n_gone += int(np.count_nonzero(at < 0))
+    return n_held, n_gone
+
+
+def records_gone(before: Space, after: Space) -> int:
+    """How many rows of a version are of records that another one has not."""
+    old, new = (side.to_arrow([RECORD])[RECORD] for side in (before, after))
+    return len(old) - (pc.sum(pc.is_in(old, pc.unique(new))).as_py() or 0)
 
 
 def wrong(sink: Sink, name: str, outgoing: Outgoing, places: Indices) -> Indices:

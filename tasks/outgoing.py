@@ -65,6 +65,11 @@ class Outgoing:
             found += self.space.dataset.take(part.tolist(), columns=[ID])[ID].to_pylist()
         return found
 
+    def all_ids(self) -> Iterator[list[str]]:
+        """Of all rows, in parts, in the order of the table."""
+        for batch in self.space.batches([ID]):
+            yield batch[ID].to_pylist()
+
     def places_of(self, ids: Sequence[str]) -> Indices:
         """Places of those of these rows that there are, ascending."""
         if not ids:

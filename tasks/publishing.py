@@ -84,7 +84,7 @@ class Publication:
         name = self._collection(stamps, serving)
         stamp = stamps.get(name)
         difference = self._difference(name, stamp)
-        self._guard_removals(difference, serving)
+        self._guard_removals(name, difference, serving, stamps)
         recall = stamp.recall if stamp is not None else self._recall()
         record = PublicationRecord(
             id=f"{self._entry.version}-{self._label}-{uuid.uuid4().hex[:8]}",
@@ -231,7 +231,9 @@ class Publication:
                 return Difference("nothing", np.empty(0, np.int64), (), n_rows)
             return self._beside(name)
         before = self._readable(stamp.holds)
-        if before is None or self._as_sent(before).marks != stamp.marks:
+        if before is None or before.entry.table != self._entry.table:
+            return self._beside(name)
+        if self._as_sent(before).marks != stamp.marks:
             return self._beside(name)
         found = differing.between(self._as_sent(before), self.outgoing)
         again = np.union1d(found.places, self.outgoing.places_of([one.id for one in refused]))
@@ -255,26 +257,39 @@ class Publication:
 
     def _readable(self, held: Published) -> Space | None:
         """The version that a collection has; None where retention took it."""
-        entry = self._entry
-        for one in self._catalog.versions(entry.space):
-            if published_of(one) == held and one.table == entry.table:
-                return open_space(entry.space, self.wish.space.store_uri, one.version)
+        for one in self._catalog.versions(self._entry.space):
+            if published_of(one) == held:
+                return open_space(one.space, self.wish.space.store_uri, one.version)
         return None
 
-    def _guard_removals(self, difference: Difference, serving: str | None) -> None:
-        if self.wish.allow_removals or serving is None:
+    def _guard_removals(
+        self, name: str, difference: Difference, serving: str | None, stamps: dict[str, Stamp]
+    ) -> None:
+        """Raises SinkError where readers would lose more than they may."""
+        if self.wish.allow_removals or serving not in stamps:
             return
-        before, gone = difference.before, len(difference.gone)
-        if difference.how == "all rows":
-            before = self.sink.count(serving)
-            gone = before - len(self.outgoing.row_ids)
-        if gone > self.wish.config.max_removed * before:
+        before, gone, share = difference.before, len(difference.gone), self.wish.config.max_removed
+        if serving != name or gone > share * before:
+            before, gone = self._lost(serving, stamps[serving])
+        if gone > share * before:
             raise SinkError(
                 f"publishing version {self._entry.version} would take {gone:,} of {before:,} rows "
-                f"out of sink {self._label!r}, and max_removed is "
-                f"{self.wish.config.max_removed:g}: look at `vectorline diff`, and publish with "
-                "--allow-removals if that is meant"
+                f"out of sink {self._label!r}, and max_removed is {share:g}: look at "
+                "`vectorline diff`, and publish with --allow-removals if that is meant"
             )
+
+    def _lost(self, serving: str, stamp: Stamp) -> tuple[int, int]:
+        """How many rows the collection has that serves, and of how many no record is left.
+
+        A record may be cut into other chunks. Where the store has not that version any more, rows
+        are counted by their ids.
+        """
+        self.wish.report("compare", 0, 0)
+        held = None if stamp.holds is None or stamp.moving is not None else stamp.holds
+        before = None if held is None else self._readable(held)
+        if before is not None:
+            return before.rows, differing.records_gone(before, self.wish.space)
+        return self.wish.patience.again(lambda: differing.absent(self.sink, serving, self.outgoing))
 
     def _recall(self) -> Recall | None:
         """What the compression costs; LosesTooMuch where that is more than the config allows."""

@@ -7,7 +7,7 @@ import pytest
 
 from schemas.config import SinkConfig
 from tasks import failpoints
-from tasks.errors import SinkUnavailable
+from tasks.errors import SinkError, SinkUnavailable
 from tasks.marking import mark
 from tasks.plugins import build
 from tasks.space import open_space
@@ -164,3 +164,69 @@ def test_marks_of_a_later_version_are_pushed_with_its_changes(
     shown = {id_: (row["topic"], row["text"]) for id_, row in place.visible().items()}
     assert shown == {row["id"]: (row["topic"], row["text"]) for row in rows}
     assert (record.how, record.upserted, record.deleted) == ("changes", 2 + 15, 1)
+
+
+def test_what_readers_lose_is_counted_against_what_they_read(place: Peer, store: str) -> None:
+    sink = sink_of(place, max_removed=0.1, mode="switch")
+    published(store, sink)
+    serve(store, 2)
+    published(store, sink)
+    serve(store, 1)  # the other collection has it, but readers would lose a fifth of their rows
+    with pytest.raises(SinkError, match="would take 10 of 50 rows out of sink 'parquet'"):
+        published(store, sink)
+    assert seen(place) == wanted(store, 2)
+    assert published(store, sink, allow_removals=True).how == "nothing"
+    assert seen(place) == wanted(store, 1)
+
+
+def test_other_rows_in_the_place_of_as_many_are_removals(
+    place: Peer, store: str, tmp_path: Path
+) -> None:
+    serve(store, 5)
+    published(store, sink_of(place))
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", notes(500, 42))
+    refresh(
+        config(
+            tmp_path / "corpus", encoder={"use": "hashing", "dim": 24}, limits={"max_removed": 1.0}
+        ),
+        store,
+        backfill=True,
+        promote="yes",
+    )
+    with pytest.raises(SinkError, match="would take 42 of 42 rows out of sink 'parquet'"):
+        published(store, sink_of(place, max_removed=0.5))
+    assert published(store, sink_of(place)).upserted == 42
+
+
+def test_chunks_of_another_size_are_no_removals(place: Peer, store: str, tmp_path: Path) -> None:
+    said = " ".join(f"word{number}" for number in range(60))
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", [{"id": f"r{n}", "text": said} for n in range(4)])
+    for tokens in (10, 60):
+        made = config(
+            tmp_path / "corpus", chunk={"tokens": tokens}, encoder={"use": "hashing", "dim": 24}
+        )
+        made["source"].pop("metadata")
+        refresh(made, store, backfill=True, promote="yes")
+        sink = sink_of(place, max_removed=1.0 if tokens == 10 else 0.0)
+        published(store, sink)
+    assert len(seen_ids(place)) == 4
+
+
+def seen_ids(place: Peer) -> list[str]:
+    return sorted(place.visible())
+
+
+def test_a_version_that_is_gone_is_counted_by_what_the_sink_lists(place: Peer, store: str) -> None:
+    serve(store, 5)
+    published(store, sink_of(place, mode="switch"))
+    made = build("sinks", place.use, place.arguments())
+    made.connect()
+    name = made.serving()
+    assert name is not None
+    stamp = publications.stamp_of(made.collections()[name], "a test")
+    lost = stamp.model_copy(update={"holds": None, "moving": stamp.holds, "key": "other"})
+    made.stamp(name, lost.model_dump_json())
+    serve(store, 1)  # which lacks ten of the 42, and has eight others
+    harsh = sink_of(place, mode="switch", max_removed=0.1)
+    with pytest.raises(SinkError, match="would take 10 of 42 rows out of sink 'parquet'"):
+        published(store, harsh)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.digests import Digests, digest_text, to_array
-from tasks.store.diff import Base, Outcome, Present, data_digest, diff, find, first_of_each
+from tasks.store.diff import Base, Finder, Outcome, Present, data_digest, diff, find, first_of_each
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,17 @@ def test_find_and_first_of_each_name_the_lowest_index() -> None:
     among = digests(["p", "q", "p", "r"])
     assert find(digests(["p", "r", "s"]), among).tolist() == [0, 3, -1]
     assert first_of_each(among).tolist() == [0, 1, 0, 3]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3))),
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4))),
+)
+def test_a_finder_finds_what_find_does_also_where_halves_of_digests_are_shared(
+    among: list[tuple[int, int]], sought: list[tuple[int, int]]
+) -> None:
+    held, asked = (np.array(one, np.uint64).reshape(-1, 2) for one in (among, sought))
+    assert Finder(held).find(asked).tolist() == find(asked, held).tolist()
 
 
 @given(tables, st.randoms())
