@@ -185,21 +185,27 @@ class Publication:
                 continue
             where = f"the stamp of collection {name!r} in sink {self._label!r}"
             stamps[name] = publications.stamp_of(text, where)
-        made = {published_of(one) for one in self._catalog.made(self._entry.space)}
         for name, stamp in stamps.items():
             if stamp.space != self._entry.space:
                 raise ConfigError(
                     f"sink {self._label!r} holds space {stamp.space!r} (collection {name!r}), and "
                     f"{self._entry.space!r} cannot go there: give it another place"
                 )
-            strange = {stamp.holds, stamp.moving} - {None} - made
-            if strange and not self.wish.repair:
+            if self._is_strange(stamp) and not self.wish.repair:
                 raise ConfigError(
                     f"sink {self._label!r} holds a version of space {stamp.space!r} that this "
                     f"store does not know (collection {name!r}): another store publishes there, or "
                     "the space was made anew. `vectorline publish --repair` takes it over"
                 )
         return stamps
+
+    @cached_property
+    def _made(self) -> set[Published | None]:
+        return {published_of(one) for one in self._catalog.made(self._entry.space)}
+
+    def _is_strange(self, stamp: Stamp) -> bool:
+        """Whether a collection has, or was to have, a version that this store did not make."""
+        return bool({stamp.holds, stamp.moving} - {None} - self._made)
 
     def _collection(self, stamps: dict[str, Stamp], serving: str | None) -> str:
         """Which one is brought to the version: in mode `switch` never the one that serves."""
@@ -378,12 +384,18 @@ class Publication:
         return proof
 
     def _forget(self, name: str, before: str | None) -> None:
-        """Removes collections of other tables and shapes, but for the latest ones."""
+        """Removes collections of other stores, tables and shapes, but for this store's latest.
+
+        Of the two that take turns in mode `switch`, the other one counts as such in other modes.
+        """
         stamps = self._stamps()
-        own = {f"c{self._key}_{slot}" for slot in SLOTS} | {name}
-        others = [one for one in stamps if one not in own]
+        own = {name}
+        if self.mode is Mode.SWITCH:
+            own |= {f"c{self._key}_{slot}" for slot in SLOTS}
+        strange = [one for one, stamp in stamps.items() if one != name and self._is_strange(stamp)]
+        others = [one for one in stamps if one not in own and one not in strange]
         others.sort(key=lambda one: (one == before, stamps[one].stamped_at), reverse=True)
-        for one in others[self.wish.config.keep :]:
+        for one in [*strange, *others[self.wish.config.keep :]]:
             self.sink.drop(one)
 
     def _keep(self, record: PublicationRecord, proof: Proof) -> None:

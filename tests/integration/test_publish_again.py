@@ -1,5 +1,6 @@
 """Publishing once more, after whatever came between: nothing stays half done, or half told."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +231,55 @@ def test_a_version_that_is_gone_is_counted_by_what_the_sink_lists(place: Peer, s
     harsh = sink_of(place, mode="switch", max_removed=0.1)
     with pytest.raises(SinkError, match="would take 10 of 42 rows out of sink 'parquet'"):
         published(store, harsh)
+
+
+@pytest.mark.parametrize("mode", ["atomic", "switch"])
+def test_what_was_taken_over_needs_no_repair_the_next_time(
+    place: Peer, store: str, tmp_path: Path, mode: str
+) -> None:
+    sink = sink_of(place, mode=mode)
+    for version in (1, 2, 6):
+        serve(store, version)
+        published(store, sink)
+    other = make(tmp_path / "other")
+    published(other, sink, repair=True)
+    serve(other, 2)
+    assert published(other, sink).to_version == 2
+    assert seen(place) == wanted(other)
+
+
+def test_a_collection_that_took_turns_goes_when_the_mode_changes(place: Peer, store: str) -> None:
+    for version in (1, 2):
+        serve(store, version)
+        published(store, sink_of(place, mode="switch"))
+    serve(store, 6)
+    published(store, sink_of(place))
+    made = build("sinks", place.use, place.arguments())
+    versions = [publications.stamp_of(text, "a test").holds for text in made.collections().values()]
+    assert sorted(one.version for one in versions if one is not None) == [2, 6]
+
+
+def test_what_was_put_back_from_an_old_copy_is_brought_up_to_date(
+    place: Peer, store: str, tmp_path: Path
+) -> None:
+    sink, folder = sink_of(place), Path(place.arguments()["path"])
+    published(store, sink)
+    shutil.copytree(folder, tmp_path / "copy", symlinks=True)
+    for version in (2, 4, 6, 5):
+        serve(store, version)
+        published(store, sink)
+    shutil.rmtree(folder)
+    shutil.copytree(tmp_path / "copy", folder, symlinks=True)
+    record = published(store, sink)
+    assert (record.how, record.upserted, record.deleted) == ("changes", 16, 8)
+    assert seen(place) == wanted(store)
+
+
+def test_a_collection_that_somebody_removed_is_made_again(place: Peer, store: str) -> None:
+    sink, folder = sink_of(place, max_removed=0.0), Path(place.arguments()["path"])
+    name = published(store, sink).collection
+    shutil.rmtree((folder / "collections" / name).resolve())
+    (folder / "collections" / name).unlink()  # readers' link leads nowhere now
+    record = published(store, sink)
+    assert (record.how, record.upserted) == ("all rows", 40)
+    assert seen(place) == wanted(store)
