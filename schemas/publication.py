@@ -18,12 +18,16 @@ class Published(_Part):
 
 
 class Recall(_Part):
-    """The share of the ten nearest rows that are found, with its 95 % interval, of n queries."""
+    """The share of the ten nearest rows that are found, with its 95 % interval, of n queries.
+
+    `since` is how many rows were pushed after it was measured.
+    """
 
     value: float
     low: float
     high: float
     n: int
+    since: int = 0
 
 
 class Stamp(_Part):
@@ -41,7 +45,7 @@ class Stamp(_Part):
             `vectorline clusters` finds.
         finished: Whether what searches need was made of its rows, such as an index.
         refused: How many rows of the version the store would not take.
-        recall: What its compression costs, as measured when its first rows were pushed.
+        recall: What its compression costs.
         stamped_at: When this was written.
     """
 

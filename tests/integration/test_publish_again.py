@@ -8,9 +8,11 @@ import pytest
 
 from schemas.config import SinkConfig
 from tasks import failpoints
-from tasks.errors import SinkError, SinkUnavailable
+from tasks.errors import LosesTooMuch, SinkError, SinkUnavailable
 from tasks.marking import mark
 from tasks.plugins import build
+from tasks.shapes import shape_of
+from tasks.shortening import compression_of
 from tasks.space import open_space
 from tasks.store import publications
 from tests.fussy import FussySink
@@ -283,3 +285,53 @@ def test_a_collection_that_somebody_removed_is_made_again(place: Peer, store: st
     record = published(store, sink)
     assert (record.how, record.upserted) == ("all rows", 40)
     assert seen(place) == wanted(store)
+
+
+def publish_often(store: str, sink: SinkConfig) -> None:
+    for _ in range(40):  # each sees half of the rows: one chance in 10^12 to miss one of them
+        published(store, sink)
+
+
+def test_other_rows_are_read_back_each_time(place: Peer, store: str) -> None:
+    sink = sink_of(place, sample=20)
+    published(store, sink)
+    made = build("sinks", place.use, place.arguments())
+    made.connect()
+    name = made.serving()
+    assert name is not None
+    shape = shape_of(open_space(SPACE, store), sink, compression_of(open_space(SPACE, store), None))
+    for wrong in ("n3", "n14", "n25", "n36"):
+        row = made.fetch(name, shape, [wrong])
+        year = row.schema.get_field_index("year")
+        changed = row.set_column(year, row.schema.field(year), [[1]])
+        with made.writing(name, shape, made.collections()[name]) as writer:
+            writer.upsert(changed)
+        with pytest.raises(SinkError, match=f"of 20 that were read back differ: '{wrong}'"):
+            publish_often(store, sink)
+        published(store, sink, repair=True)
+    assert seen(place) == wanted(store)
+
+
+def test_what_compression_costs_is_measured_again_when_many_rows_came(
+    place: Peer, store: str
+) -> None:
+    serve(store, 4)
+    compress = {"to": "float16"}
+    first = published(store, sink_of(place, compress=compress)).recall
+    assert first is not None
+    assert (first.n, first.since) == (50, 0)
+    serve(store, 3)  # in which six rows are others
+    then = published(store, sink_of(place, compress=compress)).recall
+    assert then == first.model_copy(update={"since": 6})
+    serve(store, 4)
+    again = published(store, sink_of(place, compress=compress)).recall
+    assert again == first
+
+
+def test_a_config_that_allows_less_to_be_lost_is_heard_at_once(place: Peer, store: str) -> None:
+    lossy = {"to": "binary", "original": False}
+    found = published(store, sink_of(place, compress=lossy | {"max_recall_loss": 1.0})).recall
+    assert found is not None
+    assert found.value < 0.99
+    with pytest.raises(LosesTooMuch, match=r"max_recall_loss is 0\.01: nothing was pushed"):
+        published(store, sink_of(place, compress=lossy | {"max_recall_loss": 0.01}))
