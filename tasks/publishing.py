@@ -82,7 +82,7 @@ class Publication:
         """
         started, now = time.monotonic(), datetime.now(UTC)
         check_fits(self.outgoing.shape, self.sink, self._label)
-        stamps = self._stamps()
+        stamps = self._checked()
         serving = self.sink.serving()
         name = self._collection(stamps, serving)
         stamp = stamps.get(name)
@@ -176,18 +176,15 @@ class Publication:
     def _target(self) -> Published:
         return published_of(self._entry)
 
-    def _stamps(self) -> dict[str, Stamp]:
-        """Of what the sink has of this space; ConfigError where it has something else.
+    def _checked(self) -> dict[str, Stamp]:
+        """The stamps of what the sink has of this space; ConfigError where it has something else.
 
         A collection without a stamp was being made when somebody was cut off: it is removed.
         """
-        stamps = {}
         for name, text in self.sink.collections().items():
             if not text:
                 self.sink.drop(name)
-                continue
-            where = f"the stamp of collection {name!r} in sink {self._label!r}"
-            stamps[name] = publications.stamp_of(text, where)
+        stamps = self._stamps()
         for name, stamp in stamps.items():
             if stamp.space != self._entry.space:
                 raise ConfigError(
@@ -201,6 +198,16 @@ class Publication:
                     "the space was made anew. `vectorline publish --repair` takes it over"
                 )
         return stamps
+
+    def _stamps(self) -> dict[str, Stamp]:
+        """What the collections that have a stamp say of themselves now."""
+        return {
+            name: publications.stamp_of(
+                text, f"the stamp of collection {name!r} in sink {self._label!r}"
+            )
+            for name, text in self.sink.collections().items()
+            if text
+        }
 
     @cached_property
     def _made(self) -> set[Published | None]:
@@ -326,6 +333,7 @@ class Publication:
             self.sink.create(name, shape)
         if stamp is None or self.mode is not Mode.ATOMIC:
             self.sink.stamp(name, moving.model_dump_json())
+            stamp = moving
         failpoints.reach("publish-begun")
         written = self._stamp(self._target, None, recall, finished=False)
         stage = f"publish to {self._label}"
@@ -339,8 +347,21 @@ class Publication:
             batches = self.outgoing.batches(difference.places, self.sink.limits)
             pusher.push(batches, difference.gone, pushed)
             failpoints.reach("publish-pushed")
+            overtaken = self._stamps().get(name) != stamp
+            if overtaken and self.mode is Mode.ATOMIC:
+                raise self._overtaken(name)
+        if overtaken:
+            self.sink.stamp(name, self._stamp(None, self._target, recall).model_dump_json())
+            raise self._overtaken(name)
         failpoints.reach("publish-written")
         return pushed
+
+    def _overtaken(self, name: str) -> SinkError:
+        return SinkError(
+            f"sink {self._label!r}: somebody else published into collection {name!r} meanwhile, "
+            "such as a copy of this store on another machine: let one of them publish, and run "
+            f"`vectorline publish {self._entry.space}` there, which compares all rows"
+        )
 
     def _finish(self, name: str, pushed: Pushed, recall: Recall | None) -> None:
         """Makes what searches need, and says so in the stamp, with the rows that were refused."""

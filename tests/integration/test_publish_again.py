@@ -335,3 +335,32 @@ def test_a_config_that_allows_less_to_be_lost_is_heard_at_once(place: Peer, stor
     assert found.value < 0.99
     with pytest.raises(LosesTooMuch, match=r"max_recall_loss is 0\.01: nothing was pushed"):
         published(store, sink_of(place, compress=lossy | {"max_recall_loss": 0.01}))
+
+
+@pytest.mark.parametrize("mode", ["atomic", "switch"])
+def test_two_publications_at_once_from_two_machines_leave_no_mixture(
+    place: Peer, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    sink = sink_of(place, mode=mode, sample=0)
+    for version in (1, 3):
+        serve(store, version)
+        published(store, sink)
+    other = copied(store, tmp_path / "machine")
+    serve(store, 2)
+    serve(other, 4)
+
+    def reach(name: str) -> None:
+        if name == "publish-begun":
+            with monkeypatch.context() as patch:
+                patch.setattr(failpoints, "reach", lambda name: None)
+                published(other, sink)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(failpoints, "reach", reach)
+        with pytest.raises(SinkError, match="somebody else published into collection"):
+            published(store, sink)
+    assert mode == "switch" or seen(place) == wanted(other)
+    published(other, sink)
+    assert seen(place) == wanted(other)
+    published(store, sink)
+    assert seen(place) == wanted(store)
