@@ -136,7 +136,8 @@ def _far(one: Short, other: Short) -> Mask:
         bits = (np.unpackbits(some.view(np.uint8), axis=1) for some in (one, other))
         return np.asarray(np.not_equal(*bits).sum(axis=1) > 1)
     one, other = (some.astype(np.float32) for some in (one, other))
-    return np.asarray(np.abs(one - other).max(axis=1) > allowed * np.abs(one).max(axis=1))
+    near = np.abs(one - other).max(axis=1) <= allowed * np.abs(one).max(axis=1)
+    return np.asarray(~near)  # also of NaN
 
 
 def _differ(one: pa.Table, other: pa.Table) -> Mask:

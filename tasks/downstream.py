@@ -1,10 +1,11 @@
 """What a store downstream lets its readers find: asked as they ask it, and checked."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow.compute as pc
 
 from schemas.config import SinkConfig
 from schemas.publication import Stamp
@@ -15,8 +16,8 @@ from tasks.errors import ConfigError
 from tasks.outgoing import Outgoing
 from tasks.search import ID, Query, question
 from tasks.secrets import resolve_secrets
-from tasks.shapes import from_plain
-from tasks.shortening import compression_of
+from tasks.shapes import from_plain, key_of, shape_of
+from tasks.shortening import held_compression
 from tasks.sinks.base import Near, Sink
 from tasks.space import SPARE, Hit, Space, first_of_each_record, open_space
 from tasks.store import publications
@@ -100,9 +101,14 @@ def downstream(store_uri: str, space: str, config: SinkConfig) -> Iterator[Downs
                 f"sink {config.label!r} has {what} of space {stamp.space!r}, which this store "
                 f"cannot look into: `vectorline publish {space}` brings it to what serves"
             )
-        version = open_space(space, store_uri, entry.version)
-        compression = compression_of(version, config.compress)
-        outgoing = Outgoing(version, from_plain(stamp.shape), compression)
+        version, shape = open_space(space, store_uri, entry.version), from_plain(stamp.shape)
+        compression = held_compression(version, config.compress)
+        if compression is None or key_of(version, shape, compression) != stamp.key:
+            raise ConfigError(
+                f"sink {config.label!r} has vectors that were made with another `compress` than "
+                f"the config's: `vectorline publish {space}` brings it to this one"
+            )
+        outgoing = Outgoing(version, shape, compression)
         yield Downstream(config, sink, name, stamp, outgoing)
 
 
@@ -152,13 +158,15 @@ def _version(there: Downstream) -> Check:
     entry = there.space.entry
     serving = Catalog(there.space.store_uri).serving(entry.space)
     wanted = None if serving is None else serving.version
-    ok = wanted == entry.version and there.stamp.moving is None
-    detail = f"version {entry.version} in collection {there.name}"
-    if not ok:
-        detail += (
-            f", and version {wanted} serves: `vectorline publish {entry.space}` brings it there"
-        )
-    return Check(f"{there.label} version", ok, detail)
+    detail, wrong = f"version {entry.version} in collection {there.name}", ""
+    if wanted != entry.version or there.stamp.moving is not None:
+        wrong = f", and version {wanted} serves"
+    elif there.outgoing.shape != shape_of(there.space, there.config, there.outgoing.compression):
+        wrong = ", with other columns than the config's"
+    elif not there.stamp.finished:
+        wrong = ", whose index was not made"
+    mend = f": `vectorline publish {entry.space}` brings it there" if wrong else ""
+    return Check(f"{there.label} version", not wrong, detail + wrong + mend)
 
 
 def _ids(there: Downstream) -> Check:
@@ -196,15 +204,17 @@ def _recall(there: Downstream) -> Check:
     space, n_rows = there.space, there.space.rows
     chosen = np.sort(np.random.default_rng(0).permutation(n_rows)[:QUERIES])
     vectors = to_matrix(space.dataset.take(chosen.tolist(), columns=["vector"])["vector"])
-    k, n_found, n_sought = min(NEAREST, n_rows), 0, 0
-    for vector, near in zip(vectors, there.near(vectors, k), strict=True):
-        exact = space.nearest(vector, k, columns=(), chunks=True, exact=True)
-        least = exact[-1].score - ROUNDING
-        own = {one.id for one in exact}
-        others = [one.id for one in near if one.id not in own]
-        n_found += len(near) - len(others) + _as_near(there, vector, others, least)
-        n_sought += k
-    share = n_found / max(1, n_sought)
+    k = min(NEAREST, n_rows)
+    exact = [space.nearest(one, k, columns=(), chunks=True, exact=True) for one in vectors]
+    near = [[one.id for one in row] for row in (there.near(vectors, k) if n_rows else [])]
+    own = [{one.id for one in row} for row in exact]
+    others = {id_ for ids, known in zip(near, own, strict=True) for id_ in ids if id_ not in known}
+    held = _vectors_of(space, others)
+    n_found = 0
+    for vector, ids, known, row in zip(vectors, near, own, exact, strict=True):
+        least = row[-1].score - ROUNDING
+        n_found += sum(id_ in known or _is_near(vector, held.get(id_), least) for id_ in ids)
+    share = n_found / max(1, k * len(vectors))
     detail = f"{share:.1%} of the {k} nearest rows are found, of {len(vectors):,} rows"
     ok = n_rows == 0 or share >= there.config.recall
     if not ok:
@@ -215,11 +225,16 @@ def _recall(there: Downstream) -> Check:
     return Check(f"{there.label} recall", ok, detail)
 
 
-def _as_near(there: Downstream, vector: Vectors, ids: list[str], least: float) -> int:
-    """How many of these rows are as near as the last of the nearest: they stand for it."""
-    places = there.outgoing.places_of(ids)
-    if not len(places):
-        return 0
-    rows = to_matrix(there.space.dataset.take(places.tolist(), columns=["vector"])["vector"])
-    cosines = rows @ vector / (np.linalg.norm(rows, axis=1) * np.linalg.norm(vector))
-    return int(np.count_nonzero(cosines >= least))
+def _vectors_of(space: Space, ids: Set[str]) -> dict[str, Vectors]:
+    """Of those of these rows that there are, by id."""
+    if not ids:
+        return {}
+    found = space.dataset.to_table(columns=[ID, "vector"], filter=pc.field(ID).isin(sorted(ids)))
+    return dict(zip(found[ID].to_pylist(), to_matrix(found["vector"]), strict=True))
+
+
+def _is_near(vector: Vectors, row: Vectors | None, least: float) -> bool:
+    """Whether a row is as near as the last of the nearest: it stands for it."""
+    if row is None:
+        return False
+    return bool(row @ vector / (np.linalg.norm(row) * np.linalg.norm(vector)) >= least)

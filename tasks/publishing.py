@@ -430,9 +430,11 @@ class Publication:
             self.sink.drop(one)
 
     def _keep(self, record: PublicationRecord, proof: Proof) -> None:
-        """In the store: the record, tags that hold what the sink has, and the catalog's row."""
+        """In the store: the record, tags that hold what the sink has, and the catalog's row.
+
+        Of a publication that changed nothing there is none, where the last one says the same.
+        """
         uri = self.wish.space.store_uri
-        publications.write(uri, record)
         held = {
             name: entry
             for name, stamp in self._stamps().items()
@@ -440,6 +442,16 @@ class Publication:
             if published_of(entry) == stamp.holds
         }
         publications.hold(uri, self._label, held, self._catalog.tables())
+        last = self._catalog.published(record.space).get(record.sink)
+        known = last and (last.version, last.table, last.collection, last.rows)
+        if record.how == "nothing" and known == (
+            record.to_version,
+            record.table,
+            record.collection,
+            proof.count,
+        ):
+            return
+        publications.write(uri, record)
         self._catalog.put_published(
             PublishedEntry(
                 space=record.space,

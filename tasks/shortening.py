@@ -22,31 +22,48 @@ def compression_of(space: Space, config: CompressConfig | None) -> Compression:
 
     Raises ConfigError for what cannot be.
     """
+    held = held_compression(space, config)
+    if held is not None or config is None:
+        return held or Compression(space.settings.dim, Element.FLOAT32)
+    made = fit(
+        _sample(space),
+        dim=config.dim,
+        pca=config.cut == "pca",
+        element=Element(config.to),
+        keeps_original=_keeps(config),
+    )
+    none = np.empty((0, 0), np.float32)
+    arrays = {
+        "dim": np.array(made.dim),
+        "scale": np.array(made.scale),
+        "directions": none if made.directions is None else made.directions,
+    }
+    compressions.keep(space.store_uri, space.entry.table, _name(config), arrays)
+    return made
+
+
+def held_compression(space: Space, config: CompressConfig | None) -> Compression | None:
+    """The same, if it was fitted before; fits and keeps nothing."""
     if config is None:
         return Compression(space.settings.dim, Element.FLOAT32)
-    element = Element(config.to)
-    keeps = config.original if config.original is not None else element is Element.BINARY
-    settings = [config.to, config.dim, config.cut]
-    name = digest_json(settings).hex()[:12]
-    table = space.entry.table
-    held = compressions.read(space.store_uri, table, name)
+    held = compressions.read(space.store_uri, space.entry.table, _name(config))
     if held is None:
-        made = fit(
-            _sample(space),
-            dim=config.dim,
-            pca=config.cut == "pca",
-            element=element,
-            keeps_original=keeps,
-        )
-        none = np.empty((0, 0), np.float32)
-        held = {
-            "dim": np.array(made.dim),
-            "scale": np.array(made.scale),
-            "directions": none if made.directions is None else made.directions,
-        }
-        compressions.keep(space.store_uri, table, name, held)
-    directions = held["directions"] if held["directions"].size else None
-    return Compression(int(held["dim"]), element, directions, float(held["scale"]), keeps)
+        return None
+    return Compression(
+        int(held["dim"]),
+        Element(config.to),
+        held["directions"] if held["directions"].size else None,
+        float(held["scale"]),
+        _keeps(config),
+    )
+
+
+def _keeps(config: CompressConfig) -> bool:
+    return config.original if config.original is not None else Element(config.to) is Element.BINARY
+
+
+def _name(config: CompressConfig) -> str:
+    return digest_json([config.to, config.dim, config.cut]).hex()[:12]
 
 
 def measured(space: Space, compression: Compression) -> Recall:

@@ -8,13 +8,16 @@ import pytest
 
 from schemas.config import SinkConfig
 from tasks import failpoints
-from tasks.errors import LosesTooMuch, SinkError, SinkUnavailable
+from tasks.downstream import downstream, verify_downstream
+from tasks.errors import ConfigError, LosesTooMuch, SinkError, SinkUnavailable
 from tasks.marking import mark
 from tasks.plugins import build
 from tasks.shapes import shape_of
 from tasks.shortening import compression_of
 from tasks.space import open_space
 from tasks.store import publications
+from tasks.store.catalog import Catalog
+from tasks.store.layout import publication_path
 from tests.fussy import FussySink
 from tests.pipeline import config, refresh, write_jsonl
 from tests.publishing import (
@@ -364,3 +367,47 @@ def test_two_publications_at_once_from_two_machines_leave_no_mixture(
     assert seen(place) == wanted(other)
     published(store, sink)
     assert seen(place) == wanted(store)
+
+
+def test_what_another_compress_made_is_neither_asked_nor_verified(place: Peer, store: str) -> None:
+    plain, short = sink_of(place), sink_of(place, compress={"to": "int8"})
+    published(store, plain)
+    said = "made with another `compress` than the config's: `vectorline publish notes` brings it"
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=said), downstream(store, SPACE, short):
+            pass
+    published(store, short)
+    with pytest.raises(ConfigError, match=said), downstream(store, SPACE, plain):
+        pass
+    with downstream(store, SPACE, short) as there:
+        assert [one.ok for one in verify_downstream(there)] == [True] * 4
+    with downstream(store, SPACE, sink_of(place, compress={"to": "int8"}, columns=[])) as there:
+        (wrong,) = [one for one in verify_downstream(there) if not one.ok]
+        assert wrong.detail.endswith(
+            ", with other columns than the config's: `vectorline publish notes` brings it there"
+        )
+
+
+def test_a_publication_that_changes_nothing_writes_nothing(place: Peer, store: str) -> None:
+    sink = sink_of(place)
+    first = published(store, sink)
+    before = Catalog(store).published(SPACE)
+    for _ in range(3):
+        assert published(store, sink).how == "nothing"
+    assert Catalog(store).published(SPACE) == before
+    kept = Path(publication_path(store, first.table, first.id)).parent
+    assert [one.stem for one in kept.iterdir()] == [first.id]
+
+
+def test_an_empty_version_is_held_and_verified(place: Peer, store: str, tmp_path: Path) -> None:
+    settings = config(tmp_path / "corpus", limits={"max_removed": 1.0})
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", [])
+    refresh(settings, store, promote="yes")
+    sink = sink_of(place)
+    serve(store, 1)
+    published(store, sink)
+    serve(store, Catalog(store).versions(SPACE)[-1].version)
+    assert published(store, sink).deleted == 40
+    assert seen(place) == {}
+    with downstream(store, SPACE, sink) as there:
+        assert [one.ok for one in verify_downstream(there)] == [True] * 4
