@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -17,7 +17,9 @@ from schemas.config import Config, DriftConfig, EvaluateConfig, SinkConfig
 from tasks.check import Check
 from tasks.config import from_dict, read_config, sinks_of
 from tasks.errors import ConfigError, Interrupted
+from tasks.mistakes import Mistake
 from tasks.run import Options, Run, open_run, waiting
+from tasks.secrets import blocks_in
 from tasks.space import Hit, open_space
 from tasks.store.catalog import Catalog
 from tasks.store.layout import root
@@ -77,6 +79,7 @@ def _run(args: argparse.Namespace) -> dict[str, Any]:
 
 def refresh(config: Config, store_uri: str, options: Options) -> dict[str, Any]:
     """One run; Ray and the weights start beside the server."""
+    _check_blocks(config.publish)
     arguments = (config.space, config.model_dump(mode="json"), store_uri, asdict(options))
     flow = "backfill" if options.backfill else "refresh"
     return _under_prefect(flow, arguments, Run(config, store_uri, options))
@@ -171,6 +174,7 @@ def _publish(args: argparse.Namespace) -> list[dict[str, Any]]:
     catalog = Catalog(args.store)
     catalog.resolve(args.space, "serving")
     sinks = sinks_of(_config_of(args, catalog), args.to)
+    _check_blocks(sinks)
     plain = [one.model_dump(mode="json") for one in sinks]
     options = {
         "allow_removals": args.allow_removals,
@@ -305,7 +309,7 @@ def _hits(args: argparse.Namespace, query: "Query") -> list[Hit]:
 
     if args.version is not None:
         raise ConfigError("--sink asks for what serves there: leave --version out")
-    with downstream(args.store, args.space, _sink(args)) as there:
+    with downstream(args.store, args.space, _sink(args), _secret_of_block) as there:
         return search_downstream(there, query)
 
 
@@ -465,7 +469,7 @@ def _verify_sink(args: argparse.Namespace) -> list[Check]:
 
     if args.version is not None or args.all:
         raise ConfigError("--sink looks at what serves there: leave --version and --all out")
-    with downstream(args.store, args.space, _sink(args)) as there:
+    with downstream(args.store, args.space, _sink(args), _secret_of_block) as there:
         return verify_downstream(there)
 
 
@@ -473,7 +477,34 @@ def _sink(args: argparse.Namespace) -> SinkConfig:
     """The one that `--sink` names, of the config that is given or of the last one."""
     catalog = Catalog(args.store)
     catalog.known(args.space)
-    return sinks_of(_config_of(args, catalog), args.sink)[0]
+    (sink,) = sinks_of(_config_of(args, catalog), args.sink)
+    _check_blocks([sink])
+    return sink
+
+
+def _check_blocks(sinks: Sequence[SinkConfig]) -> None:
+    """Raises ConfigError where a sink wants a secret that only a Prefect server has, and none is.
+
+    A server of our own, as flows get otherwise, has no blocks.
+    """
+    for one in sinks:
+        for path, name in blocks_in(one.arguments):
+            if "PREFECT_API_URL" not in os.environ:
+                raise ConfigError(
+                    f"{Mistake(path, '').under('publish', one.label)} comes from Prefect block "
+                    f"{name!r}, and PREFECT_API_URL is not set: let it name the Prefect server "
+                    "that has it"
+                )
+
+
+def _secret_of_block(name: str, key: str) -> str:
+    """The same as in a flow; Prefect is imported where a sink asks for it alone."""
+    from flows.server import quiet_environment
+
+    os.environ.update(quiet_environment())
+    from tasks.publish import secret_of_block
+
+    return secret_of_block(name, key)
 
 
 def _promote(args: argparse.Namespace) -> dict[str, Any]:

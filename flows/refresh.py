@@ -61,7 +61,8 @@ def refresh(
             drift.show_artifacts(watched)
             drifted = watched.told()
         summary = committed.summary(promoted, run.notes, gate, drifted)
-        sinks = publish.each(store_uri, space, run.sinks, PublishOptions(), run.stop)
+        said = PublishOptions(run.options.allow_removals, wait_s=run.options.wait_s)
+        sinks = publish.each(store_uri, space, run.sinks, said, run.stop)
         return found(space, summary | {"evaluated": told, "published": sinks})
 
 

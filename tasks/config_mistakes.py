@@ -20,7 +20,14 @@ from schemas.config import (
 from tasks import mistakes, plugins
 from tasks.errors import ConfigError
 from tasks.mistakes import Mistake, Path
-from tasks.secrets import find_secrets, is_reference, resolve_secrets
+from tasks.secrets import (
+    blocks_in,
+    find_blocks,
+    find_secrets,
+    hidden_in,
+    is_reference,
+    resolve_secrets,
+)
 
 Data: TypeAlias = dict[str, JsonValue]
 
@@ -41,8 +48,12 @@ def find_refusals(data: Data) -> Iterator[Mistake]:
     for path, kind, model, part in _plugin_parts(data):
         if kind in ("sources", "encoders", "trainers", "sinks"):
             arguments = {key: value for key, value in part.items() if key not in model.model_fields}
+            if blocks_in(arguments):
+                continue  # which are looked into when the sink is opened
             try:
-                plugins.load(kind, _use(model, part))(**resolve_secrets(arguments))
+                resolved = resolve_secrets(arguments)
+                with hidden_in(arguments, resolved):
+                    plugins.load(kind, _use(model, part))(**resolved)
             except ConfigError as error:
                 yield Mistake(path, f": {str(error).removeprefix(f'{path[0]}.')}")
 
@@ -73,6 +84,7 @@ def _plugin_parts(data: Data) -> Iterator[tuple[Path, plugins.Kind, type[BaseMod
 def find_in_part(kind: plugins.Kind, model: type[BaseModel], part: Data) -> Iterator[Mistake]:
     """What is wrong with the part of a plugin: a literal secret, its name, its arguments."""
     yield from find_secrets(part)
+    yield from find_blocks(part, allowed=kind == "sinks")
     use = _use(model, part)
     if not isinstance(use, str):
         return

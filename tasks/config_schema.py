@@ -16,6 +16,13 @@ _REFERENCE = {
     "required": ["env"],
     "additionalProperties": False,
 }
+_BLOCK = {
+    "description": "A secret, by the Secret block of Prefect's that holds it: secret/NAME.",
+    "type": "object",
+    "properties": {"block": {"type": "string", "pattern": "^secret/[a-z0-9][a-z0-9-]*$"}},
+    "required": ["block"],
+    "additionalProperties": False,
+}
 
 
 def config_json_schema() -> dict[str, object]:
@@ -23,6 +30,7 @@ def config_json_schema() -> dict[str, object]:
     schema: Schema = Config.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["$defs"]["Secret"] = _REFERENCE
+    schema["$defs"]["SinkSecret"] = {"anyOf": [_REFERENCE, _BLOCK]}
     _add_plugins(schema, "sources", SourceConfig)
     _add_plugins(schema, "encoders", EncoderConfig)
     _add_plugins(schema, "trainers", TrainConfig)
@@ -35,12 +43,13 @@ def _add_plugins(schema: Schema, kind: plugins.Kind, model: type[BaseModel]) -> 
     part = schema["$defs"][model.__name__]
     ours = part["properties"]
     part["allOf"] = []
+    secret = {"$ref": f"#/$defs/{'SinkSecret' if kind == 'sinks' else 'Secret'}"}
     for use in plugins.names(kind):
         arguments = plugins.arguments_model(kind, use).model_json_schema()
         schema["$defs"].update(arguments.pop("$defs", {}))
         given = {
             "properties": {
-                name: {"anyOf": [one, {"$ref": "#/$defs/Secret"}]}
+                name: {"anyOf": [one, secret]}
                 for name, one in arguments.get("properties", {}).items()
             },
             "required": arguments.get("required", []),

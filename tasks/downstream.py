@@ -1,7 +1,7 @@
 """What a store downstream lets its readers find: asked as they ask it, and checked."""
 
 from collections.abc import Iterator, Set
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,13 +9,14 @@ import pyarrow.compute as pc
 
 from schemas.config import SinkConfig
 from schemas.publication import Stamp
-from tasks import differing, plugins
+from tasks import differing
 from tasks.check import Check
 from tasks.encoders.base import Vectors
 from tasks.errors import ConfigError
+from tasks.opening import opened
 from tasks.outgoing import Outgoing
 from tasks.search import ID, Query, question
-from tasks.secrets import resolve_secrets
+from tasks.secrets import Blocks, no_blocks
 from tasks.shapes import from_plain, key_of, shape_of
 from tasks.shortening import held_compression
 from tasks.sinks.base import Near, Sink
@@ -74,11 +75,11 @@ class Downstream:
 
 
 @contextmanager
-def downstream(store_uri: str, space: str, config: SinkConfig) -> Iterator[Downstream]:
+def downstream(
+    store_uri: str, space: str, config: SinkConfig, blocks: Blocks = no_blocks
+) -> Iterator[Downstream]:
     """What readers of a sink see of a space; ConfigError where that is nothing of this store's."""
-    sink = plugins.build("sinks", config.use, resolve_secrets(config.arguments))
-    with closing(sink):
-        sink.connect()
+    with opened(config, blocks) as (sink, _):
         name = sink.serving()
         text = sink.collections().get(name or "", "")
         if name is None or not text:
@@ -200,7 +201,10 @@ def _rows(there: Downstream) -> Check:
 
 
 def _recall(there: Downstream) -> Check:
-    """How many of the ten nearest rows by exact search in the space the sink finds."""
+    """How many of the ten nearest rows by exact search in the space the sink finds.
+
+    Of those that it does not take, none is sought.
+    """
     space, n_rows = there.space, there.space.rows
     chosen = np.sort(np.random.default_rng(0).permutation(n_rows)[:QUERIES])
     vectors = to_matrix(space.dataset.take(chosen.tolist(), columns=["vector"])["vector"])
@@ -209,12 +213,13 @@ def _recall(there: Downstream) -> Check:
     near = [[one.id for one in row] for row in (there.near(vectors, k) if n_rows else [])]
     own = [{one.id for one in row} for row in exact]
     others = {id_ for ids, known in zip(near, own, strict=True) for id_ in ids if id_ not in known}
-    held = _vectors_of(space, others)
-    n_found = 0
+    held, refused = _vectors_of(space, others), {*there.refused}
+    n_found = n_sought = 0
     for vector, ids, known, row in zip(vectors, near, own, exact, strict=True):
-        least = row[-1].score - ROUNDING
-        n_found += sum(id_ in known or _is_near(vector, held.get(id_), least) for id_ in ids)
-    share = n_found / max(1, k * len(vectors))
+        least, sought = row[-1].score - ROUNDING, len(known - refused)
+        found = sum(id_ in known or _is_near(vector, held.get(id_), least) for id_ in ids)
+        n_found, n_sought = n_found + min(found, sought), n_sought + sought
+    share = n_found / max(1, n_sought)
     detail = f"{share:.1%} of the {k} nearest rows are found, of {len(vectors):,} rows"
     ok = n_rows == 0 or share >= there.config.recall
     if not ok:

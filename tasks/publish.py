@@ -1,6 +1,6 @@
 """Publish: let a vector store downstream hold what serves."""
 
-from contextlib import closing
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +9,12 @@ from prefect.cache_policies import NO_CACHE
 
 from schemas.config import SinkConfig
 from schemas.publication import PublicationRecord
-from tasks import plugins
-from tasks.errors import Interrupted
+from tasks.errors import ConfigError, Interrupted, SinkError
+from tasks.opening import opened
 from tasks.progress import Report, listener
 from tasks.publishing import Publication, Wish
 from tasks.pushing import Patience
 from tasks.run import Stop
-from tasks.secrets import resolve_secrets
 from tasks.space import open_space
 from tasks.store import lease
 
@@ -54,9 +53,7 @@ def publish(
     with lease.lease(store_uri, f"{space}.to-{label}", options.wait_s, lost=stop) as held:
         report(f"open {label}", 0, 0)
         serving = open_space(space, store_uri, "serving")
-        sink = plugins.build("sinks", config.use, resolve_secrets(config.arguments))
-        with closing(sink):
-            sink.connect()
+        with opened(config, secret_of_block) as (sink, hidden):
             wish = Wish(
                 serving,
                 config,
@@ -64,8 +61,41 @@ def publish(
                 repair=options.repair,
                 patience=Patience(check, stop.wait),
                 report=report,
+                hide=hidden.hide,
             )
             return Publication(wish, sink).run()
+
+
+def secret_of_block(name: str, key: str) -> str:
+    """What a Secret block holds, on the server that Prefect's settings name.
+
+    Raises ConfigError where there is no such block or server, SinkError where it does not answer.
+    """
+    from httpx import HTTPError
+    from prefect.blocks.system import Secret
+    from prefect.settings import PREFECT_API_URL
+
+    wanted, url = f"{key} comes from Prefect block {name!r}", PREFECT_API_URL.value()
+    if url is None:
+        raise ConfigError(
+            f"{wanted}, and PREFECT_API_URL is not set: let it name the Prefect server that has it"
+        )
+    try:
+        load: Callable[..., Any] = Secret.load  # whose `_sync` its types do not know
+        held = load(name.partition("/")[2], _sync=True).get()
+    except HTTPError as error:
+        raise SinkError(
+            f"{wanted}, and the Prefect server at {url} does not give it ({error}): start that "
+            "server, and look at PREFECT_API_URL and PREFECT_API_KEY"
+        ) from None
+    except ValueError:
+        raise ConfigError(
+            f"{wanted}, which the Prefect server at {url} does not have: "
+            "`prefect block create secret` leads to the form that makes it"
+        ) from None
+    if not isinstance(held, str):
+        raise ConfigError(f"{wanted}, which holds no text, but {type(held).__name__}")
+    return held
 
 
 def told(record: PublicationRecord) -> dict[str, Any]:

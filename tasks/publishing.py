@@ -49,6 +49,7 @@ class Wish:
         repair: Whether every row is compared, and a collection of another store taken over.
         patience: With a store that does not answer.
         rng: Chooses the rows that are read back, others each time.
+        hide: Keeps secrets out of what a store says of rows.
         report: Told what is being done, and how many of how many rows are done.
     """
 
@@ -58,6 +59,7 @@ class Wish:
     repair: bool = False
     patience: Patience = field(default_factory=Patience)
     rng: np.random.Generator = field(default_factory=np.random.default_rng)
+    hide: Callable[[str], str] = str
     report: Callable[[str, int, int], None] = lambda stage, done, total: None
 
 
@@ -343,6 +345,7 @@ class Publication:
                 self.sink.limits,
                 self.wish.patience,
                 lambda done: self.wish.report(stage, done, difference.n_rows),
+                self.wish.hide,
             )
             batches = self.outgoing.batches(difference.places, self.sink.limits)
             pusher.push(batches, difference.gone, pushed)

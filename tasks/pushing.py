@@ -82,12 +82,14 @@ class Pusher:
         limits: What it takes.
         patience: With a store that does not answer; its `check` is called between batches, too.
         report: Told how many rows are done.
+        hide: Keeps secrets out of the reasons why rows are refused.
     """
 
     writer: Writer
     limits: Limits
     patience: Patience
     report: Callable[[int], None]
+    hide: Callable[[str], str] = str
 
     def push(self, batches: Iterable[pa.Table], gone: Sequence[str], pushed: Pushed) -> None:
         """Puts all rows, then removes the others; no more batches are held than are in flight.
@@ -139,7 +141,7 @@ class Pusher:
             self.patience.again(lambda: self.writer.upsert(rows))
         except RowsRefused as error:
             if len(rows) == 1:
-                reason = str(error)[:REASON_CHARACTERS]
+                reason = self.hide(str(error))[:REASON_CHARACTERS]
                 return [Refused(id=rows[ID][0].as_py(), reason=reason)]
             middle = len(rows) // 2
             return [*self._halved(rows.slice(0, middle)), *self._halved(rows.slice(middle))]

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from prefect.blocks.system import Secret
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 import flows.deploy
@@ -25,7 +26,7 @@ from flows import commands
 from flows.cli import build_parser
 from flows.deploy import LOST
 from flows.server import quiet_environment
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, SinkError, SinkUnavailable
 from tasks.store import canaries, drifts
 from tasks.store.catalog import Catalog
 from tasks.store.lease import lease
@@ -90,13 +91,18 @@ def deploy(
 ) -> Row:
     """What `vectorline deploy` prints; quicker in this process, which has Prefect."""
     path, store = write_space(folder, space, schedule, **changes), str(folder / "vectors")
-    args = build_parser().parse_args(["deploy", path, "--store", store, *words])
+    return cast("Row", execute(house.api_url, "deploy", path, "--store", store, *words))
+
+
+def execute(api_url: str, *words: str) -> Any:
+    """What a command gives, in this process."""
+    args = build_parser().parse_args([*words])
     with pytest.MonkeyPatch.context() as patch:
         for name, value in quiet_environment().items():
             patch.setenv(name, value)
-        patch.setenv("PREFECT_API_URL", house.api_url)
-        with temporary_settings({PREFECT_API_URL: house.api_url}):
-            return cast("Row", commands.execute(args))
+        patch.setenv("PREFECT_API_URL", api_url)
+        with temporary_settings({PREFECT_API_URL: api_url}):
+            return commands.execute(args)
 
 
 def deployments(house: House, name: str) -> dict[str, Row]:
@@ -192,6 +198,74 @@ def test_a_name_that_another_store_has_is_refused(house: House, folder: Path) ->
     )
     deploy(house, folder, "taken", NEVER, *elsewhere, "--name", "taken-2")
     assert set(deployments(house, "taken-2")) == {"refresh"}
+
+
+def test_a_sink_takes_its_secret_from_a_block_and_nobody_reads_it(
+    house: House, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.pushing.ATTEMPTS", 1)
+    secret, store = "hunter2-of-the-store", str(folder / "secretive")
+    with temporary_settings({PREFECT_API_URL: house.api_url}):
+        Secret(value=secret).save("store-key")
+    sink: Row = {
+        "use": "tests.fussy:FussySink",
+        "path": str(folder / "sink"),
+        "key": {"block": "secret/store-key"},
+        "refuses": "a 3",
+        "max_refused": 1.0,
+        "max_removed": 0.0,
+    }
+
+    def written(rows: int = 9, **more: object) -> str:
+        write_jsonl(
+            folder / "few" / "a.jsonl",
+            [{"id": f"r{n}", "text": f"a {n}", "year": 1} for n in range(rows)],
+        )
+        source = config(folder / "few")["source"]
+        return write_space(folder, "secretive", None, source=source, publish=[sink | more])
+
+    def told(*words: str, api_url: str = house.api_url) -> Any:
+        return execute(api_url, *words, "--store", store)
+
+    assert told("run", written())["published"][0]["refused"] == [
+        {"id": "r3", "reason": "no a 3s here, says {block: secret/store-key}"}
+    ]
+    assert told("verify", "secretive", "--sink", "fussysink")["ok"]
+    assert told("search", "secretive", "a 5", "--sink", "fussysink", "-k", "1")[0]["id"] == "r5"
+    assert told("run", written(6), "--allow-removals")["published"][0]["deleted"] == 3
+
+    away = written(6, away={"count": 99})
+    with pytest.raises(SinkUnavailable) as caught:
+        told("publish", "secretive", "--config", away)
+    assert str(caught.value) == "count is away, and was asked with {block: secret/store-key}"
+    for path in (folder / "secretive").rglob("*"):
+        assert path.is_dir() or secret.encode() not in path.read_bytes()
+    kept = Catalog(store).config("secretive", Catalog(store).versions("secretive")[-1].fingerprint)
+    assert kept is not None
+    assert cast("Any", kept.config)["publish"][0]["key"] == {"block": "secret/store-key"}
+
+    wrong = written(6, key={"block": "secret/no-key"})
+    for command in ("publish", "verify"):
+        sink_named = ["--to" if command == "publish" else "--sink", "fussysink"]
+        with pytest.raises(ConfigError) as missing:
+            told(command, "secretive", "--config", wrong, *sink_named)
+        assert str(missing.value) == (
+            "sink 'fussysink': key comes from Prefect block 'secret/no-key', which the Prefect "
+            f"server at {house.api_url} does not have: `prefect block create secret` leads to the "
+            "form that makes it"
+        )
+    down = f"http://127.0.0.1:{scheduled.free_port()}/api"
+    with pytest.raises(SinkError, match=f"at {down} does not give it .*: start that server"):
+        told("verify", "secretive", "--sink", "fussysink", api_url=down)
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    for words in (["publish", "secretive"], ["run", written(6)]):
+        args = build_parser().parse_args([*words, "--store", store])
+        with pytest.raises(ConfigError) as unset:
+            commands.execute(args)
+        assert str(unset.value) == (
+            "publish.fussysink.key comes from Prefect block 'secret/store-key', and "
+            "PREFECT_API_URL is not set: let it name the Prefect server that has it"
+        )
 
 
 @pytest.mark.slow
