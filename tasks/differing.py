@@ -108,8 +108,10 @@ def records_gone(before: Space, after: Space) -> int:
 def wrong(sink: Sink, name: str, outgoing: Outgoing, places: Indices) -> Indices:
     """Places of those rows that a collection lacks or has with another vector or metadata."""
     found = [np.empty(0, np.int64)]
-    for start in range(0, len(places), sink.limits.batch_rows):
-        part = places[start : start + sink.limits.batch_rows]
+    row_bytes = 4 * (outgoing.shape.dim + outgoing.shape.full_dim)
+    n_rows = max(1, min(sink.limits.batch_rows, sink.limits.batch_bytes // row_bytes))
+    for start in range(0, len(places), n_rows):
+        part = places[start : start + n_rows]
         wanted = outgoing.rows(part)
         ids = wanted[ID].to_pylist()
         there = sink.fetch(name, outgoing.shape, ids)

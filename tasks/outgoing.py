@@ -19,6 +19,8 @@ from tasks.store.diff import Indices
 from tasks.store.rows import to_column, to_matrix
 
 READ_ROWS = 8192
+READ_BYTES = 16 * 2**20
+FIRST_ROWS = 512
 HASHED = ("content_hash", "chunk_hash", "metadata_hash")
 
 RowIds = npt.NDArray[np.uint64]
@@ -86,13 +88,19 @@ class Outgoing:
         return stack(ids), stack(hashes)
 
     def batches(self, places: Indices, limits: Limits) -> Iterator[pa.Table]:
-        """The rows at these places, in their order, as many at a time as a sink takes."""
-        for part in _parts(places, max(READ_ROWS, limits.batch_rows)):
-            table = self.rows(part)
-            size = max(1, table.nbytes // max(1, len(table)))
+        """The rows at these places, in their order, as many at a time as a sink takes.
+
+        Some batches are read at once, of READ_BYTES or one batch, as far as the rows before tell.
+        """
+        start, n_read = 0, min(FIRST_ROWS, limits.batch_rows)
+        while start < len(places):
+            table = self.rows(places[start : start + n_read])
+            start += len(table)
+            size = max(1, table.nbytes // len(table))
             n_rows = max(1, min(limits.batch_rows, limits.batch_bytes // size))
-            for start in range(0, len(table), n_rows):
-                yield table.slice(start, n_rows)
+            for first in range(0, len(table), n_rows):
+                yield table.slice(first, n_rows)
+            n_read = n_rows * max(1, min(READ_ROWS, READ_BYTES // size) // n_rows)
 
     def rows(self, places: Indices) -> pa.Table:
         """The rows at these places, in their order, as `Shape.row_schema` has them."""

@@ -4,6 +4,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from schemas.config import SinkConfig
@@ -11,9 +13,11 @@ from tasks import failpoints
 from tasks.downstream import downstream, verify_downstream
 from tasks.errors import ConfigError, LosesTooMuch, SinkError, SinkUnavailable
 from tasks.marking import mark
+from tasks.outgoing import Outgoing
 from tasks.plugins import build
 from tasks.shapes import shape_of
 from tasks.shortening import compression_of
+from tasks.sinks.base import Limits
 from tasks.space import open_space
 from tasks.store import publications
 from tasks.store.catalog import Catalog
@@ -411,3 +415,20 @@ def test_an_empty_version_is_held_and_verified(place: Peer, store: str, tmp_path
     assert seen(place) == {}
     with downstream(store, SPACE, sink) as there:
         assert [one.ok for one in verify_downstream(there)] == [True] * 4
+
+
+@pytest.mark.parametrize(
+    ("batch_rows", "batch_bytes"), [(1, 2**20), (7, 2**20), (1000, 2**20), (1000, 1500), (1000, 1)]
+)
+def test_rows_go_in_their_order_in_batches_that_a_sink_takes(
+    place: Peer, store: str, batch_rows: int, batch_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.outgoing.FIRST_ROWS", 5)
+    space, sink = open_space(SPACE, store), sink_of(place)
+    compression = compression_of(space, None)
+    outgoing = Outgoing(space, shape_of(space, sink, compression), compression)
+    places = np.arange(3, 40, 2)
+    batches = [*outgoing.batches(places, Limits(batch_rows, batch_bytes))]
+    assert pa.concat_tables(batches).equals(outgoing.rows(places))
+    assert max(map(len, batches)) <= batch_rows
+    assert all(one.nbytes <= batch_bytes or len(one) == 1 for one in batches)
