@@ -22,7 +22,7 @@ class FussySink(ParquetSink):
     def __init__(
         self, *, path: str, refuses: str = "", away: dict[str, int] | None = None, key: str = ""
     ) -> None:
-        super().__init__(path=path, parts=4)
+        super().__init__(path=path)
         self._refuses = refuses
         self._away = away or {}
         self._key = key
