@@ -416,4 +416,10 @@ class Config(Part):
         labels = [one.label for one in sinks]
         if twice := sorted({label for label in labels if labels.count(label) > 1}):
             raise ValueError(f"sinks of different names, and {', '.join(twice)} stands twice")
+        for number, one in enumerate(sinks):
+            for other in sinks[:number]:
+                if (one.use, one.arguments) == (other.use, other.arguments):
+                    raise ValueError(
+                        f"sinks of different places, and {other.label} and {one.label} are at one"
+                    )
         return sinks

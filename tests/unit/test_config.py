@@ -123,6 +123,10 @@ def test_a_single_sink_is_a_list_of_one_with_its_defaults(write: Write, tmp_path
             "publish: [{use: parquet, path: x}, {use: parquet, path: y}]",
             "sinks of different names, and parquet stands twice",
         ),
+        (
+            "publish: [{use: parquet, path: x}, {use: parquet, path: x, name: b, text: false}]",
+            "sinks of different places, and parquet and b are at one",
+        ),
         ("publish: {use: parquet, path: x, name: A b}", "publish.name = 'A b'"),
         (
             "publish: {use: qdrant, url: 'http://x', collection: c, api_key: s3cr3t}",
