@@ -2,7 +2,7 @@
 
 Rows become parts at once, as many as a call brings; which rows are replaced by them is found at
 the end, by the ids of all parts. Parts that lose no row are taken over as they are. Small ones
-are put together, so that a collection has never more than one of them.
+are put together: of those that may be, there is never more than one.
 """
 
 import threading
@@ -29,6 +29,12 @@ Told: TypeAlias = Callable[[str], AbstractContextManager[None]]
 
 class Files(Protocol):
     """How the rows of a part are kept in files; one of them is Parquet and has the ids."""
+
+    def split(self, rows: pa.Table) -> list[pa.Table]:
+        """Rows that may be in one part, each; raises RowsRefused before anything is written."""
+
+    def group(self, part: Part) -> str:
+        """Equal for parts that may be put together."""
 
     def write(self, draft: Draft, number: int, rows: pa.Table) -> None:
         """Writes the files of a part of a draft; several threads may write different ones."""
@@ -86,29 +92,31 @@ class Block:
 
         Gives what the manifest is to keep for the sink.
         """
-        waiting: list[tuple[Part, pa.BooleanArray | None]] = []
+        small: dict[str, list[tuple[Part, pa.BooleanArray | None]]] = {}
         changing: list[Callable[[], None]] = []
         for part, stale in [*self._stale()]:  # of the draft, before any is taken over
             n_stays = part.rows - (stale.true_count if stale is not None else 0)
             is_small = 2 * n_stays < self._part_rows and part.size_bytes < SMALL_BYTES
             if is_small:
-                waiting.append((part, stale))
+                small.setdefault(self._files.group(part), []).append((part, stale))
             elif stale is not None:
                 changing.append(partial(self._rewrite, part, stale))
             else:
                 self._keep(part)
-        if len(waiting) == 1 and waiting[0][1] is None:
-            self._keep(waiting[0][0])
-        else:
-            changing.append(partial(self._gather, waiting))
+        for waiting in small.values():
+            if len(waiting) == 1 and waiting[0][1] is None:
+                self._keep(waiting[0][0])
+            else:
+                changing.append(partial(self._gather, waiting))
         in_turn(changing)
         return {}
 
     def _put(self, rows: pa.Table) -> None:
         """Writes the parts of a call, as they are to be stored."""
         made = [
-            self._write(rows.slice(start, self._part_rows))
-            for start in range(0, len(rows), self._part_rows)
+            self._write(piece.slice(start, self._part_rows))
+            for piece in self._files.split(rows)
+            for start in range(0, len(piece), self._part_rows)
         ]
         with self._mutex:
             self._call_of |= dict.fromkeys(made, len(self._calls))

@@ -158,15 +158,11 @@ class Draft:
         """Writes a file, durably; several threads may write different ones."""
         target = self.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with target.open("xb") as file:
-                for piece in pieces:
-                    file.write(piece)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError:
-            target.unlink(missing_ok=True)
-            raise
+        with target.open("xb") as file:
+            for piece in pieces:
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
         checksum = size_bytes = 0
         for piece in pieces:
             checksum = zlib.crc32(piece, checksum)

@@ -58,6 +58,14 @@ class PartedSink:
         self._part_rows = part_rows
         self.limits = replace(self.limits, batch_rows=part_rows)
 
+    def split(self, rows: pa.Table) -> list[pa.Table]:
+        """All may be in one."""
+        return [rows]
+
+    def group(self, part: Part) -> str:
+        """All may be put together."""
+        return ""
+
     def write(self, draft: Draft, number: int, rows: pa.Table) -> None:
         """Writes the files of a part, which has at least one row."""
         raise NotImplementedError

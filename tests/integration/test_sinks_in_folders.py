@@ -137,6 +137,18 @@ def test_who_reads_a_version_may_end_in_peace_and_no_more_than_two_are_there(
         assert len([*(tmp_path / "collections").iterdir()]) == 3  # two, and a link
 
 
+@pytest.mark.parametrize("use", FOLDERS)
+def test_a_block_without_a_call_changes_the_stamp_alone(use: str, tmp_path: Path) -> None:
+    sink = opened(use, tmp_path)
+    sink.create("c", SHAPE)
+    table = rows([f"i{number}" for number in range(60)], 0)
+    with sink.writing("c", SHAPE, "old") as writer:
+        writer.upsert(table)
+    with sink.writing("c", SHAPE, "new"):
+        pass
+    assert (held(sink), sink.collections()) == (plain(table), {"c": "new"})
+
+
 def test_files_without_a_change_are_those_of_the_version_before(tmp_path: Path) -> None:
     sink = opened("parquet", tmp_path)
     sink.create("c", SHAPE)
