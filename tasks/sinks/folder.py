@@ -269,7 +269,14 @@ class Folder:
                     f"{self.path} has no collection {name} (any more): publish with --repair"
                 )
             path = link.parent / link.readlink()
-            manifest = Manifest.model_validate_json((path / MANIFEST).read_bytes())
+            try:
+                manifest = Manifest.model_validate_json((path / MANIFEST).read_bytes())
+            except FileNotFoundError as error:
+                if self._target(name) != path.name:
+                    raise  # it was the version before by then
+                raise SinkError(
+                    f"{error.filename} is gone, somebody removed it: publish with --repair"
+                ) from error
             if manifest.use != self._use:
                 raise SinkError(
                     f"{self.path} holds what `use: {manifest.use}` wrote, not `use: {self._use}`: "

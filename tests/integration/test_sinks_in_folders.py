@@ -193,6 +193,21 @@ def test_two_writers_do_not_write_at_once(
     assert other.collections() == {"c": "one"}
 
 
+@pytest.mark.parametrize("damage", ["all", "rows"])
+def test_files_that_somebody_removed_are_named_at_once(damage: str, tmp_path: Path) -> None:
+    sink = opened("parquet", tmp_path)
+    sink.create("c", SHAPE)
+    with sink.writing("c", SHAPE, "s") as writer:
+        writer.upsert(rows(["a"], 0))
+    here = (tmp_path / "collections" / "c").resolve()
+    for one in here.glob("*" if damage == "all" else "*.parquet"):
+        one.unlink()
+    with pytest.raises(SinkError, match=r"publish with --repair") as told:
+        sink.count("c")
+    assert not isinstance(told.value, SinkUnavailable)
+    assert str(here) in str(told.value)
+
+
 def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "current").mkdir()
     sink = opened("parquet", tmp_path)
