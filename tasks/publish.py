@@ -11,11 +11,13 @@ from schemas.config import SinkConfig
 from schemas.publication import PublicationRecord
 from tasks.errors import ConfigError, Interrupted, SinkError
 from tasks.opening import opened
+from tasks.patient import PatientSink
 from tasks.progress import Report, listener
-from tasks.publishing import Publication, Wish
+from tasks.publishing import Publication
 from tasks.pushing import Patience
 from tasks.run import Stop
 from tasks.space import open_space
+from tasks.standing import Standing, Wish
 from tasks.store import lease
 
 UNIT = "rows"
@@ -63,7 +65,7 @@ def publish(
                 report=report,
                 hide=hidden.hide,
             )
-            return Publication(wish, sink).run()
+            return Publication(Standing(wish, PatientSink(sink, wish.patience))).run()
 
 
 def secret_of_block(name: str, key: str) -> str:

@@ -2,7 +2,7 @@
 
 A sink keeps collections by name. A collection has the rows of one table in one shape, and a stamp
 that says which version it holds. Readers know one name, which is not that of a collection: it is
-pointed at the one that serves. Who decides what is pushed where is `tasks/publishing.py`.
+pointed at the one that serves. Who decides what is pushed where is `tasks/standing.py`.
 
 A sink's constructor takes plain keyword arguments, exactly the keys that a user may write under
 `publish:`, and opens nothing.

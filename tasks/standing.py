@@ -1,0 +1,245 @@
+"""What a sink has beside what it is to have: which collection is brought to a version, by what.
+
+What a sink has is what its stamps say. Where that is a version which this store still has, the
+difference of row ids is what is pushed; where a publication was cut off, or the version is gone,
+ids and hashes are compared. So that nobody ever reads two encoders, another table or another shape
+of rows goes into another collection.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from schemas.catalog import VersionEntry
+from schemas.config import SinkConfig
+from schemas.publication import Published, Refused, Stamp
+from tasks import differing
+from tasks.differing import Difference
+from tasks.errors import ConfigError, SinkError
+from tasks.outgoing import Outgoing
+from tasks.pushing import Patience
+from tasks.shapes import key_of, shape_of
+from tasks.shortening import compression_of
+from tasks.sinks.base import Mode, Sink
+from tasks.space import Space, open_space
+from tasks.store import publications
+from tasks.store.catalog import Catalog
+from tasks.store.publications import published_of
+
+SLOTS = ("a", "b")  # collections of one key: rows of one table in one shape
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a sink is to hold.
+
+    Attributes:
+        space: The version.
+        config: The sink as the user wrote it.
+        allow_removals: Whether more rows than `max_removed` may vanish.
+        repair: Whether every row is compared, and a collection of another store taken over.
+        patience: With a store that does not answer.
+        rng: Chooses the rows that are read back, others each time.
+        hide: Keeps secrets out of what a store says of rows.
+        report: Told what is being done, and how many of how many rows are done.
+    """
+
+    space: Space
+    config: SinkConfig
+    allow_removals: bool = False
+    repair: bool = False
+    patience: Patience = field(default_factory=Patience)
+    rng: np.random.Generator = field(default_factory=np.random.default_rng)
+    hide: Callable[[str], str] = str
+    report: Callable[[str, int, int], None] = lambda stage, done, total: None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An opened sink, and what is wished for it; nothing here changes rows."""
+
+    wish: Wish
+    sink: Sink
+
+    @property
+    def entry(self) -> VersionEntry:
+        """The version that is to be there."""
+        return self.wish.space.entry
+
+    @property
+    def label(self) -> str:
+        """What the user calls the sink."""
+        return self.wish.config.label
+
+    @cached_property
+    def outgoing(self) -> Outgoing:
+        """The version's rows as the sink gets them."""
+        space, config = self.wish.space, self.wish.config
+        compression = compression_of(space, config.compress)
+        return Outgoing(space, shape_of(space, config, compression), compression)
+
+    @cached_property
+    def mode(self) -> Mode:
+        """What was asked for, else the best that the sink can do; ConfigError for another one."""
+        asked = self.wish.config.mode
+        if asked is None:
+            return self.sink.modes[0]
+        if asked not in self.sink.modes:
+            raise ConfigError(
+                f"sink {self.label!r} cannot publish in mode {asked!r}, but "
+                f"{' or '.join(self.sink.modes)}"
+            )
+        return Mode(asked)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """Of the store."""
+        return Catalog(self.wish.space.store_uri)
+
+    @cached_property
+    def key(self) -> str:
+        """What collections of one table in one shape are called by."""
+        return key_of(self.wish.space, self.outgoing.shape, self.outgoing.compression)
+
+    @cached_property
+    def target(self) -> Published:
+        """The version, as stamps have it."""
+        return published_of(self.entry)
+
+    def checked(self) -> dict[str, Stamp]:
+        """The stamps of what the sink has of this space; ConfigError where it has something else.
+
+        A collection without a stamp was being made when somebody was cut off: it is removed.
+        """
+        for name, text in self.sink.collections().items():
+            if not text:
+                self.sink.drop(name)
+        stamps = self.stamps()
+        for name, stamp in stamps.items():
+            if stamp.space != self.entry.space:
+                raise ConfigError(
+                    f"sink {self.label!r} holds space {stamp.space!r} (collection {name!r}), and "
+                    f"{self.entry.space!r} cannot go there: give it another place"
+                )
+            if self.is_strange(stamp) and not self.wish.repair:
+                raise ConfigError(
+                    f"sink {self.label!r} holds a version of space {stamp.space!r} that this "
+                    f"store does not know (collection {name!r}): another store publishes there, or "
+                    "the space was made anew. `vectorline publish --repair` takes it over"
+                )
+        return stamps
+
+    def stamps(self) -> dict[str, Stamp]:
+        """What the collections that have a stamp say of themselves now."""
+        return {
+            name: publications.stamp_of(
+                text, f"the stamp of collection {name!r} in sink {self.label!r}"
+            )
+            for name, text in self.sink.collections().items()
+            if text
+        }
+
+    def collection(self, stamps: dict[str, Stamp], serving: str | None) -> str:
+        """Which one is brought to the version: in mode `switch` never the one that serves."""
+        own = [name for name in (f"c{self.key}_{slot}" for slot in SLOTS)]
+        for name in own:
+            if name in stamps and self._is_there(stamps[name]):
+                return name
+        if self.mode is Mode.SWITCH:
+            return own[1] if serving == own[0] else own[0]
+        there = [name for name in own if name in stamps]
+        return serving if serving in there else next(iter(there), own[0])
+
+    def difference(self, name: str, stamp: Stamp | None) -> Difference:
+        """What a collection lacks of the version, and has beside it; its stamp is None for none."""
+        self.wish.report("compare", 0, 0)
+        if stamp is None:
+            return differing.of_all(self.outgoing)
+        if self.wish.repair:
+            return self._repair(name)
+        refused = self.refused(name, stamp)
+        if refused is None or stamp.moving is not None or stamp.holds is None:
+            return self._beside(name)
+        if self._is_there(stamp):
+            n_rows = len(self.outgoing.row_ids) - len(refused)
+            if self.sink.count(name) == n_rows:
+                return Difference("nothing", np.empty(0, np.int64), (), n_rows)
+            return self._beside(name)
+        before = self._readable(stamp.holds)
+        if before is None or before.entry.table != self.entry.table:
+            return self._beside(name)
+        if self._as_sent(before).marks != stamp.marks:
+            return self._beside(name)
+        found = differing.between(self._as_sent(before), self.outgoing)
+        again = np.union1d(found.places, self.outgoing.places_of([one.id for one in refused]))
+        return replace(found, places=again, before=found.before - len(refused))
+
+    def refused(self, name: str, stamp: Stamp | None) -> tuple[Refused, ...] | None:
+        """Rows that are not in a collection, since the store does not take them; None: unknown."""
+        if stamp is None:
+            return ()
+        return publications.refused(self.wish.space.store_uri, self.label, name, stamp)
+
+    def guard_removals(
+        self, name: str, difference: Difference, serving: str | None, stamps: dict[str, Stamp]
+    ) -> None:
+        """Raises SinkError where readers would lose more than they may."""
+        if self.wish.allow_removals or serving not in stamps:
+            return
+        before, gone, share = difference.before, len(difference.gone), self.wish.config.max_removed
+        if serving != name or gone > share * before:
+            before, gone = self._lost(serving, stamps[serving])
+        if gone > share * before:
+            raise SinkError(
+                f"publishing version {self.entry.version} would take {gone:,} of {before:,} rows "
+                f"out of sink {self.label!r}, and max_removed is {share:g}: look at "
+                "`vectorline diff`, and publish with --allow-removals if that is meant"
+            )
+
+    def is_strange(self, stamp: Stamp) -> bool:
+        """Whether a collection has, or was to have, a version that this store did not make."""
+        return bool({stamp.holds, stamp.moving} - {None} - self._made)
+
+    @cached_property
+    def _made(self) -> set[Published | None]:
+        return {published_of(one) for one in self.catalog.made(self.entry.space)}
+
+    def _is_there(self, stamp: Stamp) -> bool:
+        there = stamp.holds == self.target and stamp.moving is None
+        return there and stamp.marks == self.outgoing.marks
+
+    def _as_sent(self, before: Space) -> Outgoing:
+        """An earlier version's rows in the same shape."""
+        return Outgoing(before, self.outgoing.shape, self.outgoing.compression)
+
+    def _beside(self, name: str) -> Difference:
+        return self.wish.patience.again(lambda: differing.beside(self.sink, name, self.outgoing))
+
+    def _repair(self, name: str) -> Difference:
+        """By ids and hashes, then by all that the others hold."""
+        found = self._beside(name)
+        others = np.setdiff1d(np.arange(len(self.outgoing.row_ids)), found.places)
+        wrong = differing.wrong(self.sink, name, self.outgoing, others)
+        return replace(found, how="repair", places=np.union1d(found.places, wrong))
+
+    def _readable(self, held: Published) -> Space | None:
+        """The version that a collection has; None where retention took it."""
+        for one in self.catalog.versions(self.entry.space):
+            if published_of(one) == held:
+                return open_space(one.space, self.wish.space.store_uri, one.version)
+        return None
+
+    def _lost(self, serving: str, stamp: Stamp) -> tuple[int, int]:
+        """How many rows the collection has that serves, and of how many no record is left.
+
+        A record may be cut into other chunks. Where the store has not that version any more, rows
+        are counted by their ids.
+        """
+        self.wish.report("compare", 0, 0)
+        held = None if stamp.holds is None or stamp.moving is not None else stamp.holds
+        before = None if held is None else self._readable(held)
+        if before is not None:
+            return before.rows, differing.records_gone(before, self.wish.space)
+        return self.wish.patience.again(lambda: differing.absent(self.sink, serving, self.outgoing))
