@@ -2,7 +2,7 @@
 
 `python -m benchmarks.sinks` loads 100,000 x 384 into each store that runs here, by the client's own
 bulk call and by the sink, in turn; the median of three. `--change` publishes a change of 1,000 rows
-in 1,000,000 as a user would. Both print tables.
+in 1,000,000 (or `--rows`) as a user would. Both print tables.
 """
 
 import argparse
@@ -118,17 +118,18 @@ def load(use: str, n: int, repeats: int) -> dict[str, Any]:
     }
 
 
-def corpus(path: Path, changed: int) -> None:
-    """A million short records, of which the first ones say something else."""
-    ids = [f"r{row}" for row in range(MANY)]
-    texts = [f"record {row} of the corpus{' anew' if row < changed else ''}" for row in range(MANY)]
+def corpus(path: Path, n: int, changed: int) -> None:
+    """Short records, of which some, spread over all, say something else."""
+    anew = set(range(0, n, n // changed)) if changed else set()
+    ids = [f"r{row}" for row in range(n)]
+    texts = [f"record {row} of the corpus{' anew' if row in anew else ''}" for row in range(n)]
     pq.write_table(
-        pa.table({"id": ids, "text": texts, "year": [row % 50 for row in range(MANY)]}), path
+        pa.table({"id": ids, "text": texts, "year": [row % 50 for row in range(n)]}), path
     )
 
 
-def change(uses: list[str]) -> list[dict[str, Any]]:
-    """What each sink pushes, and how long that takes, when 1,000 rows of 1,000,000 change."""
+def change(uses: list[str], n: int) -> list[dict[str, Any]]:
+    """What each sink pushes, and how long that takes, when 1,000 of so many rows change."""
     with tempfile.TemporaryDirectory() as folder:
         store, file = str(Path(folder) / "vectors"), Path(folder) / "corpus.parquet"
         config = {
@@ -144,7 +145,7 @@ def change(uses: list[str]) -> list[dict[str, Any]]:
             "compute": {"use": "serial"},
         }
         for changed in (0, CHANGED):
-            corpus(file, changed)
+            corpus(file, n, changed)
             refresh(config, store, promote="no")
             print(f"version with {changed} changed rows is there", file=sys.stderr, flush=True)
         found = []
@@ -194,18 +195,19 @@ def show(found: list[dict[str, Any]]) -> None:
 def main() -> None:
     """Runs what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--change", action="store_true", help="1,000 rows of 1,000,000")
+    parser.add_argument("--change", action="store_true", help=f"{CHANGED:,} rows of many")
     parser.add_argument("--only", nargs="*", help="these sinks")
-    parser.add_argument("--rows", type=int, default=ROWS)
+    parser.add_argument("--rows", type=int, help=f"{ROWS:,}, with --change {MANY:,}")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--write", type=Path, help="a JSON file")
     asked = parser.parse_args()
     if asked.change:
-        found = change(asked.only or [use for use in QUICK if use in names("sinks")])
+        uses = asked.only or [use for use in QUICK if use in names("sinks")]
+        found = change(uses, asked.rows or MANY)
     else:
         found = []
         for use in asked.only or names("sinks"):
-            found.append(load(use, asked.rows, asked.repeats))
+            found.append(load(use, asked.rows or ROWS, asked.repeats))
             print(found[-1], file=sys.stderr, flush=True)
     show(found)
     if asked.write is not None:
