@@ -7,10 +7,12 @@ collection's own, so that a write to an index that is gone fails instead of maki
 """
 
 import base64
+import logging
 import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.types as pat
 
-from tasks.errors import ConfigError, RowsRefused, SinkError
+from tasks.errors import ConfigError, SinkUnavailable
 from tasks.sinks.base import (
     FULL,
     HASH,
@@ -28,27 +30,23 @@ from tasks.sinks.base import (
     Held,
     Limits,
     Metric,
-    Mode,
     Near,
-    Originals,
     Queries,
     Shape,
     Writer,
 )
-from tasks.sinks.http_answers import PASSING, TOO_LARGE, unavailable
-from tasks.sinks.originals import CANDIDATES, ordered
-from tasks.sinks.plain import Holds, Lists, hexes_of, plain_rows, table_of, uuids_of, vectors_of
+from tasks.sinks.http_answers import failure_of
+from tasks.sinks.plain import Holds, Lists, keyed_rows, set_each, table_of, uuids_of, vectors_of
+from tasks.sinks.remote import WRITING, Failure, RemoteSink, RemoteWriter, Why
+from tasks.sources.web import without_password
 
 if TYPE_CHECKING:
-    from elasticsearch import ApiError
     from elasticsearch import Elasticsearch as Client
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,200}")
 HOLDS = Holds(lists=Lists.ANY, most=2**64)  # JSON's integers are of any size
 OURS = "vectorline"
 PAGE_ROWS = 5_000
-FETCH_ROWS = 500
-MAX_FOUND = 10_000
 KEYWORD_CHARACTERS = 8_191  # longer ones are kept and not searched; Lucene refuses 32,767 bytes
 KEEPS_VECTORS, PACKS = (9, 2), (9, 3)
 ELEMENTS = {Element.FLOAT32: "float", Element.INT8: "byte", Element.BINARY: "bit"}
@@ -58,12 +56,15 @@ SIMILARITIES = {
     Metric.EUCLIDEAN: "l2_norm",
 }
 NOT_FOUND = 404
+MISSING_INDEX, BLOCKED = "index_not_found_exception", "cluster_block_exception"
 
 
-class ElasticsearchSink:
+class ElasticsearchSink(RemoteSink["Client"]):
     """Whole versions are made beside; rows are seen by searches from the next refresh."""
 
-    modes = (Mode.SWITCH, Mode.ROWWISE)
+    use, store = "elasticsearch", "Elasticsearch"
+    per_fetch = 500
+    login = "api_key, or username and password"
     limits = Limits(
         concurrency=4,
         max_dim=4_096,
@@ -93,27 +94,140 @@ class ElasticsearchSink:
                 f"collection = {collection!r} is no name for Elasticsearch: lower-case letters, "
                 "digits, '.', '-' and '_', a letter or digit first"
             )
-        self._readers = collection
         self._urls = [url] if isinstance(url, str) else url
-        self._place = re.sub(r"//[^/@]*@", "//", ", ".join(self._urls))
+        super().__init__(
+            collection, ", ".join(map(without_password, self._urls)), api_key, password
+        )
         self._login = (username, password) if username and password is not None else None
         self._api_key, self._ca_certs = api_key, ca_certs
         self._settings = settings or {}
         self._index_options = index_options or {"type": "hnsw"}
         self._timeout_s = timeout_s
-        self._opened: Client | None = None
         self._version = (0, 0)
 
-    def connect(self) -> None:
+    def collections(self) -> dict[str, str]:
+        """Those whose mapping says in `_meta` that they were made here, for these readers."""
+        found = self._ask(
+            "listing collections",
+            None,
+            lambda client: client.indices.get_mapping(index=self._full("*")),
+        )
+        said = {name: one["mappings"].get("_meta", {}).get(OURS) for name, one in found.items()}
+        return {
+            str(self._name_of(full)): one["stamp"]
+            for full, one in sorted(said.items())
+            if one and one["collection"] == self._readers
+        }
+
+    def create(self, name: str, shape: Shape) -> None:
+        """With fields for the columns and no others."""
+        self.drop(name)
+        settings = dict(self._settings)
+        if self._version >= KEEPS_VECTORS:
+            settings["index.mapping.exclude_source_vectors"] = False
+        mappings = {
+            "dynamic": "strict",
+            "properties": self._properties(shape),
+            "_meta": self._meta(""),
+        }
+        self._ask(
+            "creating",
+            name,
+            lambda client: client.indices.create(
+                index=self._full(name),
+                settings=settings,
+                mappings=mappings,
+                aliases={self._door(name): {}},
+            ),
+        )
+
+    def stamp(self, name: str, text: str) -> None:
+        """In `_meta` of the mapping."""
+        self._ask(
+            "stamping",
+            name,
+            lambda client: client.indices.put_mapping(
+                index=self._full(name), meta=self._meta(text)
+            ),
+        )
+
+    @contextmanager
+    def writing(self, name: str, shape: Shape, stamp: str) -> Iterator[Writer]:
+        """Rows are seen from the next refresh, with the stamp at the latest."""
+        yield RemoteWriter(self, name, shape)
+        self.finish(name, shape)
+        self.stamp(name, stamp)
+
+    def finish(self, name: str, shape: Shape) -> None:
+        """Lets searches see everything."""
+        self._refresh(name)
+
+    def count(self, name: str) -> int:
+        """After a refresh."""
+        self._refresh(name)
+        counted = self._ask(
+            "counting", name, lambda client: client.count(index=self._full(name)).body
+        )
+        if counted["_shards"]["failed"]:
+            raise SinkUnavailable(f"{self._what('counting', name)}: a shard is missing")
+        return int(counted["count"])
+
+    def held(self, name: str) -> Iterator[list[Held]]:
+        """By a scroll, after a refresh."""
+        from elasticsearch.helpers import ScanError, scan
+
+        self._refresh(name)
+        hits = scan(
+            self._client,
+            query={"query": {"match_all": {}}, "_source": [ID, HASH]},
+            index=self._full(name),
+            size=PAGE_ROWS,
+        )
+
+        def page() -> list[Held]:
+            try:
+                said = [one["_source"] for one in islice(hits, PAGE_ROWS)]
+            except ScanError:
+                raise SinkUnavailable(
+                    f"{self._what('listing', name)}: a shard is missing"
+                ) from None
+            return [Held(one[ID], bytes.fromhex(one[HASH])) for one in said]
+
+        while part := self._told("listing", name, page, again=False):
+            yield part
+
+    def drop(self, name: str) -> None:
+        """Its aliases go with it."""
+        self._ask(
+            "removing",
+            name,
+            lambda client: client.indices.delete(index=self._full(name), ignore_unavailable=True),
+        )
+
+    def serving(self) -> str | None:
+        """What the alias points at."""
+        pointed = self._pointed()
+        if len(pointed) > 1:
+            raise self._not_ours(f"the alias {self._readers} of {', '.join(pointed)}")
+        return self._name_of(pointed[0]) if pointed else None
+
+    def serve(self, name: str) -> None:
+        """One call takes the alias from all that were made here and gives it to this one."""
+        actions = [{"add": {"index": self._full(name), "alias": self._readers}}]
+        if self._pointed():
+            actions.insert(0, {"remove": {"index": self._full("*"), "alias": self._readers}})
+        self._ask(
+            f"pointing {self._readers} at",
+            name,
+            lambda client: client.indices.update_aliases(actions=actions),
+        )
+
+    def _open(self) -> "Client":
         """Asks for the server's version."""
-        if self._opened is not None:
-            return
-        try:
-            from elasticsearch import Elasticsearch
-        except ImportError as error:
-            raise ConfigError(
-                "elasticsearch needs its client: pip install 'vectorline[elasticsearch]'"
-            ) from error
+        from elasticsearch import Elasticsearch
+
+        # It tells what is raised here besides, a warning for each try.
+        logging.getLogger("elastic_transport.node_pool").setLevel(logging.ERROR)
         more: dict[str, Any] = {"ca_certs": self._ca_certs} if self._ca_certs else {}
         try:
             client = Elasticsearch(
@@ -127,116 +241,89 @@ class ElasticsearchSink:
             )
         except ValueError:
             raise ConfigError(
-                f"url = {self._place!r} is none of Elasticsearch, such as https://host:9200, "
+                f"{self._place} is none, such as https://host:9200, "
                 "or api_key and username are both given"
             ) from None
-        with self._errors("opened"):
-            try:
-                major, minor = client.info()["version"]["number"].split(".")[:2]
-                self._version = (int(major), int(minor))
-                self._opened = client
-            finally:
-                if self._opened is None:
-                    client.close()
+        try:
+            major, minor = client.info()["version"]["number"].split(".")[:2]
+            self._version = (int(major), int(minor))
+        except BaseException:
+            client.close()
+            raise
+        return client
 
-    def close(self) -> None:
-        """Closes its connections."""
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
+    def _raises(self) -> tuple[type[Exception], ...]:
+        from elasticsearch import ApiError, TransportError
 
-    def collections(self) -> dict[str, str]:
-        """Those whose mapping says in `_meta` that they were made here, for these readers."""
-        with self._errors("listed"):
-            found = self._client.indices.get_mapping(index=f"{self._readers}__*")
-        said = {name: one["mappings"].get("_meta", {}).get(OURS) for name, one in found.items()}
-        return {
-            name.removeprefix(f"{self._readers}__"): one["stamp"]
-            for name, one in sorted(said.items())
-            if one and one["collection"] == self._readers
-        }
+        return (ApiError, TransportError)
 
-    def create(self, name: str, shape: Shape) -> None:
-        """With fields for the columns and no others."""
-        self.drop(name)
-        settings = dict(self._settings)
-        if self._version >= KEEPS_VECTORS:
-            settings["index.mapping.exclude_source_vectors"] = False
-        with self._errors("created", name):
-            self._client.indices.create(
-                index=self._full(name),
-                settings=settings,
-                mappings={
-                    "dynamic": "strict",
-                    "properties": self._properties(shape),
-                    "_meta": self._meta(""),
-                },
-                aliases={self._door(name): {}},
-            )
+    def _failure(self, error: Exception) -> Failure:
+        from elasticsearch import ApiError, SerializationError, TransportError
 
-    def stamp(self, name: str, text: str) -> None:
-        """In `_meta` of the mapping."""
-        with self._errors("stamped", name):
-            self._client.indices.put_mapping(index=self._full(name), meta=self._meta(text))
+        if isinstance(error, ApiError):
+            said, headers = f"{error.message} {_reason(error.body)}", dict(error.meta.headers)
+            if "flood-stage" in str(error):  # a 429 that does not pass by itself
+                return Failure(Why.OTHER, f"its disk is full: {error.meta.status} {error}")
+            return failure_of(error.meta.status, said, headers)
+        if isinstance(error, TransportError) and not isinstance(error, SerializationError):
+            return Failure(Why.AWAY, error.message)
+        return Failure(Why.OTHER, str(error))
 
-    @contextmanager
-    def writing(self, name: str, shape: Shape, stamp: str) -> Iterator[Writer]:
-        """Rows are seen from the next refresh, with the stamp at the latest."""
-        yield _ElasticsearchWriter(self, name, shape)
-        self._refresh(name)
-        self.stamp(name, stamp)
+    def _put(self, name: str, shape: Shape, rows: pa.Table) -> None:
+        """One bulk request, cut by the client where it has more than 100 MB."""
+        made = keyed_rows(rows, shape.columns, HOLDS)
+        set_each(made, VECTOR, self._packed(vectors_of(rows)))
+        if shape.full_dim:
+            set_each(made, FULL, self._packed(vectors_of(rows, FULL)))
+        keys = uuids_of([row[ID] for row in made])
+        self._send(
+            name,
+            [
+                {"_op_type": "index", "_id": key, "_source": row}
+                for key, row in zip(keys, made, strict=True)
+            ],
+        )
 
-    def finish(self, name: str, shape: Shape) -> None:
-        """Lets searches see everything."""
-        self._refresh(name)
+    def _remove(self, name: str, ids: Sequence[str]) -> None:
+        self._send(name, [{"_op_type": "delete", "_id": key} for key in uuids_of(ids)])
 
-    def count(self, name: str) -> int:
-        """After a refresh."""
-        self._refresh(name)
-        with self._errors("counted", name):
-            counted = self._client.count(index=self._full(name))
-            if counted["_shards"]["failed"]:
-                raise unavailable(f"{self._what(name)} cannot be counted: a shard is missing")
-            return int(counted["count"])
+    def _send(self, name: str, actions: list[dict[str, Any]]) -> None:
+        from elasticsearch.helpers import streaming_bulk
 
-    def held(self, name: str) -> Iterator[list[Held]]:
-        """By a scroll, after a refresh."""
-        from elasticsearch.helpers import ScanError, scan
+        def send(client: "Client") -> None:
+            for done, item in streaming_bulk(
+                client,
+                actions,
+                chunk_size=self.limits.batch_rows,
+                index=self._door(name),
+                require_alias=True,
+                raise_on_error=False,
+            ):
+                ((verb, said),) = item.items()
+                missed = verb == "delete" and said["status"] == NOT_FOUND and "error" not in said
+                if not done and not missed:
+                    raise self._error(WRITING, name, _refused(said))
 
-        self._refresh(name)
-        page: list[Held] = []
-        with self._errors("listed", name):
-            try:
-                for hit in scan(
-                    self._client,
-                    query={"query": {"match_all": {}}, "_source": [ID, HASH]},
-                    index=self._full(name),
-                    size=PAGE_ROWS,
-                ):
-                    page.append(Held(hit["_source"][ID], bytes.fromhex(hit["_source"][HASH])))
-                    if len(page) == PAGE_ROWS:
-                        yield page
-                        page = []
-            except ScanError:
-                raise unavailable(
-                    f"{self._what(name)} cannot be listed: a shard is missing"
-                ) from None
-        if page:
-            yield page
+        self._ask(WRITING, name, send)
 
-    def fetch(self, name: str, shape: Shape, ids: Sequence[str]) -> pa.Table:
+    def _packed(self, vectors: npt.NDArray[Any]) -> list[Any]:
+        """Base64 of big-endian floats where the server takes it, which it does fastest."""
+        if vectors.dtype != np.float32 or self._version < PACKS:
+            flat: list[Any] = vectors.view(np.int8).tolist() if vectors.itemsize == 1 else []
+            return flat or vectors.tolist()
+        return [base64.b64encode(row).decode() for row in vectors.astype(">f4")]
+
+    def _rows(self, name: str, shape: Shape, ids: Sequence[str]) -> pa.Table:
         """By `_id`, which needs no refresh."""
-        found: list[dict[str, Any]] = []
-        keys = uuids_of(ids)
-        for start in range(0, len(ids), FETCH_ROWS):
-            with self._errors("read", name):
-                answer = self._client.mget(
-                    index=self._full(name), ids=keys[start : start + FETCH_ROWS]
-                )
-                for one in answer["docs"]:
-                    self._check_read(name, one)
-                    if one["found"]:
-                        found.append(one["_source"])
+        answer = self._ask(
+            "reading",
+            name,
+            lambda client: client.mget(index=self._full(name), ids=uuids_of(ids)).body,
+        )
+        for one in answer["docs"]:
+            if "error" in one:
+                raise self._error("reading", name, _refused({"status": 503} | one))
+        found = [one["_source"] for one in answer["docs"] if one["found"]]
         return table_of(
             shape,
             [row[ID] for row in found],
@@ -246,64 +333,27 @@ class ElasticsearchSink:
             [_unpacked(row[FULL], Element.FLOAT32) for row in found] if shape.full_dim else None,
         )
 
-    def search(
-        self, name: str, shape: Shape, queries: Queries, k: int, originals: Originals | None = None
-    ) -> list[list[Near]]:
+    def _nearest(self, name: str, shape: Shape, queries: Queries, k: int) -> list[list[Near]]:
         """A request for each query."""
-        again = bool(shape.full_dim) and originals is not None
-        wanted = min(MAX_FOUND, k * CANDIDATES if again else k)
         if shape.element is Element.BINARY:
             queries = queries.view(np.int8)
-        found = []
-        for query in queries:
-            with self._errors("searched", name):
-                answer = self._client.search(
-                    index=self._full(name),
-                    knn={
-                        "field": VECTOR,
-                        "query_vector": query.tolist(),
-                        "k": wanted,
-                        "num_candidates": min(MAX_FOUND, max(100, 4 * wanted)),
-                    },
-                    source={"includes": [ID]},
-                    size=wanted,
-                )
+
+        def one(query: npt.NDArray[Any]) -> list[Near]:
+            answer = self._client.search(
+                index=self._full(name),
+                knn={
+                    "field": VECTOR,
+                    "query_vector": query.tolist(),
+                    "k": k,
+                    "num_candidates": min(self.most_found, max(100, 4 * k)),
+                },
+                source={"includes": [ID]},
+                size=k,
+            )
             hits = answer["hits"]["hits"]
-            found.append([Near(hit["_source"][ID], _score(hit["_score"], shape)) for hit in hits])
-        if not again or originals is None:
-            return found
-        candidates = [[near.id for near in of_query] for of_query in found]
-        rows = self.fetch(name, shape, sorted({one for ids in candidates for one in ids}))
-        return ordered(candidates, rows, originals, shape.metric, k)
+            return [Near(hit["_source"][ID], _score(hit["_score"], shape)) for hit in hits]
 
-    def drop(self, name: str) -> None:
-        """Its aliases go with it."""
-        with self._errors("dropped", name):
-            self._client.indices.delete(index=self._full(name), ignore_unavailable=True)
-
-    def serving(self) -> str | None:
-        """What the alias points at."""
-        pointed = self._pointed()
-        if len(pointed) > 1:
-            raise self._not_ours(f"an alias of {', '.join(pointed)}")
-        return pointed[0].removeprefix(f"{self._readers}__") if pointed else None
-
-    def serve(self, name: str) -> None:
-        """One call takes the alias from all that were made here and gives it to this one."""
-        actions = [{"add": {"index": self._full(name), "alias": self._readers}}]
-        if self._pointed():
-            actions.insert(0, {"remove": {"index": f"{self._readers}__*", "alias": self._readers}})
-        with self._errors("served", name):
-            self._client.indices.update_aliases(actions=actions)
-
-    @property
-    def _client(self) -> "Client":
-        if self._opened is None:
-            raise SinkError(f"elasticsearch at {self._place} is not open: connect comes first")
-        return self._opened
-
-    def _full(self, name: str) -> str:
-        return f"{self._readers}__{name}"
+        return [self._told("searching", name, lambda: one(query)) for query in queries]  # noqa: B023
 
     def _door(self, name: str) -> str:
         return f"{self._full(name)}.write"
@@ -329,146 +379,45 @@ class ElasticsearchSink:
         return found
 
     def _refresh(self, name: str) -> None:
-        with self._errors("refreshed", name):
-            self._client.indices.refresh(index=self._full(name))
+        self._ask("refreshing", name, lambda client: client.indices.refresh(index=self._full(name)))
 
     def _pointed(self) -> list[str]:
         from elasticsearch import NotFoundError
 
-        with self._errors("read"):
+        alias = self._readers
+
+        def found(client: "Client") -> list[str]:
             try:
-                pointed = sorted(self._client.indices.get_alias(name=self._readers))
+                return sorted(client.indices.get_alias(name=alias))
             except NotFoundError:
-                if self._client.indices.exists(index=self._readers):
-                    raise self._not_ours("an index") from None
+                if client.indices.exists(index=alias):
+                    raise self._not_ours(f"the index {alias}") from None
                 return []
+
+        pointed = self._ask("reading aliases", None, found)
         ours = {self._full(name) for name in self.collections()}
         if not ours.issuperset(pointed):
-            raise self._not_ours(f"an alias of {', '.join(pointed)}")
+            raise self._not_ours(f"the alias {alias} of {', '.join(pointed)}")
         return pointed
 
-    def _check_read(self, name: str, one: dict[str, Any]) -> None:
-        if "error" not in one:
-            return
-        said = one["error"]
-        if said.get("type") == "index_not_found_exception":
-            raise self._gone("read", name)
-        raise unavailable(f"{self._what(name)} cannot be read: {self._words(said.get('reason'))}")
 
-    def _what(self, name: str | None) -> str:
-        return f"elasticsearch at {self._place}: {self._full(name) if name else self._readers!r}"
-
-    def _gone(self, done: str, name: str | None) -> SinkError:
-        return SinkError(
-            f"{self._what(name)} cannot be {done}: it is not there; was it removed? publish again"
-        )
-
-    def _not_ours(self, what: str) -> SinkError:
-        return SinkError(
-            f"elasticsearch at {self._place}: {self._readers!r} is {what} that was not made here; "
-            "nothing was changed; give collection another name"
-        )
-
-    @contextmanager
-    def _errors(self, done: str, name: str | None = None) -> Iterator[None]:
-        from elasticsearch import ApiError, SerializationError, TransportError
-
-        what = f"{self._what(name)} cannot be {done}"
-        try:
-            yield
-        except ApiError as error:
-            raise self._answered(error, done, name) from None
-        except SerializationError as error:
-            raise SinkError(f"{what}: {self._words(error.message)}") from None
-        except TransportError as error:
-            raise unavailable(f"{what}: {self._words(error.message)}") from None
-
-    def _answered(self, error: "ApiError", done: str, name: str | None) -> SinkError:
-        what = f"{self._what(name)} cannot be {done}"
-        status = error.meta.status
-        words = self._words(f"HTTP status {status}, {error}")
-        if status == NOT_FOUND and name:
-            return self._gone(done, name)
-        if "flood-stage" in words:  # a 429 that does not pass by itself
-            return SinkError(f"{what}: its disk is full: {words}")
-        if status in PASSING:
-            return unavailable(f"{what}: {words}", dict(error.meta.headers))
-        if status == TOO_LARGE and done == "written":
-            return RowsRefused(f"{what}: the batch is too large for it: {words}")
-        return SinkError(f"{what}: {words}")
-
-    def _words(self, said: object) -> str:
-        words = str(said).replace("\n", " ")[:400]
-        for secret in (self._api_key, self._login and self._login[1]):
-            words = words.replace(secret, "***") if secret else words
-        return re.sub(r"//[^/@\s]*@", "//", words)
+def _refused(said: dict[str, Any]) -> Failure:
+    """What is meant by the answer about one row of a request that was taken."""
+    error = said.get("error") or {}
+    cause = error.get("caused_by", {}).get("reason", "")
+    words = f"{error.get('type')}: {error.get('reason')} {cause}"
+    if error.get("type") == MISSING_INDEX:
+        return Failure(Why.GONE, words)
+    if error.get("type") == BLOCKED:
+        return Failure(Why.OTHER, f"{words}; is its disk full?")
+    failure = failure_of(said["status"], words)
+    return failure if failure.why is Why.BUSY else Failure(Why.ROWS, words)
 
 
-class _ElasticsearchWriter:
-    """Documents are replaced whole."""
-
-    def __init__(self, sink: ElasticsearchSink, name: str, shape: Shape) -> None:
-        self._sink, self._name, self._shape = sink, name, shape
-
-    def upsert(self, rows: pa.Table) -> None:
-        """One bulk request, cut by the client where it has more than 100 MB."""
-        if not len(rows):
-            return
-        ids = rows[ID].to_pylist()
-        made: list[dict[str, Any]] = plain_rows(rows, self._shape.columns, HOLDS)
-        vectors = self._packed(vectors_of(rows))
-        for row, id_, hash_, vector in zip(made, ids, hexes_of(rows), vectors, strict=True):
-            row |= {ID: id_, HASH: hash_, VECTOR: vector}
-        if self._shape.full_dim:
-            for row, full in zip(made, self._packed(vectors_of(rows, FULL)), strict=True):
-                row[FULL] = full
-        self._send(
-            {"_op_type": "index", "_id": key, "_source": row}
-            for key, row in zip(uuids_of(ids), made, strict=True)
-        )
-
-    def delete(self, ids: Sequence[str]) -> None:
-        """By `_id`."""
-        if len(ids):
-            self._send({"_op_type": "delete", "_id": key} for key in uuids_of(ids))
-
-    def _packed(self, vectors: npt.NDArray[Any]) -> list[Any]:
-        """Base64 of big-endian floats where the server takes it, which it does fastest."""
-        if vectors.dtype != np.float32 or self._sink._version < PACKS:
-            flat: list[Any] = vectors.view(np.int8).tolist() if vectors.itemsize == 1 else []
-            return flat or vectors.tolist()
-        return [base64.b64encode(row).decode() for row in vectors.astype(">f4")]
-
-    def _send(self, actions: Iterator[dict[str, Any]]) -> None:
-        from elasticsearch.helpers import streaming_bulk
-
-        sink, name = self._sink, self._name
-        with sink._errors("written", name):
-            for done, item in streaming_bulk(
-                sink._client,
-                actions,
-                chunk_size=self._sink.limits.batch_rows,
-                index=sink._door(name),
-                require_alias=True,
-                raise_on_error=False,
-            ):
-                ((verb, said),) = item.items()
-                missed = verb == "delete" and said["status"] == NOT_FOUND and "error" not in said
-                if not done and not missed:
-                    raise self._refused(said)
-
-    def _refused(self, said: dict[str, Any]) -> SinkError:
-        error = said.get("error") or {}
-        if error.get("type") == "index_not_found_exception":
-            return self._sink._gone("written", self._name)
-        cause = error.get("caused_by", {}).get("reason", "")
-        words = self._sink._words(f"{error.get('type')}: {error.get('reason')} {cause}")
-        what = self._sink._what(self._name)
-        if error.get("type") == "cluster_block_exception":
-            return SinkError(f"{what} cannot be written: {words}; is its disk full?")
-        if said["status"] in PASSING:
-            return unavailable(f"{what} cannot be written: {words}")
-        return RowsRefused(f"{what} does not take a row: {words}")
+def _reason(body: object) -> str:
+    """Of an answer, which cause it names."""
+    error = body.get("error") if isinstance(body, dict) else None
+    return str(error.get("reason") if isinstance(error, dict) else error or "")
 
 
 def _kind(data_type: pa.DataType) -> dict[str, Any]:

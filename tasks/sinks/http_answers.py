@@ -1,30 +1,34 @@
-"""What HTTP answers say about trying again."""
+"""What HTTP answers that are errors mean, and when to ask again."""
 
+import math
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
-from tasks.errors import SinkUnavailable
+from tasks.sinks.remote import Failure, Why
 
-PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-TOO_LARGE = 413
+MEANINGS = {
+    Why.BUSY: (408, 425, 429, 500, 502, 503, 504),
+    Why.GONE: (404,),
+    Why.LOGIN: (401, 403),
+    Why.ROWS: (400, 413, 422),
+}
 
 
-def unavailable(message: str, headers: Mapping[str, str] | None = None) -> SinkUnavailable:
-    """The error, with how long the server asked to be left alone."""
-    error = SinkUnavailable(message)
-    error.retry_after_s = retry_after_s(headers or {})
-    return error
+def failure_of(status: int, said: str, headers: Mapping[str, str] | None = None) -> Failure:
+    """What an answer of this status means; `said` is its text, or what there is of it."""
+    why = next((one for one, statuses in MEANINGS.items() if status in statuses), Why.OTHER)
+    return Failure(why, f"{status} {said}", retry_after_s(headers or {}))
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait, by a header that has seconds or a date; None where there is none."""
     said = {name.lower(): value for name, value in headers.items()}.get("retry-after", "")
     try:
-        return max(0.0, float(said))
+        seconds = float(said)
     except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None
+        try:
+            seconds = parsedate_to_datetime(said).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -27,19 +27,17 @@ from tasks.sinks.base import (
     Held,
     Limits,
     Metric,
-    Mode,
     Near,
-    Originals,
     Queries,
     Shape,
     Writer,
 )
-from tasks.sinks.http_answers import PASSING, TOO_LARGE, unavailable
-from tasks.sinks.originals import CANDIDATES, ordered
-from tasks.sinks.plain import Holds, Lists, hexes_of, plain_rows, table_of, uuids_of, vectors_of
+from tasks.sinks.http_answers import failure_of
+from tasks.sinks.plain import Holds, Lists, keyed_rows, set_each, table_of, uuids_of, vectors_of
+from tasks.sinks.remote import WRITING, Failure, RemoteSink, RemoteWriter, Why, parts_of
 
 if TYPE_CHECKING:
-    from pinecone import ApiError, Index
+    from pinecone import Index
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
 HOLDS = Holds(lists=Lists.TEXTS, most=2**53)  # its numbers are doubles
@@ -48,10 +46,8 @@ POINTER = "serving"
 COLLECTION = "collection/"
 OURS = "vectorline"
 METRICS = {"cosine": Metric.COSINE, "dotproduct": Metric.DOT, "euclidean": Metric.EUCLIDEAN}
-MAX_FOUND = 10_000
 PAGE_ROWS = 500
-FETCH_ROWS = 100  # ids stand in the URL
-DELETE_ROWS = 1_000
+LISTED = 100
 POLL_S = 0.05
 LIMITS = Limits(
     batch_rows=1_000,
@@ -59,16 +55,16 @@ LIMITS = Limits(
     concurrency=8,
     max_dim=20_000,
 )
-NOT_FOUND, CONFLICT, MALFORMED = 404, 409, {400, 422}
 
 
-class PineconeSink:
+class PineconeSink(RemoteSink["Index"]):
     """Whole versions are made beside; SWITCH holds for readers who follow the record `serving`.
 
     Each of their queries sees one version as long as they read that record before it.
     """
 
-    modes = (Mode.SWITCH, Mode.ROWWISE)
+    use, store = "pinecone", "Pinecone"
+    per_fetch = 100  # ids stand in the URL
 
     def __init__(
         self,
@@ -92,101 +88,63 @@ class PineconeSink:
                 f"collection = {collection!r} is no name of a namespace here: "
                 "letters, digits, '.', '-' and '_', a letter or digit first"
             )
-        self._readers = collection
+        super().__init__(collection, host or f"index {index}", api_key)
         self._name, self._host, self._api_key = index, host, api_key
-        self._place = re.sub(r"//[^/@]*@", "//", host or index or "")
         self._timeout_s, self._settle_s = timeout_s, settle_s
-        self._opened: Index | None = None
         self._dim = 0  # not known yet
         self.limits = LIMITS  # and the metric of the index, once it is known
         self._lock = threading.Lock()
         self._written: dict[str, int] = {}  # by namespace, where the log was at the last upsert
         self._deleted: dict[str, set[str]] = {}  # keys that reads may still have
 
-    def connect(self) -> None:
-        """Asks for the index's dimension and metric."""
-        if self._opened is not None:
-            return
-        try:
-            from pinecone import Pinecone
-        except ImportError as error:
-            raise ConfigError(
-                "pinecone needs its client: pip install 'vectorline[pinecone]'"
-            ) from error
-        with self._errors("opened"):
-            client = Pinecone(self._api_key, timeout=self._timeout_s)  # tries four times itself
-            index = client.index(self._name or "", host=self._host or "")
-            try:
-                said = index.describe_index_stats()
-                if said.metric and said.metric not in METRICS:
-                    raise SinkError(f"pinecone: {self._place} is no index of dense vectors")
-                if said.metric:
-                    metrics = frozenset({METRICS[said.metric]})
-                    self.limits = replace(self.limits, metrics=metrics)
-                self._dim = said.dimension or 0
-                self._opened = index
-            finally:
-                if self._opened is None:
-                    index.close()
-
-    def close(self) -> None:
-        """Closes its connections."""
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
-
     def collections(self) -> dict[str, str]:
         """Those that have a record in readers' namespace."""
-        with self._errors("listed"):
-            listed = self._index.list(prefix=COLLECTION, namespace=self._readers)
+
+        def stamps(index: "Index") -> dict[str, str]:
+            listed = index.list(prefix=COLLECTION, namespace=self._readers)
             ids = [one.id for page in listed for one in page.vectors if one.id]
-            found: dict[str, str] = {}
-            for start in range(0, len(ids), FETCH_ROWS):
-                said = self._records(self._readers, ids[start : start + FETCH_ROWS])
-                found |= {
-                    id_.removeprefix(COLLECTION): str(one["stamp"])
-                    for id_, one in said.items()
-                    if one.get(OURS) == self._readers
-                }
-        return dict(sorted(found.items()))
+            said: dict[str, dict[str, Any]] = {}
+            for part in parts_of(ids, self.per_fetch):
+                said |= self._records(part)
+            return {
+                id_.removeprefix(COLLECTION): str(one["stamp"])
+                for id_, one in sorted(said.items())
+                if one.get(OURS) == self._readers
+            }
+
+        return self._ask("listing collections", None, stamps)
 
     def create(self, name: str, shape: Shape) -> None:
         """A namespace; that of the index's shape is asked for."""
         if self._dim not in (0, shape.dim) or shape.metric not in self.limits.metrics:
             metrics = " or ".join(sorted(self.limits.metrics))
             raise SinkError(
-                f"pinecone: index {self._place} is of {self._dim} components and {metrics}, "
+                f"{self._place} is of {self._dim} components and {metrics}, "
                 f"the vectors are of {shape.dim} and {shape.metric}: name an index made for them"
             )
         taken = [one for one in shape.columns.names if one in OWN or one[:1] in ("$", "")]
         if taken:
-            raise SinkError(
-                f"pinecone cannot have the columns {', '.join(taken)}: "
-                "these names are taken; rename them in the source"
-            )
+            raise self._taken(taken)
         self._dim = shape.dim
         self.drop(name)
-        with self._errors("created", name):
-            self._index.create_namespace(name=self._full(name))
-            self._await(lambda: self._n_rows(name) == 0, "created", name)
+        self._ask("creating", name, lambda index: index.create_namespace(name=self._full(name)))
+        self._await("creating", name, lambda: self._n_rows(name) == 0)
         self.stamp(name, "")
 
     def stamp(self, name: str, text: str) -> None:
         """A record in readers' namespace, waited for until reads have it."""
-        with self._errors("stamped", name):
-            self._check_there(name, "stamped")
-            self._put(COLLECTION + name, {"stamp": text})
+        self._check_there(name, "stamping")
+        self._put_record("stamping", name, COLLECTION + name, {"stamp": text})
 
     @contextmanager
     def writing(self, name: str, shape: Shape, stamp: str) -> Iterator[Writer]:
         """Rows are seen some time after they are written, and before the stamp."""
-        with self._errors("written", name):
-            self._check_there(name, "written")
-        yield _PineconeWriter(self, name, shape)
+        self._check_there(name, WRITING)
+        yield RemoteWriter(self, name, shape)
         self._settle(name)
-        with self._errors("written", name):  # a write to a namespace that is gone makes another
-            if COLLECTION + name not in self._records(self._readers, [COLLECTION + name]):
-                raise self._gone("written", name)
+        record = COLLECTION + name  # a write to a namespace that is gone makes another
+        if not self._ask("reading", name, lambda _: self._records([record])):
+            raise self._gone(WRITING, name)
         self.stamp(name, stamp)
 
     def finish(self, name: str, shape: Shape) -> None:
@@ -202,8 +160,7 @@ class PineconeSink:
             counts.append(self._n_rows(name))
             return len(counts) > 1 and counts[-1] == counts[-2] >= 0
 
-        with self._errors("counted", name):
-            self._await(agree, "counted", name)
+        self._await("counting", name, agree)
         return counts[-1]
 
     def held(self, name: str) -> Iterator[list[Held]]:
@@ -211,13 +168,16 @@ class PineconeSink:
         self.count(name)
         token: str | None = None
         while True:
-            with self._errors("listed", name):
-                page = self._index.fetch_by_metadata(
+            page = self._ask(
+                "listing",
+                name,
+                lambda index, after=token: index.fetch_by_metadata(  # type: ignore[misc]
                     filter={HASH: {"$exists": True}},
                     namespace=self._full(name),
                     limit=PAGE_ROWS,
-                    pagination_token=token,
-                )
+                    pagination_token=after,
+                ),
+            )
             said = [one.metadata or {} for one in page.vectors.values()]
             yield [Held(one[ID], bytes.fromhex(one[HASH])) for one in said]
             token = page.pagination.next if page.pagination else None
@@ -225,15 +185,133 @@ class PineconeSink:
                 return
 
     def fetch(self, name: str, shape: Shape, ids: Sequence[str]) -> pa.Table:
-        """By keys, after reads have what was written here."""
+        """After reads have what was written here."""
         self._settle(name)
-        found: list[Any] = []
+        return super().fetch(name, shape, ids)
+
+    def drop(self, name: str) -> None:
+        """The pointer goes before what it points at, and the record before the namespace."""
+        from pinecone import NotFoundError
+
+        gone = [COLLECTION + name]
+        if self.serving() == name:
+            gone.insert(0, POINTER)
+
+        def remove(index: "Index") -> bool:
+            is_there = bool(self._records(gone))
+            if is_there:
+                index.delete(ids=gone, namespace=self._readers)
+            return is_there
+
+        if self._ask("removing", name, remove):
+            self._await("removing", name, lambda: not self._records(gone))
+
+        def remove_rows(index: "Index") -> None:
+            with suppress(NotFoundError):
+                index.delete_namespace(name=self._full(name))
+
+        self._ask("removing", name, remove_rows)
+        self._await("removing", name, lambda: self._n_rows(name) < 0)
+        with self._lock:
+            self._written.pop(name, None)
+            self._deleted.pop(name, None)
+
+    def serving(self) -> str | None:
+        """What the record `serving` says."""
+
+        def pointed(index: "Index") -> str | None:
+            said = self._records([POINTER]).get(POINTER)
+            if said is None:
+                listed = index.list_paginated(namespace=self._readers, limit=LISTED)
+                if all((one.id or "").startswith(COLLECTION) for one in listed.vectors):
+                    return None
+            elif said.get(OURS) == self._readers:
+                return self._name_of(str(said["namespace"]))
+            raise self._not_ours(f"a record in namespace {self._readers}")
+
+        return self._ask("reading what serves", None, pointed)
+
+    def serve(self, name: str) -> None:
+        """Replaces the record in one request, and waits until reads have it."""
+        self.serving()
+        doing = f"pointing {self._readers} at"
+        self._check_there(name, doing)
+        self._put_record(doing, name, POINTER, {"namespace": self._full(name)})
+
+    def _open(self) -> "Index":
+        """Asks for the index's dimension and metric."""
+        from pinecone import Pinecone
+
+        client = Pinecone(self._api_key, timeout=self._timeout_s)  # tries four times itself
+        index = client.index(self._name or "", host=self._host or "")
+        try:
+            said = index.describe_index_stats()
+            if said.metric and said.metric not in METRICS:
+                raise SinkError(f"{self._place} is no index of dense vectors")
+        except BaseException:
+            index.close()
+            raise
+        if said.metric:
+            self.limits = replace(self.limits, metrics=frozenset({METRICS[said.metric]}))
+        self._dim = said.dimension or 0
+        return index
+
+    def _raises(self) -> tuple[type[Exception], ...]:
+        from pinecone import PineconeError
+
+        return (PineconeError,)
+
+    def _failure(self, error: Exception) -> Failure:
+        from pinecone import ApiError, PineconeTimeoutError, PineconeValueError
+        from pinecone.errors import PineconeConnectionError, PineconeTypeError
+
+        if isinstance(error, ApiError):
+            return failure_of(error.status_code, str(error), error.headers)
+        if isinstance(error, (PineconeTimeoutError, PineconeConnectionError)):
+            return Failure(Why.AWAY, str(error))
+        is_given = isinstance(error, (PineconeValueError, PineconeTypeError))
+        return Failure(Why.ROWS if is_given else Why.OTHER, str(error))
+
+    def _put(self, name: str, shape: Shape, rows: pa.Table) -> None:
+        """One request."""
+        from pinecone import Vector
+
+        vectors = vectors_of(rows)
+        if not np.isfinite(vectors).all():
+            raise RowsRefused("Pinecone takes no NaN or infinity in a vector")
+        made = keyed_rows(rows, shape.columns, HOLDS, nulls=False)
+        if shape.full_dim:
+            full = vectors_of(rows, FULL).astype("<f4")
+            set_each(made, FULL, (base64.b64encode(one).decode() for one in full))
+        keys = uuids_of([row[ID] for row in made])
+        records = [
+            Vector(id=key, values=values, metadata=row)
+            for key, values, row in zip(keys, vectors.tolist(), made, strict=True)
+        ]
+        done = self._ask(
+            WRITING,
+            name,
+            lambda index: index.upsert(vectors=records, namespace=self._full(name)),
+        )
+        committed = done.response_info.lsn_committed if done.response_info else None
+        with self._lock:
+            if committed is not None:
+                self._written[name] = max(committed, self._written.get(name, 0))
+            self._deleted.get(name, set()).difference_update(keys)
+
+    def _remove(self, name: str, ids: Sequence[str]) -> None:
         keys = uuids_of(ids)
-        with self._errors("read", name):
-            for start in range(0, len(keys), FETCH_ROWS):
-                wanted = keys[start : start + FETCH_ROWS]
-                page = self._index.fetch(ids=wanted, namespace=self._full(name))
-                found += page.vectors.values()
+        self._ask(WRITING, name, lambda index: index.delete(ids=keys, namespace=self._full(name)))
+        with self._lock:
+            self._deleted[name] = set(keys[-self.per_fetch :])
+
+    def _rows(self, name: str, shape: Shape, ids: Sequence[str]) -> pa.Table:
+        page = self._ask(
+            "reading",
+            name,
+            lambda index: index.fetch(ids=uuids_of(ids), namespace=self._full(name)),
+        )
+        found: list[Any] = [*page.vectors.values()]
         said = [one.metadata or {} for one in found]
         full = [np.frombuffer(base64.b64decode(one[FULL]), "<f4") for one in said if FULL in one]
         return table_of(
@@ -245,111 +323,49 @@ class PineconeSink:
             full if shape.full_dim else None,
         )
 
-    def search(
-        self, name: str, shape: Shape, queries: Queries, k: int, originals: Originals | None = None
-    ) -> list[list[Near]]:
+    def _nearest(self, name: str, shape: Shape, queries: Queries, k: int) -> list[list[Near]]:
         """A request for each query; Pinecone gives squares of Euclidean distances."""
-        again = bool(shape.full_dim) and originals is not None
         found: list[list[Near]] = []
-        for query in queries:
-            with self._errors("searched", name):
-                answer = self._index.query(
-                    namespace=self._full(name),
-                    vector=query.tolist(),
-                    top_k=min(MAX_FOUND, k * CANDIDATES if again else k),
-                    include_metadata=True,
-                )
-                if not answer.matches:
-                    self._check_there(name, "searched")
+        for query in queries.tolist():
+            answer = self._ask(
+                "searching",
+                name,
+                lambda index, vector=query: index.query(  # type: ignore[misc]
+                    namespace=self._full(name), vector=vector, top_k=k, include_metadata=True
+                ),
+            )
+            if not answer.matches:
+                self._check_there(name, "searching")
             found.append(
                 [
-                    Near(
-                        (one.metadata or {})[ID],
-                        -math.sqrt(max(0.0, one.score))
-                        if shape.metric is Metric.EUCLIDEAN
-                        else one.score,
-                    )
+                    Near((one.metadata or {})[ID], _score(one.score, shape.metric))
                     for one in answer.matches
                 ]
             )
-        if not again or originals is None:
-            return found
-        candidates = [[near.id for near in of_query] for of_query in found]
-        rows = self.fetch(name, shape, sorted({one for ids in candidates for one in ids}))
-        return ordered(candidates, rows, originals, shape.metric, k)
+        return found
 
-    def drop(self, name: str) -> None:
-        """The pointer goes before what it points at, and the record before the namespace."""
-        from pinecone import NotFoundError
-
-        gone = [COLLECTION + name]
-        if self.serving() == name:
-            gone.insert(0, POINTER)
-        with self._errors("dropped", name):
-            if self._records(self._readers, gone):
-                self._index.delete(ids=gone, namespace=self._readers)
-                self._await(lambda: not self._records(self._readers, gone), "dropped", name)
-            with suppress(NotFoundError):
-                self._index.delete_namespace(name=self._full(name))
-            self._await(lambda: self._n_rows(name) < 0, "dropped", name)
-        with self._lock:
-            self._written.pop(name, None)
-            self._deleted.pop(name, None)
-
-    def serving(self) -> str | None:
-        """What the record `serving` says."""
-        with self._errors("read"):
-            said = self._records(self._readers, [POINTER]).get(POINTER)
-            if said is None:
-                listed = self._index.list_paginated(
-                    namespace=self._readers, limit=DELETE_ROWS // 10
-                )
-                if all((one.id or "").startswith(COLLECTION) for one in listed.vectors):
-                    return None
-            elif said.get(OURS) == self._readers:
-                return str(said["namespace"]).removeprefix(f"{self._readers}__")
-        raise SinkError(
-            f"pinecone: namespace {self._readers!r} of index {self._place} has records that were "
-            "not made here; nothing was changed; give collection another name"
-        )
-
-    def serve(self, name: str) -> None:
-        """Replaces the record in one request, and waits until reads have it."""
-        self.serving()
-        with self._errors("served", name):
-            self._check_there(name, "served")
-            self._put(POINTER, {"namespace": self._full(name)})
-
-    @property
-    def _index(self) -> "Index":
-        if self._opened is None:
-            raise SinkError(f"pinecone index {self._place} is not open: connect comes first")
-        return self._opened
-
-    def _full(self, name: str) -> str:
-        return f"{self._readers}__{name}"
-
-    def _put(self, id_: str, said: dict[str, str]) -> None:
+    def _put_record(self, doing: str, name: str, id_: str, said: dict[str, str]) -> None:
         """A record of readers' namespace; its vector means nothing."""
         from pinecone import Vector
 
         metadata = said | {OURS: self._readers}
         values = [1.0] + [0.0] * (self._dim - 1)
         one = Vector(id=id_, values=values, metadata=metadata)
-        self._index.upsert(vectors=[one], namespace=self._readers)
+        self._ask(doing, name, lambda index: index.upsert(vectors=[one], namespace=self._readers))
 
         def is_there() -> bool:
-            listed = self._index.list_paginated(prefix=id_, namespace=self._readers)
+            listed = self._client.list_paginated(prefix=id_, namespace=self._readers)
             known = any(one.id == id_ for one in listed.vectors)
-            return known and self._records(self._readers, [id_]).get(id_) == metadata
+            return known and self._records([id_]).get(id_) == metadata
 
-        self._await(is_there, "stamped", None)
+        self._await(doing, name, is_there)
 
-    def _records(self, namespace: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    def _records(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Those of readers' namespace that are there."""
         from pinecone import NotFoundError
 
         try:
-            found = self._index.fetch(ids=list(ids), namespace=namespace)
+            found = self._client.fetch(ids=list(ids), namespace=self._readers)
         except NotFoundError:
             return {}
         return {id_: dict(one.metadata or {}) for id_, one in found.vectors.items()}
@@ -359,126 +375,41 @@ class PineconeSink:
         from pinecone import NotFoundError
 
         try:
-            return int(self._index.describe_namespace(name=self._full(name)).record_count)
+            return int(self._client.describe_namespace(name=self._full(name)).record_count)
         except NotFoundError:
             return -1
 
-    def _check_there(self, name: str, done: str) -> None:
-        if self._n_rows(name) < 0:
-            raise self._gone(done, name)
+    def _check_there(self, name: str, doing: str) -> None:
+        if self._ask(doing, name, lambda _: self._n_rows(name)) < 0:
+            raise self._gone(doing, name)
 
     def _settle(self, name: str) -> None:
         """Waits until reads have the last upsert, and not what was deleted after it."""
         with self._lock:
             written, deleted = self._written.get(name), set(self._deleted.get(name, ()))
-        keys = sorted(deleted)[:FETCH_ROWS] or ["-"]
+        keys = sorted(deleted)[: self.per_fetch] or ["-"]
 
         def is_seen() -> bool:
-            found = self._index.fetch(ids=keys, namespace=self._full(name))
+            found = self._client.fetch(ids=keys, namespace=self._full(name))
             seen = found.response_info.lsn_reconciled if found.response_info else None
             return not found.vectors and (written is None or seen is None or seen >= written)
 
-        with self._errors("read", name):
-            self._check_there(name, "read")
-            if written is not None or deleted:
-                self._await(is_seen, "read", name)
+        self._check_there(name, "reading")
+        if written is not None or deleted:
+            self._await("reading", name, is_seen)
 
-    def _await(self, is_so: Callable[[], bool], done: str, name: str | None) -> None:
+    def _await(self, doing: str, name: str, is_so: Callable[[], bool]) -> None:
         end = time.monotonic() + self._settle_s
         wait_s = POLL_S
-        while not is_so():
+        while not self._told(doing, name, is_so):
             if time.monotonic() > end:
                 raise SinkUnavailable(
-                    f"{self._what(name)} cannot be {done}: after {self._settle_s:g} s its reads do "
+                    f"{self._what(doing, name)}: after {self._settle_s:g} s its reads do "
                     "not have what was written; run again, or set settle_s"
                 )
             time.sleep(wait_s)
             wait_s = min(2.0, 1.5 * wait_s)
 
-    def _what(self, name: str | None) -> str:
-        where = self._full(name) if name else self._readers
-        return f"pinecone: namespace {where!r} of index {self._place}"
 
-    def _gone(self, done: str, name: str) -> SinkError:
-        return SinkError(
-            f"{self._what(name)} cannot be {done}: it is not there; was it removed? publish again"
-        )
-
-    @contextmanager
-    def _errors(self, done: str, name: str | None = None) -> Iterator[None]:
-        from pinecone import ApiError, PineconeError, PineconeTimeoutError, PineconeValueError
-        from pinecone.errors import PineconeConnectionError, PineconeTypeError
-
-        what = f"{self._what(name)} cannot be {done}"
-        try:
-            yield
-        except ApiError as error:
-            raise self._answered(error, done, name) from None
-        except (PineconeTimeoutError, PineconeConnectionError) as error:
-            raise unavailable(f"{what}: {self._words(error)}") from None
-        except (PineconeValueError, PineconeTypeError) as error:
-            kind = RowsRefused if done == "written" else SinkError
-            raise kind(f"{what}: {self._words(error)}") from None
-        except PineconeError as error:
-            raise SinkError(f"{what}: {self._words(error)}") from None
-
-    def _answered(self, error: "ApiError", done: str, name: str | None) -> SinkError:
-        what = f"{self._what(name)} cannot be {done}"
-        status, words = error.status_code, self._words(error)
-        if status == NOT_FOUND and name:
-            return self._gone(done, name)
-        if status in PASSING:
-            return unavailable(f"{what}: {words}", error.headers)
-        if done == "written" and (status == TOO_LARGE or status in MALFORMED):
-            return RowsRefused(f"{what} with these rows: {words}")
-        return SinkError(f"{what}: {words}")
-
-    def _words(self, said: object) -> str:
-        return str(said).replace("\n", " ")[:400].replace(self._api_key, "***")
-
-
-class _PineconeWriter:
-    """A record is replaced whole."""
-
-    def __init__(self, sink: PineconeSink, name: str, shape: Shape) -> None:
-        self._sink, self._name, self._shape = sink, name, shape
-
-    def upsert(self, rows: pa.Table) -> None:
-        """One request."""
-        from pinecone import Vector
-
-        if not len(rows):
-            return
-        vectors = vectors_of(rows)
-        if not np.isfinite(vectors).all():
-            raise RowsRefused("pinecone takes no NaN or infinity in a vector")
-        keys, ids = uuids_of(rows[ID].to_pylist()), rows[ID].to_pylist()
-        made: list[dict[str, Any]] = plain_rows(rows, self._shape.columns, HOLDS, nulls=False)
-        for row, id_, hash_ in zip(made, ids, hexes_of(rows), strict=True):
-            row |= {ID: id_, HASH: hash_}
-        if self._shape.full_dim:
-            for row, full in zip(made, vectors_of(rows, FULL).astype("<f4"), strict=True):
-                row[FULL] = base64.b64encode(full).decode()
-        records = [
-            Vector(id=key, values=values, metadata=row)
-            for key, values, row in zip(keys, vectors.tolist(), made, strict=True)
-        ]
-        sink, name = self._sink, self._name
-        with sink._errors("written", name):
-            done = sink._index.upsert(vectors=records, namespace=sink._full(name))
-        committed = done.response_info.lsn_committed if done.response_info else None
-        with sink._lock:
-            if committed is not None:
-                sink._written[name] = max(committed, sink._written.get(name, 0))
-            sink._deleted.get(name, set()).difference_update(keys)
-
-    def delete(self, ids: Sequence[str]) -> None:
-        """A thousand at a time."""
-        keys = uuids_of(ids)
-        sink, name = self._sink, self._name
-        for start in range(0, len(keys), DELETE_ROWS):
-            part = keys[start : start + DELETE_ROWS]
-            with sink._errors("written", name):
-                sink._index.delete(ids=part, namespace=sink._full(name))
-            with sink._lock:
-                sink._deleted[name] = set(part[-FETCH_ROWS:])
+def _score(said: float, metric: Metric) -> float:
+    return -math.sqrt(max(0.0, said)) if metric is Metric.EUCLIDEAN else said

@@ -6,7 +6,7 @@ time sorts as the time does. Absent and None are the same: a store without null 
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -90,6 +90,22 @@ def plain_rows(
     if nulls or not any(rows[name].null_count for name in columns.names):
         return made
     return [{key: value for key, value in row.items() if value is not None} for row in made]
+
+
+def keyed_rows(
+    rows: pa.Table, columns: pa.Schema, holds: Holds, *, nulls: bool = True, id_key: str = ID
+) -> list[dict[str, Any]]:
+    """As `plain_rows`, with the row's id and its hash as `hexes_of` gives it."""
+    made: list[dict[str, Any]] = plain_rows(rows, columns, holds, nulls=nulls)
+    for row, id_, hash_ in zip(made, rows[ID].to_pylist(), hexes_of(rows), strict=True):
+        row[id_key], row[HASH] = id_, hash_
+    return made
+
+
+def set_each(rows: Sequence[dict[str, Any]], key: str, values: Iterable[Any]) -> None:
+    """Gives each row its value, in place."""
+    for row, value in zip(rows, values, strict=True):
+        row[key] = value
 
 
 def table_of(

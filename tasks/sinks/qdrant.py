@@ -10,8 +10,8 @@ import base64
 import sqlite3
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -28,27 +28,26 @@ from tasks.sinks.base import (
     Held,
     Limits,
     Metric,
-    Mode,
     Near,
     Originals,
     Queries,
     Shape,
 )
+from tasks.sinks.http_answers import failure_of
 from tasks.sinks.plain import (
     Holds,
     Lists,
     Vectors,
-    hexes_of,
-    plain_rows,
+    keyed_rows,
     table_of,
     uuids_of,
     vectors_of,
 )
-from tasks.sources.web import without_password
+from tasks.sinks.remote import WRITING, Answer, Failure, RemoteSink, Why
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
-    from qdrant_client.models import Record, VectorParams
+    from qdrant_client.models import CollectionInfo, Record, VectorParams
 
 MARK = "vectorline"  # key of the stamp in a collection's metadata
 HOLDS = Holds(Lists.ANY)
@@ -62,20 +61,19 @@ OPTIONS = (
     "shard_number",
     "write_consistency_factor",
 )
+DISTANCES = {Metric.COSINE: "Cosine", Metric.DOT: "Dot", Metric.EUCLIDEAN: "Euclid"}
 PER_CALL = 1_000
 LISTED = 10_000
 CANDIDATES = 10  # for each row that is asked for
 UNIT = 5e-7  # Qdrant leaves a vector alone whose squared length is within 1e-6 of one
 POLL_S = 0.5
-BEING_ASKED = (408, 429)
-REFUSED_KEY = (401, 403)
-GONE, TOO_LARGE, BAD_REQUEST, UNPROCESSABLE, SERVER = 404, 413, 400, 422, 500
+MISSED = 10  # answers about an index in a row: a server that builds one may be late
 
 
-class QdrantSink:
+class QdrantSink(RemoteSink["QdrantClient"]):
     """Collections are called `<collection>--<name>`."""
 
-    modes = (Mode.SWITCH, Mode.ROWWISE)
+    use, store, parting = "qdrant", "Qdrant", "--"
 
     def __init__(
         self,
@@ -98,10 +96,9 @@ class QdrantSink:
             raise ConfigError("qdrant: give either url, a server's, or path, a folder's")
         if unknown := sorted(set(options or {}) - set(OPTIONS)):
             raise ConfigError(f"qdrant: options has {unknown[0]!r}; known are {', '.join(OPTIONS)}")
+        super().__init__(collection, url or path or "", api_key)
         self._url, self._path, self._api_key = url, path, api_key
         self._timeout_s, self._on_disk, self._options = timeout_s, on_disk, options or {}
-        self._alias = collection
-        self._client: QdrantClient | None = None
         self._turn = nullcontext() if path is None else Lock()  # local mode knows no threads
         self.limits = Limits(
             batch_rows=PER_CALL,
@@ -111,129 +108,81 @@ class QdrantSink:
             elements=frozenset({Element.FLOAT32, Element.FLOAT16}),
         )
 
-    def connect(self) -> None:
-        """As Sink.connect; SinkError for a server before 1.16."""
-        if self._client is not None:
-            return
-        try:
-            from qdrant_client import QdrantClient
-        except ImportError as error:
-            raise ConfigError(
-                "qdrant needs its client: pip install 'vectorline[qdrant]'"
-            ) from error
-        with self._errors("opening"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # keys without TLS, many rows in a folder
-            client = (
-                QdrantClient(path=self._path, force_disable_check_same_thread=True)
-                if self._path
-                else QdrantClient(
-                    url=self._url,
-                    api_key=self._api_key,
-                    timeout=max(1, round(self._timeout_s)),
-                    check_compatibility=False,
-                )
-            )
-        self._client = client
-        try:
-            with self._asking("opening"):
-                version = str(client.info().version)
-            if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
-                raise SinkError(f"{self._place} is Qdrant {version}; 1.16 or later is needed")
-        except SinkError:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """As Sink.close."""
-        if self._client is not None:
-            self._client.close()
-        self._client = None
-
     def collections(self) -> dict[str, str]:
         """As Sink.collections: a stamp is metadata of its collection."""
-        with self._asking("listing collections") as client:
+
+        def marks(client: "QdrantClient") -> dict[str, str | None]:
             listed = [one.name for one in client.get_collections().collections]
             names = [name for name in map(self._name_of, listed) if name is not None]
-            marks = {name: self._mark(client, name) for name in names}
-        return {name: mark for name, mark in marks.items() if mark is not None}
+            return {name: self._mark(client, name) for name in names}
+
+        found = self._ask("listing collections", None, marks)
+        return {name: mark for name, mark in found.items() if mark is not None}
 
     def create(self, name: str, shape: Shape) -> None:
         """As Sink.create."""
         self.drop(name)
-        with self._asking(f"creating {self._named(name)}") as client:
-            client.create_collection(
-                self._named(name),
-                vectors_config=self._vectors_config(shape),
-                metadata={MARK: ""},
-                **self._options,  # type: ignore[arg-type]
-            )
+        vectors, options = self._vectors_config(shape), dict[str, Any](self._options)
+        self._ask(
+            "creating",
+            name,
+            lambda client: client.create_collection(
+                self._full(name), vectors_config=vectors, metadata={MARK: ""}, **options
+            ),
+        )
 
     def stamp(self, name: str, text: str) -> None:
         """As Sink.stamp."""
-        with self._asking(f"stamping {self._named(name)}") as client:
-            client.update_collection(self._named(name), metadata={MARK: text})
-
-    @contextmanager
-    def writing(self, name: str, shape: Shape, stamp: str) -> Iterator["_Writer"]:
-        """As Sink.writing."""
-        yield _Writer(self, name, shape)
-        self.stamp(name, stamp)
+        self._ask(
+            "stamping",
+            name,
+            lambda client: client.update_collection(self._full(name), metadata={MARK: text}),
+        )
 
     def finish(self, name: str, shape: Shape) -> None:
-        """As Sink.finish: waits for the server's optimizer."""
-        from qdrant_client.models import CollectionStatus, OptimizersConfigDiff
+        """As Sink.finish: waits for the server's optimizer, also where it answers late."""
+        from qdrant_client.models import CollectionStatus
 
+        missed = 0
         while True:
-            with self._asking(f"indexing {self._named(name)}") as client:
-                info = client.get_collection(self._named(name))
+            try:
+                info = self._ask("indexing", name, lambda client: self._woken(client, name))
+            except SinkUnavailable:
+                missed += 1
+                if missed == MISSED:
+                    raise
+            else:
+                missed = 0
                 if info.status == CollectionStatus.GREEN:
                     return
                 if info.status == CollectionStatus.RED:
                     raise SinkError(
-                        f"{self._place} cannot index {self._named(name)}: "
-                        f"{str(info.optimizer_status)[:300]}; look into the server's log"
-                    )
-                if info.status == CollectionStatus.GREY:  # it waits for an update since its start
-                    client.update_collection(
-                        self._named(name), optimizers_config=OptimizersConfigDiff()
+                        f"{self._what('indexing', name)}: {self._words(info.optimizer_status)}; "
+                        "look into the server's log"
                     )
             time.sleep(POLL_S)
 
     def count(self, name: str) -> int:
         """As Sink.count."""
-        with self._asking(f"counting {self._named(name)}") as client:
-            return client.count(self._named(name), exact=True).count
+        return self._ask(
+            "counting", name, lambda client: client.count(self._full(name), exact=True).count
+        )
 
     def held(self, name: str) -> Iterator[list[Held]]:
         """As Sink.held: ids and hashes only, 10,000 a part, by the points' ids."""
-        offset = None
+        offset: Any = None
         while True:
-            with self._asking(f"listing {self._named(name)}") as client:
-                points, offset = client.scroll(
-                    self._named(name), limit=LISTED, offset=offset, with_payload=[ID, HASH]
-                )
+            points, offset = self._ask(
+                "listing",
+                name,
+                lambda client, after=offset: client.scroll(  # type: ignore[misc]
+                    self._full(name), limit=LISTED, offset=after, with_payload=[ID, HASH]
+                ),
+            )
             rows = [one.payload or {} for one in points]
             yield [Held(row[ID], bytes.fromhex(row[HASH])) for row in rows]
             if offset is None:
                 return
-
-    def fetch(self, name: str, shape: Shape, ids: Sequence[str]) -> pa.Table:
-        """As Sink.fetch."""
-        points: list[Record] = []
-        for start in range(0, len(ids), PER_CALL):
-            with self._asking(f"reading {self._named(name)}") as client:
-                points += client.retrieve(
-                    self._named(name), uuids_of(ids[start : start + PER_CALL]), with_vectors=True
-                )
-        rows = [point.payload or {} for point in points]
-        return table_of(
-            shape,
-            [row[ID] for row in rows],
-            [row[HASH] for row in rows],
-            [_vector(point, VECTOR, shape) for point in points],
-            rows,
-            [_vector(point, FULL, shape) for point in points] if shape.full_dim else None,
-        )
 
     def search(
         self, name: str, shape: Shape, queries: Queries, k: int, originals: Originals | None = None
@@ -250,8 +199,9 @@ class QdrantSink:
                 one.prefetch = Prefetch(query=query, using=VECTOR, limit=CANDIDATES * k)
                 one.query, one.using = originals[row].tolist(), FULL
             requests.append(one)
-        with self._asking(f"searching {self._named(name)}") as client:
-            answers = client.query_batch_points(self._named(name), requests)
+        answers = self._ask(
+            "searching", name, lambda client: client.query_batch_points(self._full(name), requests)
+        )
         sign = -1 if shape.metric is Metric.EUCLIDEAN else 1
         return [
             [Near((one.payload or {})[ID], sign * one.score) for one in answer.points]
@@ -260,21 +210,18 @@ class QdrantSink:
 
     def drop(self, name: str) -> None:
         """As Sink.drop; SinkError for a collection that vectorline did not make."""
-        with self._asking(f"removing {self._named(name)}") as client:
-            if not client.collection_exists(self._named(name)):
-                return
-            if self._mark(client, name) is None:
-                raise SinkError(
-                    f"{self._place}: the collection {self._named(name)} is not vectorline's; "
-                    "rename it, or give another collection in the config"
-                )
-            client.delete_collection(self._named(name))
+
+        def remove(client: "QdrantClient") -> None:
+            if client.collection_exists(self._full(name)):
+                if self._mark(client, name) is None:
+                    raise self._not_ours(f"the collection {self._full(name)}")
+                client.delete_collection(self._full(name))
+
+        self._ask("removing", name, remove)
 
     def serving(self) -> str | None:
         """As Sink.serving."""
-        with self._asking("reading aliases") as client:
-            aliases = {one.alias_name: one.collection_name for one in client.get_aliases().aliases}
-        return self._name_of(aliases.get(self._alias, ""))
+        return self._name_of(self._ask("reading aliases", None, self._holder) or "")
 
     def serve(self, name: str) -> None:
         """As Sink.serve; SinkError if the name is a collection's, or an alias to another's."""
@@ -285,72 +232,150 @@ class QdrantSink:
             DeleteAliasOperation,
         )
 
-        with self._asking(f"pointing {self._alias} at {self._named(name)}") as client:
-            aliases = {one.alias_name: one.collection_name for one in client.get_aliases().aliases}
-            holder = aliases.get(self._alias)
-            listed = {one.name for one in client.get_collections().collections}
-            if self._alias in listed or (holder and self._name_of(holder) is None):
-                what = f"an alias of {holder}" if holder else "a collection"
-                raise SinkError(
-                    f"{self._place}: {self._alias} is {what} that is not vectorline's; rename or "
-                    "remove it, or give another collection in the config"
-                )
-            gone = DeleteAliasOperation(delete_alias=DeleteAlias(alias_name=self._alias))
-            made = CreateAlias(collection_name=self._named(name), alias_name=self._alias)
+        alias = self._readers
+        gone = DeleteAliasOperation(delete_alias=DeleteAlias(alias_name=alias))
+        made = CreateAlias(collection_name=self._full(name), alias_name=alias)
+
+        def move(client: "QdrantClient") -> None:
+            holder = self._holder(client)
+            if alias in {one.name for one in client.get_collections().collections}:
+                raise self._not_ours(f"the collection {alias}")
+            if holder and self._name_of(holder) is None:
+                raise self._not_ours(f"the alias {alias} of {holder}")
             client.update_collection_aliases(
                 [*([gone] if holder else []), CreateAliasOperation(create_alias=made)]
             )
 
+        self._ask(f"pointing {alias} at", name, move)
+
+    def _open(self) -> "QdrantClient":
+        from qdrant_client import QdrantClient
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # keys without TLS, many rows in a folder
+            if self._path:
+                client = QdrantClient(path=self._path, force_disable_check_same_thread=True)
+            else:
+                client = QdrantClient(
+                    url=self._url,
+                    api_key=self._api_key,
+                    timeout=max(1, round(self._timeout_s)),
+                    check_compatibility=False,
+                )
+        try:
+            version = str(client.info().version)
+            if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+                raise SinkError(f"{self._place} is Qdrant {version}; 1.16 or later is needed")
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    def _raises(self) -> tuple[type[Exception], ...]:
+        from qdrant_client.common.client_exceptions import QdrantException
+        from qdrant_client.http.exceptions import ApiException
+
+        local = (ValueError, RuntimeError, OSError, sqlite3.Error)
+        return (ApiException, QdrantException, *local)
+
+    def _failure(self, error: Exception) -> Failure:
+        from qdrant_client.common.client_exceptions import QdrantException
+        from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+
+        if isinstance(error, QdrantException):  # 429 with a Retry-After
+            return Failure(Why.BUSY, "429", getattr(error, "retry_after_s", None))
+        if isinstance(error, ResponseHandlingException):
+            return _unanswered(error.source)
+        if isinstance(error, UnexpectedResponse):
+            said = error.content.decode(errors="replace")
+            return failure_of(error.status_code or 0, said, error.headers)
+        return Failure(Why.OTHER, str(error))
+
+    def _ask(
+        self, doing: str, name: str | None, call: "Callable[[QdrantClient], Answer]"
+    ) -> Answer:
+        with self._turn:
+            return super()._ask(doing, name, call)
+
     def _put(self, name: str, shape: Shape, rows: pa.Table) -> None:
         columns = [VECTOR, *([FULL] if shape.full_dim else [])]
         vectors = {column: vectors_of(rows, column) for column in columns}
-        ids = rows[ID].to_pylist()
-        payloads: list[dict[str, Any]] = plain_rows(rows, shape.columns, HOLDS)
-        for payload, id_, hash_ in zip(payloads, ids, hexes_of(rows), strict=True):
-            payload[ID], payload[HASH] = id_, hash_
+        payloads = keyed_rows(rows, shape.columns, HOLDS)
+        ids = [payload[ID] for payload in payloads]
         for column, given in vectors.items():
             _check_finite(ids, given, column)
             for row in self._changed(shape, given):
                 payloads[row][f"_{column}"] = base64.b64encode(given[row].tobytes()).decode()
         lists = {column: given.tolist() for column, given in vectors.items()}
         batch = {"ids": uuids_of(ids), "vectors": lists if shape.full_dim else lists[VECTOR]}
-        self._send(self._named(name), {**batch, "payloads": payloads})
+        self._send(name, {**batch, "payloads": payloads})
 
-    def _send(self, collection: str, batch: dict[str, Any]) -> None:
+    def _send(self, name: str, batch: dict[str, Any]) -> None:
         from pydantic_core import to_json
         from qdrant_client.models import Batch
 
-        with self._asking(f"writing {collection}", writing=True) as client:
-            if self._path is not None:
-                client.upsert(collection, Batch.model_construct(**batch))
-                return
-            # The client's own models check every number: half as fast, for the same bytes.
-            client.http.client.request(
+        if self._path is not None:
+            made = Batch.model_construct(**batch)
+            self._ask(WRITING, name, lambda client: client.upsert(self._full(name), made))
+            return
+        content = to_json({"batch": batch})
+        # The client's own models check every number: half as fast, for the same bytes.
+        self._ask(
+            WRITING,
+            name,
+            lambda client: client.http.client.request(
                 type_=dict,
                 method="PUT",
                 url="/collections/{collection_name}/points",
-                path_params={"collection_name": collection},
+                path_params={"collection_name": self._full(name)},
                 params={"wait": "true"},
                 headers={"Content-Type": "application/json"},
-                content=to_json({"batch": batch}),
-            )
+                content=content,
+            ),
+        )
 
     def _remove(self, name: str, ids: Sequence[str]) -> None:
         from qdrant_client.models import PointIdsList
 
-        for start in range(0, len(ids), LISTED):
-            points = PointIdsList(points=[*uuids_of(ids[start : start + LISTED])])
-            with self._asking(f"deleting from {self._named(name)}") as client:
-                client.delete(self._named(name), points)
+        points = PointIdsList(points=[*uuids_of(ids)])
+        self._ask(WRITING, name, lambda client: client.delete(self._full(name), points))
+
+    def _rows(self, name: str, shape: Shape, ids: Sequence[str]) -> pa.Table:
+        points = self._ask(
+            "reading",
+            name,
+            lambda client: client.retrieve(self._full(name), uuids_of(ids), with_vectors=True),
+        )
+        rows = [point.payload or {} for point in points]
+        return table_of(
+            shape,
+            [row[ID] for row in rows],
+            [row[HASH] for row in rows],
+            [_vector(point, VECTOR, shape) for point in points],
+            rows,
+            [_vector(point, FULL, shape) for point in points] if shape.full_dim else None,
+        )
+
+    def _nearest(self, name: str, shape: Shape, queries: Queries, k: int) -> list[list[Near]]:
+        return self.search(name, shape, queries, k)
+
+    def _woken(self, client: "QdrantClient", name: str) -> "CollectionInfo":
+        from qdrant_client.models import CollectionStatus, OptimizersConfigDiff
+
+        info = client.get_collection(self._full(name))
+        if info.status == CollectionStatus.GREY:  # it waits for an update since its start
+            client.update_collection(self._full(name), optimizers_config=OptimizersConfigDiff())
+        return info
+
+    def _holder(self, client: "QdrantClient") -> str | None:
+        """What readers' name stands for."""
+        aliases = {one.alias_name: one.collection_name for one in client.get_aliases().aliases}
+        return aliases.get(self._readers)
 
     def _vectors_config(self, shape: Shape) -> "VectorParams | dict[str, VectorParams]":
         from qdrant_client.models import Datatype, Distance, HnswConfigDiff, VectorParams
 
-        distance = {
-            Metric.COSINE: Distance.COSINE,
-            Metric.DOT: Distance.DOT,
-            Metric.EUCLIDEAN: Distance.EUCLID,
-        }[shape.metric]
+        distance = Distance(DISTANCES[shape.metric])
         half = Datatype.FLOAT16 if shape.element is Element.FLOAT16 else None
         searched = VectorParams(
             size=shape.dim, distance=distance, datatype=half, on_disk=self._on_disk
@@ -371,58 +396,10 @@ class QdrantSink:
         near = UNIT if self._path is None and vectors.dtype == np.float32 else -1
         return np.flatnonzero(np.abs(squared - 1) > near).tolist()
 
-    def _named(self, name: str) -> str:
-        return f"{self._alias}--{name}"
-
-    def _name_of(self, collection: str) -> str | None:
-        """The name of a collection here; None where it is none of this sink's."""
-        ours, _, name = collection.rpartition("--")
-        return name if ours == self._alias and name else None
-
     def _mark(self, client: "QdrantClient", name: str) -> str | None:
         """A collection's stamp; None where it has no place for one."""
-        metadata = client.get_collection(self._named(name)).config.metadata or {}
+        metadata = client.get_collection(self._full(name)).config.metadata or {}
         return metadata.get(MARK)
-
-    @property
-    def _place(self) -> str:
-        return f"Qdrant at {without_password(self._url) if self._url else self._path}"
-
-    @contextmanager
-    def _asking(self, what: str, *, writing: bool = False) -> Iterator["QdrantClient"]:
-        if self._client is None:
-            raise SinkError(f"{self._place} is not open")
-        with self._errors(what, writing=writing), self._turn:
-            yield self._client
-
-    @contextmanager
-    def _errors(self, what: str, *, writing: bool = False) -> Iterator[None]:
-        """What the client raises becomes an error that says what was asked."""
-        from qdrant_client.common.client_exceptions import QdrantException
-        from qdrant_client.http.exceptions import ApiException
-
-        try:
-            yield
-        except (ApiException, QdrantException) as error:
-            raise _remote_error(error, f"{self._place}, {what}", writing=writing) from error
-        except (ValueError, RuntimeError, OSError, sqlite3.Error) as error:
-            raise SinkError(f"{self._place}, {what}: {str(error)[:300]}") from error
-
-
-class _Writer:
-    """Rows on their way into one collection; each call is whole when it returns."""
-
-    def __init__(self, sink: QdrantSink, name: str, shape: Shape) -> None:
-        self._sink, self._name, self._shape = sink, name, shape
-
-    def upsert(self, rows: pa.Table) -> None:
-        """As Writer.upsert."""
-        if len(rows):
-            self._sink._put(self._name, self._shape, rows)
-
-    def delete(self, ids: Sequence[str]) -> None:
-        """As Writer.delete."""
-        self._sink._remove(self._name, ids)
 
 
 def _vector(point: "Record", column: str, shape: Shape) -> Vectors:
@@ -443,42 +420,11 @@ def _check_finite(ids: Sequence[str], vectors: Vectors, column: str) -> None:
         )
 
 
-def _remote_error(error: Exception, asked: str, *, writing: bool) -> SinkError:
-    """What a server's answer means; of its text only what it says went wrong."""
-    from qdrant_client.common.client_exceptions import QdrantException
-    from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
-
-    if isinstance(error, QdrantException):  # 429 with a Retry-After
-        return _unavailable(f"{asked}: asks to wait", getattr(error, "retry_after_s", None))
-    if isinstance(error, ResponseHandlingException):
-        return _unanswered(error.source, asked)
-    if not isinstance(error, UnexpectedResponse):
-        return SinkError(f"{asked}: {str(error)[:300]}")
-    status = error.status_code or 0
-    said = f"{asked}: {status} {error.content.decode(errors='replace')[:300]}"
-    if status in BEING_ASKED or status >= SERVER:
-        wait = error.headers.get("Retry-After", "")
-        return _unavailable(said, float(wait) if wait.isdecimal() else None)
-    if status in REFUSED_KEY:
-        return SinkError(f"{asked}: {status}; check api_key and what it may do")
-    if writing and status in (BAD_REQUEST, TOO_LARGE, UNPROCESSABLE):
-        return RowsRefused(said)
-    if status == GONE:
-        said += "; was it removed by someone else? publish again"
-    return SinkError(said)
-
-
-def _unanswered(source: Exception, asked: str) -> SinkError:
+def _unanswered(source: Exception) -> Failure:
     from httpx import InvalidURL, TransportError, UnsupportedProtocol
 
-    if isinstance(source, TransportError) and not isinstance(source, UnsupportedProtocol):
-        return _unavailable(f"{asked}: {type(source).__name__} {source}; does it run there?", None)
     if isinstance(source, (InvalidURL, UnsupportedProtocol)):
-        return SinkError(f"{asked}: {source}; check url")
-    return SinkError(f"{asked}: the answer is not Qdrant's; check url")
-
-
-def _unavailable(message: str, retry_after_s: float | None) -> SinkUnavailable:
-    unavailable = SinkUnavailable(message)
-    unavailable.retry_after_s = retry_after_s
-    return unavailable
+        return Failure(Why.OTHER, f"{source}; check url")
+    if isinstance(source, TransportError):
+        return Failure(Why.AWAY, f"{type(source).__name__} {source}")
+    return Failure(Why.OTHER, "the answer is not Qdrant's; check url")

@@ -10,7 +10,6 @@ import logging
 import math
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -27,17 +26,24 @@ from tasks.sinks.base import (
     Held,
     Limits,
     Metric,
-    Mode,
     Near,
-    Originals,
     Queries,
     Shape,
-    Writer,
 )
-from tasks.sinks.http_answers import PASSING, unavailable
-from tasks.sinks.originals import CANDIDATES, ordered
-from tasks.sinks.plain import Holds, Lists, hexes_of, plain_rows, table_of, uuids_of, vectors_of
+from tasks.sinks.http_answers import failure_of
+from tasks.sinks.plain import (
+    Holds,
+    Lists,
+    hexes_of,
+    plain_rows,
+    set_each,
+    table_of,
+    uuids_of,
+    vectors_of,
+)
+from tasks.sinks.remote import WRITING, Failure, RemoteSink, Why
 from tasks.sinks.typed import REST, put_back, set_apart
+from tasks.sources.web import without_password
 
 if TYPE_CHECKING:
     from weaviate import WeaviateClient
@@ -51,18 +57,16 @@ OWN = {ROW_ID, HASH, REST, FULL, ID, "_id", "_additional", VECTOR}
 MOST = 2**53
 HOLDS = Holds(lists=Lists.ALIKE, most=MOST)
 DEFAULT = "default"
-MAX_FOUND = 10_000
 PAGE_ROWS = 2_000
-FETCH_ROWS = 1_000
-NOT_FOUND = 404
-PASSING_WORDS = ("deadline", "exhausted", "unavailable", "timeout", "too many", "rst_stream")
+PASSING_WORDS = ("exhausted", "unavailable", "too many")
+SILENT_WORDS = ("deadline", "timeout", "timed out", "rst_stream")
 DISTANCES = {Metric.COSINE: "cosine", Metric.DOT: "dot", Metric.EUCLIDEAN: "l2-squared"}
 
 
-class WeaviateSink:
+class WeaviateSink(RemoteSink["WeaviateClient"]):
     """Whole versions are made beside; rows of a batch are there when its call returns."""
 
-    modes = (Mode.SWITCH, Mode.ROWWISE)
+    use, store = "weaviate", "Weaviate"
     limits = Limits(concurrency=4, batch_bytes=4 * 2**20, max_dim=65_535)
 
     def __init__(
@@ -78,7 +82,7 @@ class WeaviateSink:
         """`url` is that of its REST interface; gRPC is on the same host if nothing is said."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"url = {url!r} of weaviate is none: such as http://host:8080")
+            raise ConfigError(f"weaviate: url = {without_password(url)!r}; write http://host:8080")
         if not NAME.fullmatch(collection):
             raise ConfigError(
                 f"collection = {collection!r} is no name for Weaviate: "
@@ -87,132 +91,209 @@ class WeaviateSink:
         self._secure = parts.scheme == "https"
         self._host, self._port = parts.hostname, parts.port or (443 if self._secure else 8080)
         self._grpc = (grpc_host or parts.hostname, grpc_port)
-        self._place = f"{parts.scheme}://{self._host}:{self._port}"
-        self._readers = collection[0].upper() + collection[1:]
+        place = f"{parts.scheme}://{self._host}:{self._port}"
+        super().__init__(collection[0].upper() + collection[1:], place, api_key)
         self._api_key = api_key
         self._timeout_s = timeout_s
-        self._opened: WeaviateClient | None = None
-
-    def connect(self) -> None:
-        """Asks for the server's version; not for the client's at PyPI, which it would itself."""
-        if self._opened is not None:
-            return
-        try:
-            import weaviate
-            from weaviate.classes.init import AdditionalConfig, Auth, Timeout
-            from weaviate.connect import ConnectionParams
-        except ImportError as error:
-            raise ConfigError(
-                "weaviate needs its client: pip install 'vectorline[weaviate]'"
-            ) from error
-        logging.getLogger("weaviate-client").setLevel(logging.CRITICAL)  # it prints what it raises
-        seconds = self._timeout_s
-        with self._errors("opened"):
-            client = weaviate.WeaviateClient(
-                ConnectionParams.from_params(
-                    http_host=self._host,
-                    http_port=self._port,
-                    http_secure=self._secure,
-                    grpc_host=self._grpc[0],
-                    grpc_port=self._grpc[1],
-                    grpc_secure=self._secure,
-                ),
-                auth_client_secret=Auth.api_key(self._api_key) if self._api_key else None,
-                additional_config=AdditionalConfig(
-                    timeout=Timeout(init=seconds, query=seconds, insert=seconds)
-                ),
-                skip_init_checks=True,
-            )
-            try:
-                client.connect()
-                self._opened = client
-            finally:
-                if self._opened is None:
-                    client.close()
-
-    def close(self) -> None:
-        """Closes its connections."""
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
 
     def collections(self) -> dict[str, str]:
         """Those whose description says that they were made here, for these readers."""
-        with self._errors("listed"):
-            listed = self._client.collections.list_all()
+        listed = self._ask(
+            "listing collections", None, lambda client: client.collections.list_all(simple=True)
+        )
         found = {
-            name.removeprefix(f"{self._readers}__"): self._stamp_of(one.description)
-            for name, one in sorted(listed.items())
-            if name.startswith(f"{self._readers}__")
+            self._name_of(full): self._stamp_of(one.description) for full, one in listed.items()
         }
-        return {name: stamp for name, stamp in found.items() if stamp is not None}
+        return {name: stamp for name, stamp in found.items() if name and stamp is not None}
 
     def create(self, name: str, shape: Shape) -> None:
         """With a property for each column that can have one."""
         from weaviate.classes.config import Configure, VectorDistances
 
         self.drop(name)
-        distance = VectorDistances(DISTANCES[shape.metric])
-        with self._errors("created", name):
-            self._client.collections.create(
+        index = Configure.VectorIndex.hnsw(distance_metric=VectorDistances(DISTANCES[shape.metric]))
+        self._ask(
+            "creating",
+            name,
+            lambda client: client.collections.create(
                 self._full(name),
                 description=self._described(""),
                 properties=_properties(shape),
-                vector_config=Configure.Vectors.self_provided(
-                    vector_index_config=Configure.VectorIndex.hnsw(distance_metric=distance)
-                ),
-            )
+                vector_config=Configure.Vectors.self_provided(vector_index_config=index),
+            ),
+        )
 
     def stamp(self, name: str, text: str) -> None:
         """In the description."""
-        with self._errors("stamped", name):
-            self._collection(name).config.update(description=self._described(text))
-
-    @contextmanager
-    def writing(self, name: str, shape: Shape, stamp: str) -> Iterator[Writer]:
-        """Rows are there as they are written."""
-        yield _WeaviateWriter(self, name, shape)
-        self.stamp(name, stamp)
+        said = self._described(text)
+        self._ask("stamping", name, lambda _: self._there(name).config.update(description=said))
 
     def finish(self, name: str, shape: Shape) -> None:
         """Nothing: rows are indexed as they come."""
-        self._check_there(name, "indexed")
+        self._ask("indexing", name, lambda _: self._there(name))
 
     def count(self, name: str) -> int:
         """As the server counts them."""
-        self._check_there(name, "counted")
-        with self._errors("counted", name):
-            return len(self._collection(name))
+        return self._ask("counting", name, lambda _: len(self._there(name)))
 
     def held(self, name: str) -> Iterator[list[Held]]:
         """In the order of UUIDs."""
-        self._check_there(name, "listed")
-        after: str | None = None
+        start: str | None = None
         while True:
-            with self._errors("listed", name):
-                page = self._collection(name).query.fetch_objects(
+            page = self._ask(
+                "listing",
+                name,
+                lambda _, after=start: self._there(name).query.fetch_objects(  # type: ignore[misc]
                     limit=PAGE_ROWS, after=after, return_properties=[ROW_ID, HASH]
-                )
+                ),
+            )
             if not page.objects:
                 return
             said = [one.properties for one in page.objects]
             yield [Held(str(one[ROW_ID]), bytes.fromhex(str(one[HASH]))) for one in said]
-            after = str(page.objects[-1].uuid)
+            start = str(page.objects[-1].uuid)
 
-    def fetch(self, name: str, shape: Shape, ids: Sequence[str]) -> pa.Table:
-        """By UUIDs."""
+    def drop(self, name: str) -> None:
+        """Takes readers' name away before if it points there."""
+
+        def remove(client: "WeaviateClient") -> None:
+            if not client.collections.exists(self._full(name)):
+                return
+            pointed = client.alias.get(alias_name=self._readers)
+            if pointed is not None and pointed.collection == self._full(name):
+                client.alias.delete(alias_name=self._readers)
+            client.collections.delete(self._full(name))
+
+        self._ask("removing", name, remove)
+
+    def serving(self) -> str | None:
+        """What the alias points at."""
+
+        def pointed(client: "WeaviateClient") -> str | None:
+            found = client.alias.get(alias_name=self._readers)
+            if found is None and client.collections.exists(self._readers):
+                raise self._not_ours(f"the collection {self._readers}")
+            return None if found is None else found.collection
+
+        full = self._ask("reading aliases", None, pointed)
+        if full is None:
+            return None
+        name = self._name_of(full)
+        if name not in self.collections():
+            raise self._not_ours(f"the alias {self._readers} of {full}")
+        return name
+
+    def serve(self, name: str) -> None:
+        """Moves the alias in one call."""
+        serving = self.serving()
+        alias, full = self._readers, self._full(name)
+        doing = f"pointing {alias} at"
+
+        def move(client: "WeaviateClient") -> None:
+            self._there(name)
+            if serving is None:
+                client.alias.create(alias_name=alias, target_collection=full)
+            elif not client.alias.update(alias_name=alias, new_target_collection=full):
+                raise SinkError(
+                    f"{self._what(doing, name)}: it is no alias any more; publish again"
+                )
+
+        self._ask(doing, name, move)
+
+    def _open(self) -> "WeaviateClient":
+        """Asks for the server's version; not for the client's at PyPI, which it would itself."""
+        import weaviate
+        from weaviate.classes.init import AdditionalConfig, Auth, Timeout
+        from weaviate.connect import ConnectionParams
+
+        logging.getLogger("weaviate-client").setLevel(logging.CRITICAL)  # it prints what it raises
+        seconds = self._timeout_s
+        client = weaviate.WeaviateClient(
+            ConnectionParams.from_params(
+                http_host=self._host,
+                http_port=self._port,
+                http_secure=self._secure,
+                grpc_host=self._grpc[0],
+                grpc_port=self._grpc[1],
+                grpc_secure=self._secure,
+            ),
+            auth_client_secret=Auth.api_key(self._api_key) if self._api_key else None,
+            additional_config=AdditionalConfig(
+                timeout=Timeout(init=seconds, query=seconds, insert=seconds)
+            ),
+            skip_init_checks=True,
+        )
+        try:
+            client.connect()
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    def _raises(self) -> tuple[type[Exception], ...]:
+        from httpx import TransportError
+        from weaviate.exceptions import WeaviateBaseError
+
+        return (TransportError, WeaviateBaseError)
+
+    def _failure(self, error: Exception) -> Failure:
+        from weaviate import exceptions as its
+
+        if isinstance(error, its.UnexpectedStatusCodeError):
+            return failure_of(error.status_code, error.message)
+        away = (
+            its.WeaviateConnectionError,
+            its.WeaviateTimeoutError,
+            its.WeaviateStartUpError,
+            its.WeaviateRetryError,
+            its.WeaviateGRPCUnavailableError,
+        )
+        if isinstance(error, away) or not isinstance(error, its.WeaviateBaseError):
+            return Failure(Why.AWAY, str(error))
+        return _meant(_with_code(error))
+
+    def _put(self, name: str, shape: Shape, rows: pa.Table) -> None:
+        """One batch; the collection is looked for before, as a batch would make it anew."""
+        from weaviate.classes.data import DataObject
+        from weaviate.exceptions import WeaviateInsertManyAllFailedError
+
+        vectors = vectors_of(rows)
+        if not np.isfinite(vectors).all():
+            raise RowsRefused("Weaviate takes no NaN or infinity in a vector")
+        keys = uuids_of(rows[ID].to_pylist())
+        objects = [
+            DataObject(properties=row, uuid=key, vector={DEFAULT: vector})
+            for row, key, vector in zip(_made(rows, shape), keys, vectors.tolist(), strict=True)
+        ]
+
+        def insert(_: "WeaviateClient") -> None:
+            try:
+                done = self._there(name).data.insert_many(objects)
+            except WeaviateInsertManyAllFailedError as error:
+                raise self._refused(name, error.message) from None
+            if done.has_errors:
+                raise self._refused(name, next(iter(done.errors.values())).message)
+
+        self._ask(WRITING, name, insert)
+
+    def _remove(self, name: str, ids: Sequence[str]) -> None:
         from weaviate.classes.query import Filter
 
-        self._check_there(name, "read")
-        found: list[Any] = []
-        keys = uuids_of(ids)
-        for start in range(0, len(keys), FETCH_ROWS):
-            part = keys[start : start + FETCH_ROWS]
-            with self._errors("read", name):
-                page = self._collection(name).query.fetch_objects(
-                    filters=Filter.by_id().contains_any(part), limit=len(part), include_vector=True
-                )
-            found += page.objects
+        where = Filter.by_id().contains_any(uuids_of(ids))
+        self._ask(WRITING, name, lambda _: self._collection(name).data.delete_many(where=where))
+
+    def _rows(self, name: str, shape: Shape, ids: Sequence[str]) -> pa.Table:
+        from weaviate.classes.query import Filter
+
+        where = Filter.by_id().contains_any(uuids_of(ids))
+        page = self._ask(
+            "reading",
+            name,
+            lambda _: self._there(name).query.fetch_objects(
+                filters=where, limit=len(ids), include_vector=True
+            ),
+        )
+        found: list[Any] = [*page.objects]
         stored = _stored(shape.columns)
         said: list[dict[str, Any]] = [
             {column: one.properties.get(property_) for column, property_ in stored.items()}
@@ -229,23 +310,22 @@ class WeaviateSink:
             [one.properties[FULL] for one in found] if shape.full_dim else None,
         )
 
-    def search(
-        self, name: str, shape: Shape, queries: Queries, k: int, originals: Originals | None = None
-    ) -> list[list[Near]]:
+    def _nearest(self, name: str, shape: Shape, queries: Queries, k: int) -> list[list[Near]]:
         """A request for each query."""
         from weaviate.classes.query import MetadataQuery
 
-        self._check_there(name, "searched")
-        again = bool(shape.full_dim) and originals is not None
         found = []
-        for query in queries:
-            with self._errors("searched", name):
-                answer = self._collection(name).query.near_vector(
-                    query.tolist(),
-                    limit=min(MAX_FOUND, k * CANDIDATES if again else k),
+        for query in queries.tolist():
+            answer = self._ask(
+                "searching",
+                name,
+                lambda _, vector=query: self._there(name).query.near_vector(  # type: ignore[misc]
+                    vector,
+                    limit=k,
                     return_properties=[ROW_ID],
                     return_metadata=MetadataQuery(distance=True),
-                )
+                ),
+            )
             found.append(
                 [
                     Near(
@@ -255,57 +335,16 @@ class WeaviateSink:
                     for one in answer.objects
                 ]
             )
-        if not again or originals is None:
-            return found
-        candidates = [[near.id for near in of_query] for of_query in found]
-        rows = self.fetch(name, shape, sorted({one for ids in candidates for one in ids}))
-        return ordered(candidates, rows, originals, shape.metric, k)
-
-    def drop(self, name: str) -> None:
-        """Takes readers' name away before if it points there."""
-        with self._errors("dropped", name):
-            if not self._client.collections.exists(self._full(name)):
-                return
-            pointed = self._client.alias.get(alias_name=self._readers)
-            if pointed is not None and pointed.collection == self._full(name):
-                self._client.alias.delete(alias_name=self._readers)
-            self._client.collections.delete(self._full(name))
-
-    def serving(self) -> str | None:
-        """What the alias points at."""
-        with self._errors("read"):
-            pointed = self._client.alias.get(alias_name=self._readers)
-            if pointed is None:
-                if self._client.collections.exists(self._readers):
-                    raise self._not_ours("a collection")
-                return None
-        name = pointed.collection.removeprefix(f"{self._readers}__")
-        if name not in self.collections():
-            raise self._not_ours(f"an alias of {pointed.collection}")
-        return name
-
-    def serve(self, name: str) -> None:
-        """Moves the alias in one call."""
-        serving = self.serving()
-        self._check_there(name, "served")
-        alias, full = self._readers, self._full(name)
-        with self._errors("served", name):
-            if serving is None:
-                self._client.alias.create(alias_name=alias, target_collection=full)
-            elif not self._client.alias.update(alias_name=alias, new_target_collection=full):
-                raise SinkError(f"{self._what(None)} is no alias any more; publish again")
-
-    @property
-    def _client(self) -> "WeaviateClient":
-        if self._opened is None:
-            raise SinkError(f"weaviate at {self._place} is not open: connect comes first")
-        return self._opened
-
-    def _full(self, name: str) -> str:
-        return f"{self._readers}__{name}"
+        return found
 
     def _collection(self, name: str) -> "Collection[Any, None]":
         return self._client.collections.use(self._full(name))
+
+    def _there(self, name: str) -> "Collection[Any, None]":
+        """By REST, which fails at once where nobody answers; gRPC is tried for a minute."""
+        if not self._client.collections.exists(self._full(name)):
+            raise self._gone("looking for", name)
+        return self._collection(name)
 
     def _described(self, stamp: str) -> str:
         return json.dumps({"vectorline": self._readers, "stamp": stamp})
@@ -318,132 +357,40 @@ class WeaviateSink:
         is_ours = isinstance(said, dict) and said.get("vectorline") == self._readers
         return str(said["stamp"]) if is_ours else None
 
-    def _check_there(self, name: str, done: str) -> None:
-        """By REST, which fails at once where nobody answers; gRPC is tried for a minute."""
-        with self._errors(done, name):
-            if not self._client.collections.exists(self._full(name)):
-                raise self._gone(done, name)
-
-    def _what(self, name: str | None) -> str:
-        return f"weaviate at {self._place}: {self._full(name) if name else self._readers!r}"
-
-    def _gone(self, done: str, name: str) -> SinkError:
-        return SinkError(
-            f"{self._what(name)} cannot be {done}: it is not there; was it removed? publish again"
-        )
-
-    def _not_ours(self, what: str) -> SinkError:
-        return SinkError(
-            f"weaviate at {self._place}: {self._readers!r} is {what} that was not made here; "
-            "nothing was changed; give collection another name"
-        )
-
-    @contextmanager
-    def _errors(self, done: str, name: str | None = None) -> Iterator[None]:
-        from httpx import TransportError
-        from weaviate import exceptions as its
-
-        what = f"{self._what(name)} cannot be {done}"
-        passing = (
-            its.WeaviateConnectionError,
-            its.WeaviateTimeoutError,
-            its.WeaviateStartUpError,
-            its.WeaviateRetryError,
-            its.WeaviateGRPCUnavailableError,
-        )
-        try:
-            yield
-        except (*passing, TransportError) as error:
-            raise unavailable(f"{what}: {self._words(error)}") from None
-        except its.UnexpectedStatusCodeError as error:
-            if error.status_code == NOT_FOUND and name:
-                raise self._gone(done, name) from None
-            if error.status_code in PASSING:
-                raise unavailable(f"{what}: {self._words(error)}") from None
-            raise SinkError(f"{what}: {self._words(error)}") from None
-        except its.WeaviateBaseError as error:
-            raise self._said(_with_code(error), done, name) from None
-
-    def _said(self, message: str, done: str, name: str | None) -> SinkError:
-        what = f"{self._what(name)} cannot be {done}"
-        words = self._words(message)
-        if name and "could not find class" in words:
-            return self._gone(done, name)
-        if "larger than max" in words:
-            return RowsRefused(f"{what}: the batch is too large for it: {words}")
-        if any(one in words.lower() for one in PASSING_WORDS):
-            return unavailable(f"{what}: {words}")
-        return SinkError(f"{what}: {words}")
-
-    def _words(self, said: object) -> str:
-        words = str(said).replace("\n", " ")[:400]
-        return words.replace(self._api_key, "***") if self._api_key else words
+    def _refused(self, name: str, message: str) -> SinkError:
+        """For what was said about a row of a batch that was taken."""
+        failure = _meant(message)
+        if failure.why is Why.OTHER:
+            failure = Failure(Why.ROWS, message)
+        return self._error(WRITING, name, failure)
 
 
-class _WeaviateWriter:
-    """An object is replaced whole."""
+def _meant(said: str) -> Failure:
+    """What is meant by the words of a gRPC answer."""
+    words = said.lower()
+    if "could not find class" in words:
+        return Failure(Why.GONE, said)
+    if "larger than max" in words:
+        return Failure(Why.ROWS, f"the batch is too large for it: {said}")
+    if any(one in words for one in SILENT_WORDS):
+        return Failure(Why.AWAY, said)
+    is_passing = any(one in words for one in PASSING_WORDS)
+    return Failure(Why.BUSY if is_passing else Why.OTHER, said)
 
-    def __init__(self, sink: WeaviateSink, name: str, shape: Shape) -> None:
-        self._sink, self._name, self._shape = sink, name, shape
-        self._stored = _stored(shape.columns)
-        self._apart = [one for one in shape.columns.names if one not in self._stored]
 
-    def upsert(self, rows: pa.Table) -> None:
-        """One batch; the collection is looked for before, as a batch would make it anew."""
-        from weaviate.classes.data import DataObject
-        from weaviate.exceptions import WeaviateInsertManyAllFailedError
-
-        if not len(rows):
-            return
-        sink, name = self._sink, self._name
-        vectors = vectors_of(rows)
-        if not np.isfinite(vectors).all():
-            raise RowsRefused("weaviate takes no NaN or infinity in a vector")
-        objects = [
-            DataObject(properties=row, uuid=key, vector={DEFAULT: vector})
-            for row, key, vector in zip(
-                self._made(rows), uuids_of(rows[ID].to_pylist()), vectors.tolist(), strict=True
-            )
-        ]
-        sink._check_there(name, "written")
-        with sink._errors("written", name):
-            try:
-                done = sink._collection(name).data.insert_many(objects)
-            except WeaviateInsertManyAllFailedError as error:
-                raise self._refused(error.message) from None
-        if done.has_errors:
-            raise self._refused(next(iter(done.errors.values())).message)
-
-    def delete(self, ids: Sequence[str]) -> None:
-        """By UUIDs, up to what the server deletes at a time."""
-        from weaviate.classes.query import Filter
-
-        keys = uuids_of(ids)
-        for start in range(0, len(keys), FETCH_ROWS):
-            part = keys[start : start + FETCH_ROWS]
-            with self._sink._errors("written", self._name):
-                self._sink._collection(self._name).data.delete_many(
-                    where=Filter.by_id().contains_any(part)
-                )
-
-    def _made(self, rows: pa.Table) -> list[dict[str, Any]]:
-        columns = self._shape.columns
-        made: list[dict[str, Any]] = plain_rows(rows, columns, HOLDS, nulls=False)
-        set_apart(made, columns, most=MOST, lists=True, always=self._apart)
-        stored = self._stored | {REST: REST}
-        said = [
-            {stored[key]: value for key, value in row.items() if value is not None} for row in made
-        ]
-        for row, id_, hash_ in zip(said, rows[ID].to_pylist(), hexes_of(rows), strict=True):
-            row |= {ROW_ID: id_, HASH: hash_}
-        if self._shape.full_dim:
-            for row, full in zip(said, vectors_of(rows, FULL).tolist(), strict=True):
-                row[FULL] = full
-        return said
-
-    def _refused(self, message: str) -> SinkError:
-        error = self._sink._said(message, "written", self._name)
-        return RowsRefused(str(error)) if type(error) is SinkError else error
+def _made(rows: pa.Table, shape: Shape) -> list[dict[str, Any]]:
+    """The properties of each object."""
+    columns, stored = shape.columns, _stored(shape.columns)
+    apart = [one for one in columns.names if one not in stored]
+    made: list[dict[str, Any]] = plain_rows(rows, columns, HOLDS, nulls=False)
+    set_apart(made, columns, most=MOST, lists=True, always=apart)
+    stored |= {REST: REST}
+    said = [{stored[key]: value for key, value in row.items() if value is not None} for row in made]
+    set_each(said, ROW_ID, rows[ID].to_pylist())
+    set_each(said, HASH, hexes_of(rows))
+    if shape.full_dim:
+        set_each(said, FULL, vectors_of(rows, FULL).tolist())
+    return said
 
 
 def _with_code(error: "WeaviateBaseError") -> str:

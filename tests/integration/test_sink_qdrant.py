@@ -1,9 +1,5 @@
 """Qdrant when things go wrong, and the local mode of its client."""
 
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +21,8 @@ from tasks.sinks.base import HASH, ID, VECTOR, Element, Metric, Shape
 from tasks.sinks.qdrant import QdrantSink
 from tests import web
 from tests.stores.qdrant import Peer
+from tests.wire.between import Passing
+from tests.wire.server import Fault
 
 pytestmark = pytest.mark.stores
 SHAPE = Shape(4, Element.FLOAT32, Metric.COSINE, pa.schema([("title", pa.string())]))
@@ -121,14 +119,14 @@ def test_what_is_not_ours_is_left_alone(sink: QdrantSink, other: QdrantClient, p
     fill(sink, "one", rows(3))
     other.create_collection("papers", params)
     other.upsert("papers", [PointStruct(id=1, vector=[1.0, 2.0], payload={"id": "theirs"})])
-    with pytest.raises(SinkError, match="papers is a collection that is not vectorline's"):
+    with pytest.raises(SinkError, match="the collection papers is not vectorline's"):
         sink.serve("one")
     assert sink.serving() is None
     other.delete_collection("papers")
     other.create_collection("theirs", params)
     theirs = CreateAlias(collection_name="theirs", alias_name="papers")
     other.update_collection_aliases([CreateAliasOperation(create_alias=theirs)])
-    with pytest.raises(SinkError, match="an alias of theirs that is not vectorline's"):
+    with pytest.raises(SinkError, match="the alias papers of theirs is not vectorline's"):
         sink.serve("one")
     assert sink.serving() is None
     other.create_collection("papers--two", params)
@@ -141,24 +139,6 @@ def test_what_is_not_ours_is_left_alone(sink: QdrantSink, other: QdrantClient, p
     neighbour.connect()
     assert neighbour.collections() == {}
     neighbour.close()
-
-
-def test_a_collection_that_someone_removed_is_said_to_be_gone(
-    sink: QdrantSink, other: QdrantClient
-) -> None:
-    fill(sink, "one", rows(3))
-    other.delete_collection("papers--one")
-    for method in (
-        lambda: sink.count("one"),
-        lambda: sink.stamp("one", "s"),
-        lambda: sink.fetch("one", SHAPE, ["a"]),
-        lambda: sink.serve("one"),
-        lambda: list(sink.held("one")),
-    ):
-        with pytest.raises(SinkError, match="removed by someone else"):
-            method()
-    with pytest.raises(SinkError, match="publish again"), sink.writing("one", SHAPE, "s") as writer:
-        writer.upsert(rows(2))
 
 
 def test_a_vector_that_is_no_number_is_refused(sink: QdrantSink) -> None:
@@ -174,111 +154,29 @@ def test_a_vector_that_is_no_number_is_refused(sink: QdrantSink) -> None:
     assert sink.collections() == {"one": "s"}
 
 
-def test_a_server_that_dies_is_unavailable_and_keeps_what_it_took(
-    sink: QdrantSink, peer: Peer
+def test_an_index_that_is_built_is_waited_for_also_by_late_answers(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(sink, "one", rows(50))
-    sink.serve("one")
-    peer.stop()
-    with pytest.raises(SinkUnavailable, match="does it run there"):
-        sink.count("one")
-    unopened = QdrantSink(url=f"http://me:{SECRET}@127.0.0.1:9", collection="papers", timeout_s=2)
-    with pytest.raises(SinkUnavailable) as failed:
-        unopened.connect()
-    assert SECRET not in str(failed.value)
-    peer.start()
-    assert sink.collections() == {"one": "s"}
-    assert sorted_by_id(sink.fetch("one", SHAPE, rows(50)[ID].to_pylist())).equals(rows(50))
-    assert len(peer.visible()) == 50
-
-
-def settled(sink: QdrantSink) -> dict[str, bytes]:
-    """What is held once the server is done with what the dead asked for."""
-    before: dict[str, bytes] = {}
-    while True:
-        held = {one.id: one.hash for part in sink.held("two") for one in part}
-        if held == before:
-            return held
-        before = held
-        time.sleep(0.3)
-
-
-WRITER = """
-import sys
-from tests.integration.test_sink_qdrant import SHAPE, QdrantSink, rows
-sink = QdrantSink(url=sys.argv[1], collection="papers")
-sink.connect()
-with sink.writing("two", SHAPE, "new") as writer:
-    for title in range(10_000):
-        writer.upsert(rows(200, str(title)))
-        print(title, flush=True)
-"""
-
-
-def test_readers_see_nothing_of_a_writer_that_was_killed(sink: QdrantSink, peer: Peer) -> None:
-    fill(sink, "one", rows(50), "old")
-    sink.serve("one")
-    sink.create("two", SHAPE)
-    url = peer.arguments()["url"]
-    with subprocess.Popen([sys.executable, "-c", WRITER, url], stdout=subprocess.PIPE) as writer:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == b"0\n"
-        with sink.writing("two", SHAPE, "mine") as mine:  # two at a time
-            mine.upsert(rows(300, "mine"))
-        writer.kill()
-    assert len(peer.visible()) == 50
-    assert sink.collections() == {"one": "old", "two": "mine"}
-    held = settled(sink)
-    found = sink.fetch("two", SHAPE, list(held))
-    assert dict(zip(found[ID].to_pylist(), found[HASH].to_pylist(), strict=True)) == held
-    with sink.writing("two", SHAPE, "new") as again:
-        again.upsert(rows(200, "again"))
-        again.delete([f"r{row:04d}" for row in range(200, 300)])
-    fetched = sink.fetch("two", SHAPE, rows(300)[ID].to_pylist())
-    assert sorted_by_id(fetched).equals(rows(200, "again"))
-
-
-def answering(status: int, headers: dict[str, str], body: bytes = b"{}") -> Any:
-    return web.server(otherwise=lambda request: request.answer(status, body, **headers))
-
-
-@pytest.mark.parametrize(
-    ("status", "headers", "kind", "wait"),
-    [
-        (429, {"Retry_After": "7"}, SinkUnavailable, 7),
-        (429, {}, SinkUnavailable, None),
-        (503, {"Retry_After": "9"}, SinkUnavailable, 9),
-        (503, {"Retry_After": "Wed, 21 Oct 2026 07:28:00 GMT"}, SinkUnavailable, None),
-        (429, {"Retry_After": "Wed, 21 Oct 2026 07:28:00 GMT"}, SinkUnavailable, None),
-        (500, {}, SinkUnavailable, None),
-        (401, {}, SinkError, None),
-        (404, {}, SinkError, None),
-        (200, {}, SinkError, None),
-    ],
-)
-def test_answers_that_are_errors(
-    status: int, headers: dict[str, str], kind: type[SinkError], wait: float | None
-) -> None:
-    with answering(status, headers) as server:
-        sink = QdrantSink(url=server.url, collection="papers", api_key=SECRET)
-        with pytest.raises(SinkError) as failed:
-            sink.connect()
-    assert type(failed.value) is kind
-    assert getattr(failed.value, "retry_after_s", None) == wait
-    assert SECRET not in str(failed.value)
-    assert server.url in str(failed.value)
-
-
-def test_a_server_that_never_answers_is_given_up() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        sink = QdrantSink(url=url, collection="papers", timeout_s=1)
-        with pytest.raises(SinkUnavailable, match="ReadTimeout"):
-            sink.connect()
+    monkeypatch.setattr("tasks.sinks.qdrant.POLL_S", 0.0)
+    slow = Passing(peer)
+    sink = QdrantSink(**slow.arguments())
+    sink.connect()
+    fill(sink, "one", rows(3))
+    status = "GET /collections/papers--one"
+    asked = len(slow.wire.asked)
+    slow.wire.faults.append(Fault(status, times=9))  # cut, as by a time-out
+    sink.finish("one", SHAPE)
+    assert slow.wire.asked[asked:] == [status] * 11  # cut, then at work, then done
+    slow.wire.faults.append(Fault(status, times=99))
+    with pytest.raises(SinkUnavailable, match="indexing papers--one"):
+        sink.finish("one", SHAPE)
+    sink.close()
+    slow.wire.stop()
 
 
 def test_an_old_server_is_refused() -> None:
-    with answering(200, {}, b'{"title": "qdrant", "version": "1.15.4"}') as server:
+    said = b'{"title": "qdrant", "version": "1.15.4"}'
+    with web.server(otherwise=lambda request: request.answer(200, said)) as server:
         sink = QdrantSink(url=server.url, collection="papers")
         with pytest.raises(SinkError, match=r"1\.15\.4; 1\.16 or later"):
             sink.connect()

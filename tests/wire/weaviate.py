@@ -266,7 +266,7 @@ class _Rows(weaviate_pb2_grpc.WeaviateServicer):
             self._wire.spend()
         except ConnectionAbortedError:
             context.abort(grpc.StatusCode.INTERNAL, "RST_STREAM")
-        context.abort(CODES[fault.status], str(fault.body))
+        context.abort(CODES.get(fault.status, grpc.StatusCode.UNAVAILABLE), str(fault.body))
 
     def _rows(self, name: str, context: Any) -> dict[str, dict[str, Any]]:
         name = self._wire.aliases.get(name, name)
