@@ -263,7 +263,7 @@ class MilvusSink(RemoteSink["MilvusClient"]):
         said = str(error.message)
         if "Open local milvus failed" in said:
             said = "another process has this file open, and milvus-lite lets one in"
-            return Failure(Why.AWAY, said)
+            return Failure(Why.TAKEN, said)
         if error.code == MISSING:
             return Failure(Why.GONE, said)
         if error.retriable or error.code == RATE_LIMIT:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.errors import ConfigError, RowsRefused, SinkError, SinkUnavailable
+from tasks.errors import ConfigError, SinkError, SinkUnavailable
 from tasks.sinks.base import (
     FULL,
     HASH,
@@ -277,8 +277,6 @@ class PineconeSink(RemoteSink["Index"]):
         from pinecone import Vector
 
         vectors = vectors_of(rows)
-        if not np.isfinite(vectors).all():
-            raise RowsRefused("Pinecone takes no NaN or infinity in a vector")
         made = keyed_rows(rows, shape.columns, HOLDS, nulls=False)
         if shape.full_dim:
             full = vectors_of(rows, FULL).astype("<f4")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.errors import ConfigError, RowsRefused, SinkError, SinkUnavailable
+from tasks.errors import ConfigError, SinkError, SinkUnavailable
 from tasks.sinks.base import (
     FULL,
     HASH,
@@ -289,7 +289,8 @@ class QdrantSink(RemoteSink["QdrantClient"]):
         if isinstance(error, UnexpectedResponse):
             said = error.content.decode(errors="replace")
             return failure_of(error.status_code or 0, said, error.headers)
-        return Failure(Why.OTHER, str(error))
+        is_taken = "already accessed" in str(error)  # a folder of local mode
+        return Failure(Why.TAKEN if is_taken else Why.OTHER, str(error))
 
     def _ask(
         self, doing: str, name: str | None, call: "Callable[[QdrantClient], Answer]"
@@ -301,13 +302,12 @@ class QdrantSink(RemoteSink["QdrantClient"]):
         columns = [VECTOR, *([FULL] if shape.full_dim else [])]
         vectors = {column: vectors_of(rows, column) for column in columns}
         payloads = keyed_rows(rows, shape.columns, HOLDS)
-        ids = [payload[ID] for payload in payloads]
         for column, given in vectors.items():
-            _check_finite(ids, given, column)
             for row in self._changed(shape, given):
                 payloads[row][f"_{column}"] = base64.b64encode(given[row].tobytes()).decode()
         lists = {column: given.tolist() for column, given in vectors.items()}
-        batch = {"ids": uuids_of(ids), "vectors": lists if shape.full_dim else lists[VECTOR]}
+        ids = uuids_of(rows[ID].to_pylist())
+        batch = {"ids": ids, "vectors": lists if shape.full_dim else lists[VECTOR]}
         self._send(name, {**batch, "payloads": payloads})
 
     def _send(self, name: str, batch: dict[str, Any]) -> None:
@@ -410,14 +410,6 @@ def _vector(point: "Record", column: str, shape: Shape) -> Vectors:
         return np.frombuffer(base64.b64decode(kept), dtype)
     held: Any = point.vector
     return np.asarray(held[column] if shape.full_dim else held, dtype)
-
-
-def _check_finite(ids: Sequence[str], vectors: Vectors, column: str) -> None:
-    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist()
-    if bad:
-        raise RowsRefused(
-            f"{column} of {ids[bad[0]]!r} has NaN or infinity, which Qdrant takes not"
-        )
 
 
 def _unanswered(source: Exception) -> Failure:

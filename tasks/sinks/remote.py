@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Generic, TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 from tasks.errors import ConfigError, RowsRefused, SinkError, SinkUnavailable
-from tasks.sinks.base import Limits, Mode, Near, Originals, Queries, Shape, Writer
+from tasks.sinks.base import FULL, ID, VECTOR, Limits, Mode, Near, Originals, Queries, Shape, Writer
 from tasks.sinks.originals import CANDIDATES, ordered
+from tasks.sinks.plain import vectors_of
 from tasks.sources.web import without_password
 
 Client = TypeVar("Client")
@@ -34,10 +36,18 @@ class Why(StrEnum):
 
     BUSY = "busy"  # the store answers, and may do it later
     AWAY = "away"  # nobody answers
+    TAKEN = "taken"  # somebody else has it open, and it is for one at a time
     GONE = "gone"  # what was asked for is not there
     ROWS = "rows"  # it will never take these rows, if rows were written
     LOGIN = "login"  # it does not let this user in
     OTHER = "other"
+
+
+HINTS = {
+    Why.BUSY: "; it asks to wait",
+    Why.AWAY: "; does it run there?",
+    Why.TAKEN: "; end that one, or wait for it",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +152,7 @@ class RemoteSink(ABC, Generic[Client]):
 
     @abstractmethod
     def _put(self, name: str, shape: Shape, rows: pa.Table) -> None:
-        """As Writer.upsert, of one row at least."""
+        """As Writer.upsert, of one row at least, all numbers finite."""
 
     @abstractmethod
     def _remove(self, name: str, ids: Sequence[str]) -> None:
@@ -194,9 +204,8 @@ class RemoteSink(ABC, Generic[Client]):
     def _error(self, doing: str, name: str | None, failure: Failure) -> SinkError:
         said = f"{self._what(doing, name)}: {self._words(failure.said)}"
         match failure.why:
-            case Why.BUSY | Why.AWAY:
-                hint = "does it run there?" if failure.why is Why.AWAY else "it asks to wait"
-                unavailable = SinkUnavailable(f"{said}; {hint}")
+            case Why.BUSY | Why.AWAY | Why.TAKEN:
+                unavailable = SinkUnavailable(said + HINTS[failure.why])
                 unavailable.retry_after_s = failure.retry_after_s
                 return unavailable
             case Why.GONE if name is not None:
@@ -240,15 +249,26 @@ class RemoteSink(ABC, Generic[Client]):
 
 
 class RemoteWriter:
-    """As Writer; each call is whole when it returns."""
+    """As Writer; each call is whole when it returns.
+
+    Stores differ in what they make of NaN and infinity in a vector, and some take it: none gets it.
+    """
 
     def __init__(self, sink: RemoteSink[Any], name: str, shape: Shape) -> None:
         self._sink, self._name, self._shape = sink, name, shape
 
     def upsert(self, rows: pa.Table) -> None:
         """As Writer.upsert."""
-        if len(rows):
-            self._sink._put(self._name, self._shape, rows)
+        if not len(rows):
+            return
+        for column in (VECTOR, FULL) if self._shape.full_dim else (VECTOR,):
+            bad = np.flatnonzero(~np.isfinite(vectors_of(rows, column)).all(axis=1)).tolist()
+            if bad:
+                raise RowsRefused(
+                    f"{column} of {rows[ID][bad[0]].as_py()!r} has NaN or infinity, by which "
+                    f"{self._sink.store} cannot search"
+                )
+        self._sink._put(self._name, self._shape, rows)
 
     def delete(self, ids: Sequence[str]) -> None:
         """As Writer.delete."""

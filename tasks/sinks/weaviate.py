@@ -13,11 +13,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.types as pat
 
-from tasks.errors import ConfigError, RowsRefused, SinkError
+from tasks.errors import ConfigError, SinkError
 from tasks.sinks.base import (
     FULL,
     HASH,
@@ -258,8 +257,6 @@ class WeaviateSink(RemoteSink["WeaviateClient"]):
         from weaviate.exceptions import WeaviateInsertManyAllFailedError
 
         vectors = vectors_of(rows)
-        if not np.isfinite(vectors).all():
-            raise RowsRefused("Weaviate takes no NaN or infinity in a vector")
         keys = uuids_of(rows[ID].to_pylist())
         objects = [
             DataObject(properties=row, uuid=key, vector={DEFAULT: vector})

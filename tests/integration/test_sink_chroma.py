@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from chromadb import HttpClient
 
-from tasks.errors import ConfigError, RowsRefused, SinkError
+from tasks.errors import ConfigError, SinkError
 from tasks.sinks.base import HASH, ID, VECTOR, Element, Metric, Shape
 from tasks.sinks.chroma import ChromaSink
 from tests.stores.chroma import Peer
@@ -163,13 +163,6 @@ def test_a_switch_that_was_cut_off_is_done_again(sink: ChromaSink, other: Any, p
 
 
 def test_what_chroma_never_takes_is_refused(sink: ChromaSink) -> None:
-    fill(sink, "one", rows(3))
-    bad = rows(2).to_pylist()
-    bad[1][VECTOR][2] = float("nan")
-    table = pa.Table.from_pylist(bad, SHAPE.row_schema)
-    with pytest.raises(RowsRefused, match="NaN"), sink.writing("one", SHAPE, "t") as w:
-        w.upsert(table)
-    assert sink.collections() == {"one": "s"}
     reserved = Shape(4, Element.FLOAT32, Metric.DOT, pa.schema([("chroma:a", pa.int64())]))
     with pytest.raises(SinkError, match="cannot have the columns 'chroma:a'"):
         sink.create("two", reserved)

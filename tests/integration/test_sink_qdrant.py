@@ -16,7 +16,7 @@ from qdrant_client.models import (
     VectorParams,
 )
 
-from tasks.errors import ConfigError, RowsRefused, SinkError, SinkUnavailable
+from tasks.errors import ConfigError, SinkError, SinkUnavailable
 from tasks.sinks.base import HASH, ID, VECTOR, Element, Metric, Shape
 from tasks.sinks.qdrant import QdrantSink
 from tests import web
@@ -139,19 +139,6 @@ def test_what_is_not_ours_is_left_alone(sink: QdrantSink, other: QdrantClient, p
     neighbour.connect()
     assert neighbour.collections() == {}
     neighbour.close()
-
-
-def test_a_vector_that_is_no_number_is_refused(sink: QdrantSink) -> None:
-    fill(sink, "one", rows(3))
-    bad = rows(2).to_pylist()
-    bad[1][VECTOR][2] = float("nan")
-    table = pa.Table.from_pylist(bad, SHAPE.row_schema)
-    with (
-        pytest.raises(RowsRefused, match="vector of 'r0001'"),
-        sink.writing("one", SHAPE, "t") as w,
-    ):
-        w.upsert(table)
-    assert sink.collections() == {"one": "s"}
 
 
 def test_an_index_that_is_built_is_waited_for_also_by_late_answers(

@@ -20,6 +20,7 @@ from tasks.plugins import build
 from tasks.sinks.base import HASH, ID, VECTOR, Element, Metric, Mode, Shape, Sink
 from tasks.sinks.http_answers import retry_after_s
 from tests import web
+from tests.stores.milvus import Served
 from tests.stores.peer import Peer, peer
 from tests.wire import elasticsearch, pinecone
 from tests.wire.between import before
@@ -61,6 +62,27 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
 
 @pytest.fixture
 def sink(store: Peer) -> Iterator[Sink]:
+    yield from made_in(store)
+
+
+@pytest.fixture(params=[*BULK, "milvus"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    """Also a store whose wire nobody stands on."""
+    made = served(request.param, tmp_path / "place")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def there(place: Peer) -> Iterator[Sink]:
+    yield from made_in(place)
+
+
+def served(use: str, folder: Path) -> Any:
+    return Served(folder) if use == "milvus" else before(peer(use, folder))
+
+
+def made_in(store: Peer) -> Iterator[Sink]:
     made = opened(store)
     made.create("c", OF)
     yield made
@@ -168,46 +190,46 @@ def test_a_bulk_that_is_cut_half_way_may_be_sent_again(store: Any, sink: Sink) -
     assert found.equals(rows(20).sort_by(ID))
 
 
-def test_a_server_that_is_away_is_waited_for_by_others(store: Any, sink: Sink) -> None:
-    with sink.writing("c", OF, "s") as writer:
+def test_a_server_that_is_away_is_waited_for_by_others(place: Any, there: Sink) -> None:
+    with there.writing("c", OF, "s") as writer:
         writer.upsert(rows(50))
-    sink.serve("c")
-    store.stop()
+    there.serve("c")
+    place.stop()
     with pytest.raises(SinkUnavailable, match=r"127\.0\.0\.1.*; does it run there\?$"):
-        sink.count("c")
-    store.start()
-    assert (sink.count("c"), sink.collections()) == (50, {"c": "s"})
-    assert sink.fetch("c", OF, rows(50)[ID].to_pylist()).sort_by(ID).equals(rows(50))
-    assert len(store.visible()) == 50
+        there.count("c")
+    place.start()
+    assert (there.count("c"), there.collections()) == (50, {"c": "s"})
+    assert there.fetch("c", OF, rows(50)[ID].to_pylist()).sort_by(ID).equals(rows(50))
+    assert len(place.visible()) == 50
 
 
-def test_a_collection_that_others_removed_is_missed(store: Any, sink: Sink) -> None:
-    with sink.writing("c", OF, "s") as writer:
+def test_a_collection_that_others_removed_is_missed(place: Any, there: Sink) -> None:
+    with there.writing("c", OF, "s") as writer:
         writer.upsert(rows(5))
-    other = opened(store)
+    other = opened(place)
     other.drop("c")
     other.close()
-    asked = calls(sink)
+    asked = calls(there)
     for name in ("count", "held", "fetch", "search", "stamp", "serve", "finish"):
-        if (store.use, name) == ("chroma", "finish"):
+        if (place.use, name) == ("chroma", "finish"):
             continue
         with pytest.raises(SinkError, match=r"not there; was it removed by someone.*publish again"):
             asked[name]()
-    assert (sink.collections(), sink.serving()) == ({}, None)
+    assert (there.collections(), there.serving()) == ({}, None)
 
 
-def test_a_write_to_what_others_removed_fails(store: Any, sink: Sink) -> None:
-    other = opened(store)
+def test_a_write_to_what_others_removed_fails(place: Any, there: Sink) -> None:
+    other = opened(place)
     with (  # noqa: PT012 (the removal belongs between)
         pytest.raises(SinkError, match="not there"),
-        sink.writing("c", OF, "s") as writer,
+        there.writing("c", OF, "s") as writer,
     ):
         other.drop("c")
         writer.upsert(rows(5))
     other.close()
-    assert sink.collections() == {}
-    left = {"elasticsearch": "indices", "weaviate": "classes"}.get(store.use)  # Pinecone makes it
-    assert left is None or getattr(store.wire, left) == {}
+    assert there.collections() == {}
+    left = {"elasticsearch": "indices", "weaviate": "classes"}.get(place.use)  # Pinecone makes it
+    assert left is None or getattr(place.wire, left) == {}
 
 
 def test_no_message_has_the_key(store: Any) -> None:
@@ -223,7 +245,7 @@ def test_no_message_has_the_key(store: Any) -> None:
     assert "check api_key" in str(raised.value)
 
 
-def test_rows_that_a_store_will_never_take_are_refused(store: Any, sink: Sink) -> None:
+def test_rows_that_a_store_will_never_take_are_refused(place: Any, there: Sink) -> None:
     vectors = np.ones((4, DIM), np.float32)
     vectors[1, 2] = np.nan
     bad = rows(4).set_column(
@@ -231,13 +253,16 @@ def test_rows_that_a_store_will_never_take_are_refused(store: Any, sink: Sink) -
         OF.row_schema.field(VECTOR),
         pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), DIM),
     )
-    with pytest.raises(RowsRefused), sink.writing("c", OF, "s") as writer:
+    with (
+        pytest.raises(RowsRefused, match="vector of 'r0001'"),
+        there.writing("c", OF, "s") as writer,
+    ):
         writer.upsert(bad)
-    assert sink.collections() == {"c": ""}
-    if store.use == "pinecone":
+    assert there.collections() == {"c": ""}
+    if place.use == "pinecone":
         with (
             pytest.raises(RowsRefused, match="40960 bytes"),
-            sink.writing("c", OF, "s") as writer,
+            there.writing("c", OF, "s") as writer,
         ):
             writer.upsert(rows(1, title="x" * 50_000))
 
@@ -256,9 +281,9 @@ def test_a_name_that_is_not_ours_is_left_alone(store: Any, sink: Sink) -> None:
         sink.serve("c")
 
 
-@pytest.mark.parametrize("use", BULK)
+@pytest.mark.parametrize("use", [*BULK, "milvus"])
 def test_a_server_that_never_answers_is_given_up(use: str, tmp_path: Path) -> None:
-    place = peer(use, tmp_path)
+    place = served(use, tmp_path)
     arguments = place.arguments()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         where = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -339,9 +364,9 @@ with sink.writing("two", OF, "new") as writer:
 """
 
 
-@pytest.mark.parametrize("use", SERVERS)
+@pytest.mark.parametrize("use", [*SERVERS, "milvus"])
 def test_readers_see_nothing_of_a_writer_that_was_killed(use: str, tmp_path: Path) -> None:
-    store = peer(use, tmp_path / "place")
+    store = served(use, tmp_path / "place")
     sink = opened(store)
     fill(sink, "one", rows(50), "old")
     sink.serve("one")

@@ -1,7 +1,11 @@
 """Milvus as a file: milvus-lite in this process, read by the client that its users have."""
 
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,7 @@ class Peer:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = str(folder / "store.db")
+        self._file = self._uri = str(folder / "store.db")
 
     def arguments(self) -> dict[str, Any]:
         return {"path": self._file, "collection": "docs"}
@@ -56,10 +60,50 @@ class Peer:
     @contextmanager
     def _client(self) -> Iterator[MilvusClient]:
         shared = self._file in server_manager_instance._servers
-        client = MilvusClient(self._file)
+        client = MilvusClient(self._uri)
         try:
             yield client
         finally:
             client.close()
             if not shared:
                 server_manager_instance.release_server(self._file)
+
+
+class Served(Peer):
+    """The same behind a process of its own, which can be killed."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self._uri = f"http://127.0.0.1:{self._port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        self.start()
+        return {"url": self._uri, "collection": "docs"}
+
+    def start(self) -> None:
+        if self._process is not None:
+            return
+        command = [sys.executable, "-m", "milvus_lite", "server", "--data-dir", self._file]
+        command += ["--host", "127.0.0.1", "--port", str(self._port)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        until = time.monotonic() + 60
+        while True:
+            with suppress(ConnectionError):
+                socket.create_connection(("127.0.0.1", self._port)).close()
+                return
+            assert self._process.poll() is None, "milvus-lite ended"
+            assert time.monotonic() < until, "milvus-lite does not answer"
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def close(self) -> None:
+        self.stop()
