@@ -6,9 +6,7 @@ A document's `_id` is the UUID of the row's id (it takes no empty one and 512 by
 collection's own, so that a write to an index that is gone fails instead of making another one.
 """
 
-import base64
 import logging
-import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,25 +16,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.types as pat
 
 from tasks.errors import ConfigError, SinkUnavailable
+from tasks.sinks import elasticsearch_rows as rows_of
 from tasks.sinks.base import (
-    FULL,
     HASH,
     ID,
     VECTOR,
     Element,
     Held,
     Limits,
-    Metric,
     Near,
     Queries,
     Shape,
     Writer,
 )
+from tasks.sinks.elasticsearch_rows import ELEMENTS
 from tasks.sinks.http_answers import failure_of
-from tasks.sinks.plain import Holds, Lists, keyed_rows, set_each, table_of, uuids_of, vectors_of
+from tasks.sinks.plain import uuids_of
 from tasks.sinks.remote import WRITING, Failure, RemoteSink, RemoteWriter, Why
 from tasks.sources.web import without_password
 
@@ -44,17 +41,9 @@ if TYPE_CHECKING:
     from elasticsearch import Elasticsearch as Client
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,200}")
-HOLDS = Holds(lists=Lists.ANY, most=2**64)  # JSON's integers are of any size
 OURS = "vectorline"
 PAGE_ROWS = 5_000
-KEYWORD_CHARACTERS = 8_191  # longer ones are kept and not searched; Lucene refuses 32,767 bytes
 KEEPS_VECTORS, PACKS = (9, 2), (9, 3)
-ELEMENTS = {Element.FLOAT32: "float", Element.INT8: "byte", Element.BINARY: "bit"}
-SIMILARITIES = {
-    Metric.COSINE: "cosine",
-    Metric.DOT: "max_inner_product",
-    Metric.EUCLIDEAN: "l2_norm",
-}
 NOT_FOUND = 404
 MISSING_INDEX, BLOCKED = "index_not_found_exception", "cluster_block_exception"
 
@@ -127,7 +116,7 @@ class ElasticsearchSink(RemoteSink["Client"]):
             settings["index.mapping.exclude_source_vectors"] = False
         mappings = {
             "dynamic": "strict",
-            "properties": self._properties(shape),
+            "properties": rows_of.properties(shape, self._index_options),
             "_meta": self._meta(""),
         }
         self._ask(
@@ -271,10 +260,7 @@ class ElasticsearchSink(RemoteSink["Client"]):
 
     def _put(self, name: str, shape: Shape, rows: pa.Table) -> None:
         """One bulk request, cut by the client where it has more than 100 MB."""
-        made = keyed_rows(rows, shape.columns, HOLDS)
-        set_each(made, VECTOR, self._packed(vectors_of(rows)))
-        if shape.full_dim:
-            set_each(made, FULL, self._packed(vectors_of(rows, FULL)))
+        made = rows_of.made(rows, shape, packs=self._version >= PACKS)
         keys = uuids_of([row[ID] for row in made])
         self._send(
             name,
@@ -306,13 +292,6 @@ class ElasticsearchSink(RemoteSink["Client"]):
 
         self._ask(WRITING, name, send)
 
-    def _packed(self, vectors: npt.NDArray[Any]) -> list[Any]:
-        """Base64 of big-endian floats where the server takes it, which it does fastest."""
-        if vectors.dtype != np.float32 or self._version < PACKS:
-            flat: list[Any] = vectors.view(np.int8).tolist() if vectors.itemsize == 1 else []
-            return flat or vectors.tolist()
-        return [base64.b64encode(row).decode() for row in vectors.astype(">f4")]
-
     def _rows(self, name: str, shape: Shape, ids: Sequence[str]) -> pa.Table:
         """By `_id`, which needs no refresh."""
         answer = self._ask(
@@ -324,14 +303,7 @@ class ElasticsearchSink(RemoteSink["Client"]):
             if "error" in one:
                 raise self._error("reading", name, _refused({"status": 503} | one))
         found = [one["_source"] for one in answer["docs"] if one["found"]]
-        return table_of(
-            shape,
-            [row[ID] for row in found],
-            [row[HASH] for row in found],
-            [_unpacked(row[VECTOR], shape.element) for row in found],
-            found,
-            [_unpacked(row[FULL], Element.FLOAT32) for row in found] if shape.full_dim else None,
-        )
+        return rows_of.table(shape, found)
 
     def _nearest(self, name: str, shape: Shape, queries: Queries, k: int) -> list[list[Near]]:
         """A request for each query."""
@@ -351,7 +323,7 @@ class ElasticsearchSink(RemoteSink["Client"]):
                 size=k,
             )
             hits = answer["hits"]["hits"]
-            return [Near(hit["_source"][ID], _score(hit["_score"], shape)) for hit in hits]
+            return [Near(hit["_source"][ID], rows_of.score(hit["_score"], shape)) for hit in hits]
 
         return [self._told("searching", name, lambda: one(query)) for query in queries]  # noqa: B023
 
@@ -360,23 +332,6 @@ class ElasticsearchSink(RemoteSink["Client"]):
 
     def _meta(self, stamp: str) -> dict[str, Any]:
         return {OURS: {"collection": self._readers, "stamp": stamp}}
-
-    def _properties(self, shape: Shape) -> dict[str, Any]:
-        vector = {
-            "type": "dense_vector",
-            "dims": shape.dim,
-            "element_type": ELEMENTS[shape.element],
-            "index": True,
-            "index_options": self._index_options,
-        }
-        if shape.element is not Element.BINARY:  # these are near by equal bits, always
-            vector["similarity"] = SIMILARITIES[shape.metric]
-        keyword = {"type": "keyword", "ignore_above": KEYWORD_CHARACTERS}
-        found: dict[str, Any] = {field.name: _kind(field.type) for field in shape.columns}
-        found |= {ID: keyword, HASH: {"type": "keyword"}, VECTOR: vector}
-        if shape.full_dim:
-            found[FULL] = {"type": "dense_vector", "dims": shape.full_dim, "index": False}
-        return found
 
     def _refresh(self, name: str) -> None:
         self._ask("refreshing", name, lambda client: client.indices.refresh(index=self._full(name)))
@@ -418,40 +373,3 @@ def _reason(body: object) -> str:
     """Of an answer, which cause it names."""
     error = body.get("error") if isinstance(body, dict) else None
     return str(error.get("reason") if isinstance(error, dict) else error or "")
-
-
-def _kind(data_type: pa.DataType) -> dict[str, Any]:
-    """The type of a field; what it does not take is kept and not searched."""
-    if pat.is_list(data_type) or pat.is_large_list(data_type):
-        return _kind(data_type.value_type)
-    kinds = (
-        (pat.is_boolean, "boolean"),
-        (pat.is_uint64, "unsigned_long"),
-        (pat.is_integer, "long"),
-        (pat.is_float32, "float"),
-        (pat.is_floating, "double"),
-        (lambda one: pat.is_date(one) or pat.is_timestamp(one), "date"),
-    )
-    for is_one, kind in kinds:
-        if is_one(data_type):
-            return {"type": kind} | ({} if kind == "boolean" else {"ignore_malformed": True})
-    return {"type": "keyword", "ignore_above": KEYWORD_CHARACTERS}
-
-
-def _unpacked(vector: str | list[float], element: Element) -> npt.NDArray[Any]:
-    if isinstance(vector, str):
-        return np.frombuffer(base64.b64decode(vector), ">f4").astype(np.float32)
-    if element is Element.BINARY:
-        return np.array(vector, np.int8).view(np.uint8)
-    return np.array(vector, np.int8 if element is Element.INT8 else np.float32)
-
-
-def _score(said: float, shape: Shape) -> float:
-    """The metric's own unit, of what Elasticsearch makes of it so that it is above 0."""
-    if shape.element is Element.BINARY:
-        return float(round(said * shape.dim))
-    if shape.metric is Metric.COSINE:
-        return 2 * said - 1
-    if shape.metric is Metric.EUCLIDEAN:
-        return -math.sqrt(max(0.0, 1 / said - 1))
-    return said - 1 if said >= 1 else 1 - 1 / said

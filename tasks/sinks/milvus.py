@@ -7,19 +7,16 @@ column is a field of its own that may be null; names that Milvus cannot have are
 
 import logging
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.types as pat
 
-from tasks.errors import ConfigError, RowsRefused, SinkError
+from tasks.errors import ConfigError, SinkError
+from tasks.sinks import milvus_rows as rows_of
 from tasks.sinks.base import (
-    FULL,
     HASH,
     ID,
     VECTOR,
@@ -30,21 +27,14 @@ from tasks.sinks.base import (
     Queries,
     Shape,
 )
-from tasks.sinks.plain import Holds, Lists, keyed_rows, set_each, table_of, uuids_of, vectors_of
+from tasks.sinks.milvus_rows import KEY, MAX_TEXT_BYTES, NAME, OWN
 from tasks.sinks.remote import WRITING, Failure, RemoteSink, Why
-from tasks.sinks.typed import REST, put_back, set_apart
 
 if TYPE_CHECKING:
-    from pymilvus import CollectionSchema, MilvusClient
+    from pymilvus import MilvusClient
 
-KEY = "_key"
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,200}")
-OWN = {KEY, ID, HASH, VECTOR, FULL, REST}
-KEYWORDS = {"_seq", "_partition", "iso", "interval"}
 STAMP = "vectorline.stamp"
 OURS = "vectorline.collection"
-HOLDS = Holds(lists=Lists.ANY)
-MAX_TEXT_BYTES = 65_535
 MAX_FULL_DIM = 4_096  # of an array
 LIMITS = Limits(concurrency=4, max_dim=32_768, id_bytes=MAX_TEXT_BYTES)
 METRICS = {Metric.COSINE: "COSINE", Metric.DOT: "IP", Metric.EUCLIDEAN: "L2"}
@@ -136,7 +126,7 @@ class MilvusSink(RemoteSink["MilvusClient"]):
             index.add_index(VECTOR, metric_type=METRICS[shape.metric], **self._index)
             client.create_collection(
                 self._full(name),
-                schema=_schema(client, shape),
+                schema=rows_of.schema(client, shape),
                 index_params=index,
                 consistency_level="Strong",
                 properties={OURS: self._readers, STAMP: ""},
@@ -276,16 +266,7 @@ class MilvusSink(RemoteSink["MilvusClient"]):
 
     def _put(self, name: str, shape: Shape, rows: pa.Table) -> None:
         """One call; each row has every field, as an upsert merges with what was there."""
-        columns = shape.columns
-        for field in (pa.field(ID, pa.string()), *columns):
-            _check_text(rows, field)
-        made = keyed_rows(rows, columns, HOLDS)
-        set_apart(made, columns)
-        set_each(made, KEY, uuids_of([row[ID] for row in made]))
-        set_each(made, VECTOR, vectors_of(rows).tolist())
-        set_each(made, REST, [row.get(REST) for row in made])
-        if shape.full_dim:
-            set_each(made, FULL, vectors_of(rows, FULL).tolist())
+        made = rows_of.made(rows, shape)
         self._ask(
             WRITING,
             name,
@@ -293,7 +274,7 @@ class MilvusSink(RemoteSink["MilvusClient"]):
         )
 
     def _remove(self, name: str, ids: Sequence[str]) -> None:
-        keys = _keyed(ids)
+        keys = rows_of.keyed(ids)
         self._ask(
             WRITING,
             name,
@@ -301,16 +282,8 @@ class MilvusSink(RemoteSink["MilvusClient"]):
         )
 
     def _rows(self, name: str, shape: Shape, ids: Sequence[str]) -> pa.Table:
-        found = self._query("reading", name, filter=_keyed(ids), output_fields=["*"])
-        put_back(found)
-        return table_of(
-            shape,
-            [row[ID] for row in found],
-            [row[HASH] for row in found],
-            [row[VECTOR] for row in found],
-            found,
-            [row[FULL] for row in found] if shape.full_dim else None,
-        )
+        found = self._query("reading", name, filter=rows_of.keyed(ids), output_fields=["*"])
+        return rows_of.table(shape, found)
 
     def _nearest(self, name: str, shape: Shape, queries: Queries, k: int) -> list[list[Near]]:
         def ask(client: "MilvusClient") -> list[list[dict[str, Any]]]:
@@ -327,7 +300,10 @@ class MilvusSink(RemoteSink["MilvusClient"]):
             return found
 
         return [
-            [Near(hit["entity"][ID], _score(hit["distance"], shape.metric)) for hit in of_query]
+            [
+                Near(hit["entity"][ID], rows_of.score(hit["distance"], shape.metric))
+                for hit in of_query
+            ]
             for of_query in self._ask("searching", name, ask)
         ]
 
@@ -365,66 +341,9 @@ class MilvusSink(RemoteSink["MilvusClient"]):
         return self._ask(doing, name, ask)
 
 
-def _schema(client: "MilvusClient", shape: Shape) -> "CollectionSchema":
-    from pymilvus import DataType
-
-    columns = [field for field in shape.columns if not _is_odd(field.name)]
-    schema = client.create_schema(
-        auto_id=False, enable_dynamic_field=len(columns) < len(shape.columns)
-    )
-    schema.add_field(KEY, DataType.VARCHAR, is_primary=True, max_length=36)
-    schema.add_field(ID, DataType.VARCHAR, max_length=MAX_TEXT_BYTES)
-    schema.add_field(HASH, DataType.VARCHAR, max_length=32)
-    schema.add_field(VECTOR, DataType.FLOAT_VECTOR, dim=shape.dim)
-    if shape.full_dim:
-        floats = {"element_type": DataType.FLOAT, "max_capacity": shape.full_dim}
-        schema.add_field(FULL, DataType.ARRAY, **floats)
-    for field in columns:
-        schema.add_field(field.name, nullable=True, **_kind(field.type))
-    schema.add_field(REST, DataType.VARCHAR, max_length=MAX_TEXT_BYTES, nullable=True)
-    return schema
-
-
-def _keyed(ids: Sequence[str]) -> str:
-    return f"{KEY} in [{', '.join(repr(key) for key in uuids_of(ids))}]"
-
-
-def _is_odd(name: str) -> bool:
-    return not NAME.fullmatch(name) or name.lower() in KEYWORDS
-
-
-def _kind(data_type: pa.DataType) -> dict[str, Any]:
-    from pymilvus import DataType
-
-    if pat.is_boolean(data_type):
-        return {"datatype": DataType.BOOL}
-    if pat.is_integer(data_type):
-        return {"datatype": DataType.INT64}
-    if pat.is_floating(data_type):
-        return {"datatype": DataType.DOUBLE}
-    if pat.is_list(data_type) or pat.is_large_list(data_type):
-        return {"datatype": DataType.JSON}
-    return {"datatype": DataType.VARCHAR, "max_length": MAX_TEXT_BYTES}
-
-
-def _check_text(rows: pa.Table, field: pa.Field) -> None:
-    if pat.is_string(field.type) or pat.is_large_string(field.type):
-        longest = pc.max(pc.binary_length(rows[field.name])).as_py() or 0
-        if longest > MAX_TEXT_BYTES:
-            raise RowsRefused(
-                f"milvus takes {MAX_TEXT_BYTES} bytes of text, and a value of column "
-                f"{field.name!r} has {longest}: leave the column out or shorten it"
-            )
-
-
 def _why(code: str) -> Why:
     """What the name of a gRPC code means."""
     for why, codes in ((Why.BUSY, BUSY), (Why.AWAY, AWAY), (Why.LOGIN, LOGIN)):
         if code in codes:
             return why
     return Why.OTHER
-
-
-def _score(said: float, metric: Metric) -> float:
-    """Milvus gives squares of Euclidean distances."""
-    return -(max(0.0, said) ** 0.5) if metric is Metric.EUCLIDEAN else said

@@ -6,7 +6,6 @@ a length of one: a vector that it would change is kept as it was in `_vector` of
 as base64. With an original, the vectors' names are `vector` and `full_vector`.
 """
 
-import base64
 import sqlite3
 import time
 import warnings
@@ -19,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.errors import ConfigError, SinkError, SinkUnavailable
+from tasks.sinks import qdrant_rows as rows_of
 from tasks.sinks.base import (
     FULL,
     HASH,
@@ -34,23 +34,15 @@ from tasks.sinks.base import (
     Shape,
 )
 from tasks.sinks.http_answers import failure_of
-from tasks.sinks.plain import (
-    Holds,
-    Lists,
-    Vectors,
-    keyed_rows,
-    table_of,
-    uuids_of,
-    vectors_of,
-)
+from tasks.sinks.plain import uuids_of
+from tasks.sinks.qdrant_rows import UNIT
 from tasks.sinks.remote import WRITING, Answer, Failure, RemoteSink, Why
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
-    from qdrant_client.models import CollectionInfo, Record, VectorParams
+    from qdrant_client.models import CollectionInfo
 
 MARK = "vectorline"  # key of the stamp in a collection's metadata
-HOLDS = Holds(Lists.ANY)
 OLDEST = (1, 16)  # servers before it know no metadata of collections
 OPTIONS = (
     "hnsw_config",
@@ -61,11 +53,9 @@ OPTIONS = (
     "shard_number",
     "write_consistency_factor",
 )
-DISTANCES = {Metric.COSINE: "Cosine", Metric.DOT: "Dot", Metric.EUCLIDEAN: "Euclid"}
 PER_CALL = 1_000
 LISTED = 10_000
 CANDIDATES = 10  # for each row that is asked for
-UNIT = 5e-7  # Qdrant leaves a vector alone whose squared length is within 1e-6 of one
 POLL_S = 0.5
 MISSED = 10  # answers about an index in a row: a server that builds one may be late
 
@@ -99,6 +89,7 @@ class QdrantSink(RemoteSink["QdrantClient"]):
         super().__init__(collection, url or path or "", api_key)
         self._url, self._path, self._api_key = url, path, api_key
         self._timeout_s, self._on_disk, self._options = timeout_s, on_disk, options or {}
+        self._near = UNIT if path is None else None  # local mode scales all
         self._turn = nullcontext() if path is None else Lock()  # local mode knows no threads
         self.limits = Limits(
             batch_rows=PER_CALL,
@@ -122,7 +113,8 @@ class QdrantSink(RemoteSink["QdrantClient"]):
     def create(self, name: str, shape: Shape) -> None:
         """As Sink.create."""
         self.drop(name)
-        vectors, options = self._vectors_config(shape), dict[str, Any](self._options)
+        vectors = rows_of.vectors_config(shape, on_disk=self._on_disk)
+        options = dict[str, Any](self._options)
         self._ask(
             "creating",
             name,
@@ -299,16 +291,7 @@ class QdrantSink(RemoteSink["QdrantClient"]):
             return super()._ask(doing, name, call)
 
     def _put(self, name: str, shape: Shape, rows: pa.Table) -> None:
-        columns = [VECTOR, *([FULL] if shape.full_dim else [])]
-        vectors = {column: vectors_of(rows, column) for column in columns}
-        payloads = keyed_rows(rows, shape.columns, HOLDS)
-        for column, given in vectors.items():
-            for row in self._changed(shape, given):
-                payloads[row][f"_{column}"] = base64.b64encode(given[row].tobytes()).decode()
-        lists = {column: given.tolist() for column, given in vectors.items()}
-        ids = uuids_of(rows[ID].to_pylist())
-        batch = {"ids": ids, "vectors": lists if shape.full_dim else lists[VECTOR]}
-        self._send(name, {**batch, "payloads": payloads})
+        self._send(name, rows_of.batch(rows, shape, near=self._near))
 
     def _send(self, name: str, batch: dict[str, Any]) -> None:
         from pydantic_core import to_json
@@ -346,15 +329,7 @@ class QdrantSink(RemoteSink["QdrantClient"]):
             name,
             lambda client: client.retrieve(self._full(name), uuids_of(ids), with_vectors=True),
         )
-        rows = [point.payload or {} for point in points]
-        return table_of(
-            shape,
-            [row[ID] for row in rows],
-            [row[HASH] for row in rows],
-            [_vector(point, VECTOR, shape) for point in points],
-            rows,
-            [_vector(point, FULL, shape) for point in points] if shape.full_dim else None,
-        )
+        return rows_of.table(shape, points)
 
     def _nearest(self, name: str, shape: Shape, queries: Queries, k: int) -> list[list[Near]]:
         return self.search(name, shape, queries, k)
@@ -372,44 +347,10 @@ class QdrantSink(RemoteSink["QdrantClient"]):
         aliases = {one.alias_name: one.collection_name for one in client.get_aliases().aliases}
         return aliases.get(self._readers)
 
-    def _vectors_config(self, shape: Shape) -> "VectorParams | dict[str, VectorParams]":
-        from qdrant_client.models import Datatype, Distance, HnswConfigDiff, VectorParams
-
-        distance = Distance(DISTANCES[shape.metric])
-        half = Datatype.FLOAT16 if shape.element is Element.FLOAT16 else None
-        searched = VectorParams(
-            size=shape.dim, distance=distance, datatype=half, on_disk=self._on_disk
-        )
-        if not shape.full_dim:
-            return searched
-        unindexed = HnswConfigDiff(m=0)
-        full = VectorParams(
-            size=shape.full_dim, distance=distance, on_disk=True, hnsw_config=unindexed
-        )
-        return {VECTOR: searched, FULL: full}
-
-    def _changed(self, shape: Shape, vectors: Vectors) -> list[int]:
-        """The rows whose vectors Qdrant would scale, local mode any of them."""
-        if shape.metric is not Metric.COSINE:
-            return []
-        squared = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
-        near = UNIT if self._path is None and vectors.dtype == np.float32 else -1
-        return np.flatnonzero(np.abs(squared - 1) > near).tolist()
-
     def _mark(self, client: "QdrantClient", name: str) -> str | None:
         """A collection's stamp; None where it has no place for one."""
         metadata = client.get_collection(self._full(name)).config.metadata or {}
         return metadata.get(MARK)
-
-
-def _vector(point: "Record", column: str, shape: Shape) -> Vectors:
-    """As it was put: what Qdrant may have scaled is in the payload too."""
-    half = column == VECTOR and shape.element is Element.FLOAT16
-    dtype = np.float16 if half else np.float32
-    if (kept := (point.payload or {}).get(f"_{column}")) is not None:
-        return np.frombuffer(base64.b64decode(kept), dtype)
-    held: Any = point.vector
-    return np.asarray(held[column] if shape.full_dim else held, dtype)
 
 
 def _unanswered(source: Exception) -> Failure:

@@ -82,7 +82,7 @@ class RemoteSink(ABC, Generic[Client]):
     per_delete: ClassVar[int] = 1_000
     most_found: ClassVar[int] = 10_000
     login: ClassVar[str] = "api_key"
-    modes = (Mode.SWITCH, Mode.ROWWISE)
+    modes: tuple[Mode, ...] = (Mode.SWITCH, Mode.ROWWISE)
     limits: Limits
 
     def __init__(self, readers: str, place: str, *secrets: str | None) -> None:

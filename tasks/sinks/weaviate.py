@@ -7,21 +7,18 @@ no property of its own, or does not fit into it, is in `_rest` as JSON. Numbers 
 
 import json
 import logging
-import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
-import pyarrow.types as pat
 
 from tasks.errors import ConfigError, SinkError
+from tasks.sinks import weaviate_rows as rows_of
 from tasks.sinks.base import (
-    FULL,
     HASH,
     ID,
-    VECTOR,
     Held,
     Limits,
     Metric,
@@ -30,18 +27,9 @@ from tasks.sinks.base import (
     Shape,
 )
 from tasks.sinks.http_answers import failure_of
-from tasks.sinks.plain import (
-    Holds,
-    Lists,
-    hexes_of,
-    plain_rows,
-    set_each,
-    table_of,
-    uuids_of,
-    vectors_of,
-)
+from tasks.sinks.plain import uuids_of, vectors_of
 from tasks.sinks.remote import WRITING, Failure, RemoteSink, Why
-from tasks.sinks.typed import REST, put_back, set_apart
+from tasks.sinks.weaviate_rows import DEFAULT, ROW_ID
 from tasks.sources.web import without_password
 
 if TYPE_CHECKING:
@@ -50,12 +38,6 @@ if TYPE_CHECKING:
     from weaviate.exceptions import WeaviateBaseError
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,200}")
-PROPERTY = re.compile(r"[_A-Za-z][_0-9A-Za-z]{0,230}")
-ROW_ID = "row_id"
-OWN = {ROW_ID, HASH, REST, FULL, ID, "_id", "_additional", VECTOR}
-MOST = 2**53
-HOLDS = Holds(lists=Lists.ALIKE, most=MOST)
-DEFAULT = "default"
 PAGE_ROWS = 2_000
 PASSING_WORDS = ("exhausted", "unavailable", "too many")
 SILENT_WORDS = ("deadline", "timeout", "timed out", "rst_stream")
@@ -117,7 +99,7 @@ class WeaviateSink(RemoteSink["WeaviateClient"]):
             lambda client: client.collections.create(
                 self._full(name),
                 description=self._described(""),
-                properties=_properties(shape),
+                properties=rows_of.properties(shape),
                 vector_config=Configure.Vectors.self_provided(vector_index_config=index),
             ),
         )
@@ -260,7 +242,9 @@ class WeaviateSink(RemoteSink["WeaviateClient"]):
         keys = uuids_of(rows[ID].to_pylist())
         objects = [
             DataObject(properties=row, uuid=key, vector={DEFAULT: vector})
-            for row, key, vector in zip(_made(rows, shape), keys, vectors.tolist(), strict=True)
+            for row, key, vector in zip(
+                rows_of.made(rows, shape), keys, vectors.tolist(), strict=True
+            )
         ]
 
         def insert(_: "WeaviateClient") -> None:
@@ -290,22 +274,7 @@ class WeaviateSink(RemoteSink["WeaviateClient"]):
                 filters=where, limit=len(ids), include_vector=True
             ),
         )
-        found: list[Any] = [*page.objects]
-        stored = _stored(shape.columns)
-        said: list[dict[str, Any]] = [
-            {column: one.properties.get(property_) for column, property_ in stored.items()}
-            | {REST: one.properties.get(REST)}
-            for one in found
-        ]
-        put_back(said)
-        return table_of(
-            shape,
-            [one.properties[ROW_ID] for one in found],
-            [one.properties[HASH] for one in found],
-            [one.vector[DEFAULT] for one in found],
-            said,
-            [one.properties[FULL] for one in found] if shape.full_dim else None,
-        )
+        return rows_of.table(shape, page.objects)
 
     def _nearest(self, name: str, shape: Shape, queries: Queries, k: int) -> list[list[Near]]:
         """A request for each query."""
@@ -327,7 +296,7 @@ class WeaviateSink(RemoteSink["WeaviateClient"]):
                 [
                     Near(
                         str(one.properties[ROW_ID]),
-                        _score(one.metadata.distance or 0.0, shape.metric),
+                        rows_of.score(one.metadata.distance or 0.0, shape.metric),
                     )
                     for one in answer.objects
                 ]
@@ -375,70 +344,9 @@ def _meant(said: str) -> Failure:
     return Failure(Why.BUSY if is_passing else Why.OTHER, said)
 
 
-def _made(rows: pa.Table, shape: Shape) -> list[dict[str, Any]]:
-    """The properties of each object."""
-    columns, stored = shape.columns, _stored(shape.columns)
-    apart = [one for one in columns.names if one not in stored]
-    made: list[dict[str, Any]] = plain_rows(rows, columns, HOLDS, nulls=False)
-    set_apart(made, columns, most=MOST, lists=True, always=apart)
-    stored |= {REST: REST}
-    said = [{stored[key]: value for key, value in row.items() if value is not None} for row in made]
-    set_each(said, ROW_ID, rows[ID].to_pylist())
-    set_each(said, HASH, hexes_of(rows))
-    if shape.full_dim:
-        set_each(said, FULL, vectors_of(rows, FULL).tolist())
-    return said
-
-
 def _with_code(error: "WeaviateBaseError") -> str:
     """The client passes on the words of a gRPC answer, and its code only as what came before."""
     from grpc import Call
 
     cause = error.__context__
     return f"{cause.code().name}: {error.message}" if isinstance(cause, Call) else error.message
-
-
-def _stored(columns: pa.Schema) -> dict[str, str]:
-    """The property of each column that has one."""
-    found: dict[str, str] = {}
-    for name in columns.names:
-        property_ = name[:1].lower() + name[1:]
-        if PROPERTY.fullmatch(name) and property_ not in OWN | set(found.values()):
-            found[name] = property_
-    return found
-
-
-def _properties(shape: Shape) -> list[Any]:
-    from weaviate.classes.config import DataType, Property, Tokenization
-
-    found: list[Any] = [
-        Property(name=name, data_type=DataType.TEXT, tokenization=Tokenization.FIELD)
-        for name in (ROW_ID, HASH)
-    ]
-    for column, name in _stored(shape.columns).items():
-        kind = DataType(_kind(shape.columns.field(column).type))
-        tokens = Tokenization.FIELD if kind in (DataType.TEXT, DataType.TEXT_ARRAY) else None
-        found.append(
-            Property(name=name, data_type=kind, tokenization=tokens, index_searchable=False)
-        )
-    kept = [(REST, DataType.TEXT)] + [(FULL, DataType.NUMBER_ARRAY)] * bool(shape.full_dim)
-    return found + [
-        Property(name=name, data_type=kind, index_filterable=False, index_searchable=False)
-        for name, kind in kept
-    ]
-
-
-def _kind(data_type: pa.DataType) -> str:
-    if pat.is_list(data_type) or pat.is_large_list(data_type):
-        return f"{_kind(data_type.value_type)}[]"
-    if pat.is_boolean(data_type):
-        return "boolean"
-    if pat.is_integer(data_type):
-        return "int"
-    return "number" if pat.is_floating(data_type) else "text"
-
-
-def _score(distance: float, metric: Metric) -> float:
-    if metric is Metric.COSINE:
-        return 1 - distance
-    return -distance if metric is Metric.DOT else -math.sqrt(max(0.0, distance))

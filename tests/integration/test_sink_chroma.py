@@ -11,25 +11,12 @@ import pytest
 from chromadb import HttpClient
 
 from tasks.errors import ConfigError, SinkError
-from tasks.sinks.base import HASH, ID, VECTOR, Element, Metric, Shape
+from tasks.sinks.base import ID, VECTOR, Element, Metric, Shape
 from tasks.sinks.chroma import ChromaSink
+from tests.sink_rows import DIM, OF, fill, rows
 from tests.stores.chroma import Peer
 
 pytestmark = pytest.mark.stores
-SHAPE = Shape(4, Element.FLOAT32, Metric.COSINE, pa.schema([("title", pa.string())]))
-SECRET = "s3cr3t-k3y"
-
-
-def rows(n: int, title: str | None = "t", shape: Shape = SHAPE) -> pa.Table:
-    rng = np.random.default_rng(n)
-    vectors = rng.normal(size=(n, shape.dim)).astype(np.float32)
-    columns = {
-        ID: [f"r{row:04d}" for row in range(n)],
-        HASH: [rng.bytes(16) for _ in range(n)],
-        VECTOR: pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), shape.dim),
-        "title": [title] * n,
-    }
-    return pa.table(columns, schema=shape.row_schema)
 
 
 @pytest.fixture
@@ -56,16 +43,6 @@ def other(peer: Peer) -> Iterator[Any]:
     client._admin_client._server._session.close()
 
 
-def fill(sink: ChromaSink, name: str, given: pa.Table, stamp: str = "s") -> None:
-    sink.create(name, SHAPE)
-    with sink.writing(name, SHAPE, stamp) as writer:
-        writer.upsert(given)
-
-
-def sorted_by_id(table: pa.Table) -> pa.Table:
-    return table.sort_by(ID)
-
-
 def test_a_folder_keeps_rows_stamps_and_what_serves(tmp_path: Path) -> None:
     sink = ChromaSink(path=str(tmp_path / "folder"), collection="papers")
     sink.connect()
@@ -73,7 +50,7 @@ def test_a_folder_keeps_rows_stamps_and_what_serves(tmp_path: Path) -> None:
     fill(sink, "two", rows(10), "second")
     sink.serve("two")
     sink.serve("one")
-    with sink.writing("one", SHAPE, "later") as writer:
+    with sink.writing("one", OF, "later") as writer:
         writer.delete(["r0003", "nobody"])
         writer.upsert(rows(1))
     sink.close()
@@ -84,9 +61,9 @@ def test_a_folder_keeps_rows_stamps_and_what_serves(tmp_path: Path) -> None:
     assert sorted(ids) == [f"r{row:04d}" for row in range(1_200) if row != 3]
     kept = rows(1_200).filter(pa.compute.not_equal(rows(1_200)[ID], "r0003"))
     wanted = pa.concat_tables([rows(1), kept.slice(1)])
-    assert sorted_by_id(sink.fetch("one", SHAPE, ids)).equals(wanted)
+    assert sink.fetch("one", OF, ids).sort_by(ID).equals(wanted)
     query = np.array(kept[VECTOR].to_pylist()[1:3], np.float32)
-    assert [part[0].id for part in sink.search("one", SHAPE, query, 3)] == ["r0001", "r0002"]
+    assert [part[0].id for part in sink.search("one", OF, query, 3)] == ["r0001", "r0002"]
     sink.close()
     (tmp_path / "file").write_text("")
     with pytest.raises(SinkError, match="opening"):
@@ -95,14 +72,14 @@ def test_a_folder_keeps_rows_stamps_and_what_serves(tmp_path: Path) -> None:
 
 def test_numbers_that_chroma_changes_are_text(sink: ChromaSink, other: Any) -> None:
     numbers = pa.schema([("a", pa.float64()), ("b", pa.list_(pa.float64()))])
-    shape = Shape(4, Element.FLOAT32, Metric.EUCLIDEAN, numbers)
+    shape = Shape(DIM, Element.FLOAT32, Metric.EUCLIDEAN, numbers)
     odd = [-0.0, 0.0, math.inf, math.nan, 1e300, None]
     given = rows(6).drop_columns(["title"])
     given = given.append_column("a", pa.array(odd)).append_column("b", pa.array([[x] for x in odd]))
     sink.create("one", shape)
     with sink.writing("one", shape, "s") as writer:
         writer.upsert(given)
-    found = sorted_by_id(sink.fetch("one", shape, given[ID].to_pylist()))
+    found = sink.fetch("one", shape, given[ID].to_pylist()).sort_by(ID)
     assert str(found["a"].to_pylist()) == str(odd)
     assert str(found["b"].to_pylist()) == str([[x] for x in odd])
     held = other.get_collection("one--papers", embedding_function=None).get(ids=["r0000", "r0004"])
@@ -112,19 +89,19 @@ def test_numbers_that_chroma_changes_are_text(sink: ChromaSink, other: Any) -> N
 
 def test_ids_that_chroma_takes_not_and_those_like_them(sink: ChromaSink) -> None:
     ids = ["", "\0", "\0\0", "\0a", "a"]
-    given = rows(5).set_column(0, SHAPE.row_schema.field(ID), [ids])
+    given = rows(5).set_column(0, OF.row_schema.field(ID), [ids])
     fill(sink, "one", given)
     assert sorted(one.id for part in sink.held("one") for one in part) == sorted(ids)
-    assert sorted_by_id(sink.fetch("one", SHAPE, ids)).equals(sorted_by_id(given))
-    with sink.writing("one", SHAPE, "s") as writer:
+    assert sink.fetch("one", OF, ids).sort_by(ID).equals(given.sort_by(ID))
+    with sink.writing("one", OF, "s") as writer:
         writer.delete(["", "\0a"])
     assert sorted(one.id for part in sink.held("one") for one in part) == ["\0", "\0\0", "a"]
 
 
 def test_nothing_of_a_replaced_row_is_left(sink: ChromaSink, other: Any) -> None:
     fill(sink, "one", rows(3))
-    with sink.writing("one", SHAPE, "s") as writer:
-        writer.upsert(rows(3, None))
+    with sink.writing("one", OF, "s") as writer:
+        writer.upsert(rows(3, title=None))
     held = other.get_collection("one--papers", embedding_function=None).get(include=["metadatas"])
     assert [sorted(row) for row in held["metadatas"]] == [["_hash", "_vector"]] * 3
 
@@ -138,7 +115,7 @@ def test_what_is_not_ours_is_left_alone(sink: ChromaSink, other: Any, peer: Peer
     assert sink.collections() == {"one": "s"}
     other.create_collection("two--papers", embedding_function=None)
     with pytest.raises(SinkError, match="two--papers is not vectorline's"):
-        sink.create("two", SHAPE)
+        sink.create("two", OF)
     with pytest.raises(SinkError, match="two--papers is not vectorline's"):
         sink.drop("two")
     neighbour = ChromaSink(url=peer.arguments()["url"], collection="one--papers")
@@ -163,7 +140,7 @@ def test_a_switch_that_was_cut_off_is_done_again(sink: ChromaSink, other: Any, p
 
 
 def test_what_chroma_never_takes_is_refused(sink: ChromaSink) -> None:
-    reserved = Shape(4, Element.FLOAT32, Metric.DOT, pa.schema([("chroma:a", pa.int64())]))
+    reserved = Shape(DIM, Element.FLOAT32, Metric.DOT, pa.schema([("chroma:a", pa.int64())]))
     with pytest.raises(SinkError, match="cannot have the columns 'chroma:a'"):
         sink.create("two", reserved)
 

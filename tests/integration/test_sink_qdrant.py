@@ -17,29 +17,15 @@ from qdrant_client.models import (
 )
 
 from tasks.errors import ConfigError, SinkError, SinkUnavailable
-from tasks.sinks.base import HASH, ID, VECTOR, Element, Metric, Shape
+from tasks.sinks.base import ID, VECTOR
 from tasks.sinks.qdrant import QdrantSink
 from tests import web
+from tests.sink_rows import OF, fill, rows
 from tests.stores.qdrant import Peer
 from tests.wire.between import Passing
 from tests.wire.server import Fault
 
 pytestmark = pytest.mark.stores
-SHAPE = Shape(4, Element.FLOAT32, Metric.COSINE, pa.schema([("title", pa.string())]))
-SECRET = "s3cr3t-k3y"
-
-
-def rows(n: int, title: str = "t", shape: Shape = SHAPE) -> pa.Table:
-    rng = np.random.default_rng(n)
-    vectors = rng.normal(size=(n, shape.dim)).astype(np.float32)
-    vectors[: n // 2] /= np.linalg.norm(vectors[: n // 2], axis=1, keepdims=True)
-    columns = {
-        ID: [f"r{row:04d}" for row in range(n)],
-        HASH: [rng.bytes(16) for _ in range(n)],
-        VECTOR: pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), shape.dim),
-        "title": [title] * n,
-    }
-    return pa.table(columns, schema=shape.row_schema)
 
 
 @pytest.fixture
@@ -65,25 +51,15 @@ def other(peer: Peer) -> Iterator[QdrantClient]:
     client.close()
 
 
-def fill(sink: QdrantSink, name: str, given: pa.Table, stamp: str = "s") -> None:
-    sink.create(name, SHAPE)
-    with sink.writing(name, SHAPE, stamp) as writer:
-        writer.upsert(given)
-
-
-def sorted_by_id(table: pa.Table) -> pa.Table:
-    return table.sort_by(ID)
-
-
 def test_local_mode_keeps_rows_stamps_and_the_alias(tmp_path: Path) -> None:
     sink = QdrantSink(path=str(tmp_path / "folder"), collection="papers")
     sink.connect()
     fill(sink, "one", rows(30), "first")
     fill(sink, "two", rows(10), "second")
-    sink.finish("two", SHAPE)
+    sink.finish("two", OF)
     sink.serve("two")
     sink.serve("one")
-    with sink.writing("one", SHAPE, "later") as writer:
+    with sink.writing("one", OF, "later") as writer:
         writer.delete(["r0003", "nobody"])
     sink.close()
     sink.connect()
@@ -91,11 +67,11 @@ def test_local_mode_keeps_rows_stamps_and_the_alias(tmp_path: Path) -> None:
     assert sink.serving() == "one"
     ids = [one.id for part in sink.held("one") for one in part]
     assert sorted(ids) == [f"r{row:04d}" for row in range(30) if row != 3]
-    found = sink.fetch("one", SHAPE, ids)
+    found = sink.fetch("one", OF, ids)
     kept = rows(30).filter(pa.compute.not_equal(rows(30)[ID], "r0003"))
-    assert sorted_by_id(found).equals(kept)
+    assert found.sort_by(ID).equals(kept)
     query = np.array(rows(30)[VECTOR].to_pylist()[:2], np.float32)
-    nearest = sink.search("one", SHAPE, query, 3)
+    nearest = sink.search("one", OF, query, 3)
     assert [part[0].id for part in nearest] == ["r0000", "r0001"]
     sink.close()
 
@@ -131,7 +107,7 @@ def test_what_is_not_ours_is_left_alone(sink: QdrantSink, other: QdrantClient, p
     assert sink.serving() is None
     other.create_collection("papers--two", params)
     with pytest.raises(SinkError, match="papers--two is not vectorline's"):
-        sink.create("two", SHAPE)
+        sink.create("two", OF)
     with pytest.raises(SinkError, match="papers--two is not vectorline's"):
         sink.drop("two")
     assert sink.collections() == {"one": "s"}
@@ -152,11 +128,11 @@ def test_an_index_that_is_built_is_waited_for_also_by_late_answers(
     status = "GET /collections/papers--one"
     asked = len(slow.wire.asked)
     slow.wire.faults.append(Fault(status, times=9))  # cut, as by a time-out
-    sink.finish("one", SHAPE)
+    sink.finish("one", OF)
     assert slow.wire.asked[asked:] == [status] * 11  # cut, then at work, then done
     slow.wire.faults.append(Fault(status, times=99))
     with pytest.raises(SinkUnavailable, match="indexing papers--one"):
-        sink.finish("one", SHAPE)
+        sink.finish("one", OF)
     sink.close()
     slow.wire.stop()
 

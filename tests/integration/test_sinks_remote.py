@@ -20,6 +20,7 @@ from tasks.plugins import build
 from tasks.sinks.base import HASH, ID, VECTOR, Element, Metric, Mode, Shape, Sink
 from tasks.sinks.http_answers import retry_after_s
 from tests import web
+from tests.sink_rows import DIM, OF, fill, rows
 from tests.stores.milvus import Served
 from tests.stores.peer import Peer, peer
 from tests.wire import elasticsearch, pinecone
@@ -28,7 +29,6 @@ from tests.wire.server import Fault
 
 pytestmark = pytest.mark.stores
 
-DIM = 16
 BULK = {
     "qdrant": r"PUT .*/points$",
     "chroma": "/upsert",
@@ -38,19 +38,8 @@ BULK = {
 }
 SERVERS = ("qdrant", "chroma")
 """Of which processes are killed here; the state of the others is in this one."""
-OF = Shape(DIM, Element.FLOAT32, Metric.COSINE, pa.schema([("title", pa.string())]))
 KEY = "s3cr3t-k3y"
 QUERY = np.ones((1, DIM), np.float32)
-
-
-def rows(n: int, of: Shape = OF, title: str = "t") -> pa.Table:
-    rng = np.random.default_rng(n)
-    flat = rng.normal(size=(n, of.dim)).astype(np.float32)
-    flat[: n // 2] /= np.linalg.norm(flat[: n // 2], axis=1, keepdims=True)
-    columns: dict[str, Any] = {ID: [f"r{i:04d}" for i in range(n)], "title": [title] * n}
-    columns |= {HASH: [rng.bytes(16) for _ in range(n)]}
-    columns[VECTOR] = pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), of.dim)
-    return pa.table({name: columns[name] for name in of.row_schema.names}, schema=of.row_schema)
 
 
 @pytest.fixture(params=BULK)
@@ -99,12 +88,6 @@ def opened(store: Peer, **more: Any) -> Sink:
     made = build("sinks", store.use, store.arguments() | more)
     made.connect()
     return made
-
-
-def fill(sink: Sink, name: str, given: pa.Table, stamp: str = "s") -> None:
-    sink.create(name, OF)
-    with sink.writing(name, OF, stamp) as writer:
-        writer.upsert(given)
 
 
 def calls(sink: Sink) -> dict[str, Callable[[], object]]:
@@ -354,7 +337,8 @@ def settled(sink: Sink) -> dict[str, bytes]:
 
 WRITER = """
 import json, sys
-from tests.integration.test_sinks_remote import OF, build, rows
+from tasks.plugins import build
+from tests.sink_rows import OF, rows
 sink = build("sinks", sys.argv[1], json.loads(sys.argv[2]))
 sink.connect()
 with sink.writing("two", OF, "new") as writer:

@@ -2,10 +2,7 @@
 
 import base64
 import json
-import socket
-import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -15,23 +12,25 @@ from uuid import uuid4
 import numpy as np
 import pyarrow as pa
 
+from tests.stores.process import Process
+
 SERVED = "papers"
 API = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 
 
-class Peer:
+class Peer(Process):
     """`chroma run` on loopback."""
 
     use = "chroma"
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._port = 0
-        self._process: subprocess.Popen[bytes] | None = None
+    def command(self) -> list[str]:
+        chroma = str(Path(sys.executable).with_name("chroma"))
+        where = ["--path", str(self.folder), "--host", "127.0.0.1", "--port", str(self.port)]
+        return [chroma, "run", *where]
 
     def arguments(self) -> dict[str, Any]:
         self.start()
-        return {"url": self._url, "collection": SERVED}
+        return {"url": self.url, "collection": SERVED}
 
     def visible(self) -> dict[str, dict[str, Any]]:
         self.start()
@@ -54,7 +53,7 @@ class Peer:
         from chromadb import HttpClient
 
         self.start()
-        client: Any = HttpClient("127.0.0.1", self._port)
+        client: Any = HttpClient("127.0.0.1", self.port)
         made = client.create_collection(
             f"bulk-{uuid4().hex}",
             configuration={"hnsw": {"space": "cosine"}},
@@ -69,55 +68,9 @@ class Peer:
         client._server._session.close()
         client._admin_client._server._session.close()
 
-    def start(self) -> None:
-        if self._process is not None:
-            return
-        if not self._port:
-            with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
-                self._port = free.getsockname()[1]
-        chroma = Path(sys.executable).with_name("chroma")
-        self._process = subprocess.Popen(
-            [
-                chroma,
-                "run",
-                "--path",
-                self._folder,
-                "--host",
-                "127.0.0.1",
-                "--port",
-                f"{self._port}",
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        until = time.monotonic() + 60
-        while True:
-            try:
-                self._ask("/api/v2/heartbeat")
-            except (urllib.error.URLError, ConnectionError):
-                assert self._process.poll() is None, "chroma run ended"
-                assert time.monotonic() < until, "chroma run does not answer"
-                time.sleep(0.05)
-            else:
-                return
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
-
-    def close(self) -> None:
-        self.stop()
-
-    @property
-    def _url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
-
     def _ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
         request = urllib.request.Request(  # noqa: S310 (loopback)
-            self._url + path,
+            self.url + path,
             None if body is None else json.dumps(body).encode(),
             {"Content-Type": "application/json"},
         )

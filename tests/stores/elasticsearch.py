@@ -8,16 +8,18 @@ import numpy as np
 import pyarrow as pa
 from elasticsearch import Elasticsearch, helpers
 
+from tests.stores.wired import Wired
 from tests.wire import elasticsearch as wire
 
 
-class Peer:
+class Peer(Wired):
     """A server on loopback whose state outlives `stop`."""
 
     use = "elasticsearch"
 
     def __init__(self, folder: Path) -> None:
         self.wire = wire.Elasticsearch(api_key="made-up")
+        super().__init__(self.wire)
 
     def arguments(self) -> dict[str, Any]:
         return {"url": self.wire.url, "api_key": "made-up", "collection": "docs"}
@@ -54,13 +56,3 @@ class Peer:
         )
         helpers.bulk(client, actions, chunk_size=1_000)
         client.close()
-
-    def stop(self) -> None:
-        self.wire.stop()
-
-    def start(self) -> None:
-        self.wire.start()
-
-    def close(self) -> None:
-        self.wire.stop()
-        assert self.wire.unknown == []

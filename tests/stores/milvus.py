@@ -1,11 +1,8 @@
 """Milvus as a file: milvus-lite in this process, read by the client that its users have."""
 
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 from milvus_lite.server_manager import server_manager_instance
 from pymilvus import DataType, MilvusClient
+
+from tests.stores.process import Process
 
 
 class Peer:
@@ -22,20 +21,14 @@ class Peer:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = self._uri = str(folder / "store.db")
+        self._file = str(folder / "store.db")
 
     def arguments(self) -> dict[str, Any]:
         return {"path": self._file, "collection": "docs"}
 
     def visible(self) -> dict[str, dict[str, Any]]:
         with self._client() as client:
-            if not client.has_collection("docs"):
-                return {}
-            client.load_collection("docs")
-            rows = client.query("docs", filter='_key != ""', output_fields=["*"], limit=16_384)
-        for row in rows:
-            row["vector"] = np.array(row["vector"], np.float32)
-        return {row.pop("id"): {k: v for k, v in row.items() if k[0] != "_"} for row in rows}
+            return _seen(client)
 
     def bulk(self, rows: pa.Table) -> None:
         vectors = np.stack(rows["vector"].to_numpy()).tolist()
@@ -60,7 +53,7 @@ class Peer:
     @contextmanager
     def _client(self) -> Iterator[MilvusClient]:
         shared = self._file in server_manager_instance._servers
-        client = MilvusClient(self._uri)
+        client = MilvusClient(self._file)
         try:
             yield client
         finally:
@@ -69,41 +62,31 @@ class Peer:
                 server_manager_instance.release_server(self._file)
 
 
-class Served(Peer):
-    """The same behind a process of its own, which can be killed."""
+class Served(Process):
+    """The same behind a process of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
-        self._uri = f"http://127.0.0.1:{self._port}"
-        self._process: subprocess.Popen[bytes] | None = None
+    use = "milvus"
 
     def arguments(self) -> dict[str, Any]:
         self.start()
-        return {"url": self._uri, "collection": "docs"}
+        return {"url": self.url, "collection": "docs"}
 
-    def start(self) -> None:
-        if self._process is not None:
-            return
-        command = [sys.executable, "-m", "milvus_lite", "server", "--data-dir", self._file]
-        command += ["--host", "127.0.0.1", "--port", str(self._port)]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        until = time.monotonic() + 60
-        while True:
-            with suppress(ConnectionError):
-                socket.create_connection(("127.0.0.1", self._port)).close()
-                return
-            assert self._process.poll() is None, "milvus-lite ended"
-            assert time.monotonic() < until, "milvus-lite does not answer"
-            time.sleep(0.05)
+    def command(self) -> list[str]:
+        serve = [sys.executable, "-m", "milvus_lite", "server", "--data-dir", str(self.folder)]
+        return [*serve, "--host", "127.0.0.1", "--port", str(self.port)]
 
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
+    def visible(self) -> dict[str, dict[str, Any]]:
+        client = MilvusClient(self.url)
+        seen = _seen(client)
+        client.close()
+        return seen
 
-    def close(self) -> None:
-        self.stop()
+
+def _seen(client: MilvusClient) -> dict[str, dict[str, Any]]:
+    if not client.has_collection("docs"):
+        return {}
+    client.load_collection("docs")
+    rows = client.query("docs", filter='_key != ""', output_fields=["*"], limit=16_384)
+    for row in rows:
+        row["vector"] = np.array(row["vector"], np.float32)
+    return {row.pop("id"): {k: v for k, v in row.items() if k[0] != "_"} for row in rows}

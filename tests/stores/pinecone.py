@@ -8,18 +8,20 @@ import numpy as np
 import pyarrow as pa
 from pinecone import Pinecone
 
+from tests.stores.wired import Wired
 from tests.wire import pinecone as wire
 
 KEY = "made-up-key"
 
 
-class Peer:
+class Peer(Wired):
     """One index, by cosine, and of the dimension of its first row."""
 
     use = "pinecone"
 
     def __init__(self, folder: Path) -> None:
         self.wire = wire.Pinecone(KEY)
+        super().__init__(self.wire)
 
     def arguments(self) -> dict[str, Any]:
         return {"host": self.wire.url, "api_key": KEY, "collection": "docs", "settle_s": 5.0}
@@ -54,16 +56,6 @@ class Peer:
         done = index.upsert(vectors=made, namespace="bulk", batch_size=200, show_progress=False)
         assert done.upserted_count == len(made), done.errors[:1]
         index.close()
-
-    def stop(self) -> None:
-        self.wire.stop()
-
-    def start(self) -> None:
-        self.wire.start()
-
-    def close(self) -> None:
-        self.wire.stop()
-        assert self.wire.unknown == []
 
     def _fetched(self, namespace: str, ids: list[str]) -> list[dict[str, Any]]:
         found = self._get("/vectors/fetch", {"namespace": namespace, "ids": ids})

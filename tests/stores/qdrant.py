@@ -2,33 +2,32 @@
 
 import base64
 import json
-import subprocess
 import sys
 import urllib.error
 import urllib.request
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
 
+from tests.stores.process import Process
+
 ALIAS = "papers"
 
 
-class Peer:
+class Peer(Process):
     """A server on loopback: Qdrant's engine behind its protocol, see qdrant_server.py."""
 
     use = "qdrant"
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._port = 0
-        self._process: subprocess.Popen[str] | None = None
+    def command(self) -> list[str]:
+        module = "tests.stores.qdrant_server"
+        return [sys.executable, "-m", module, str(self.folder), str(self.port)]
 
     def arguments(self) -> dict[str, Any]:
         self.start()
-        return {"url": self._url, "collection": ALIAS}
+        return {"url": self.url, "collection": ALIAS}
 
     def visible(self) -> dict[str, dict[str, Any]]:
         self.start()
@@ -53,7 +52,7 @@ class Peer:
         from qdrant_client.models import Distance, VectorParams
 
         self.start()
-        client = QdrantClient(url=self._url, check_compatibility=False)
+        client = QdrantClient(url=self.url, check_compatibility=False)
         vectors = np.stack(rows["vector"].to_numpy())
         params = VectorParams(size=vectors.shape[1], distance=Distance.COSINE)
         client.create_collection(f"bulk-{uuid4().hex}", params)
@@ -67,33 +66,9 @@ class Peer:
         )
         client.close()
 
-    def start(self) -> None:
-        if self._process is not None:
-            return
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.stores.qdrant_server", self._folder, str(self._port)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout is not None
-        self._port = int(self._process.stdout.readline())
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-        self._process = None
-
-    def close(self) -> None:
-        self.stop()
-
-    @property
-    def _url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
-
     def _ask(self, path: str, body: dict[str, Any]) -> Any:
         request = urllib.request.Request(  # noqa: S310 (loopback)
-            self._url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+            self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
         with urllib.request.urlopen(request) as answer:  # noqa: S310
             return json.load(answer)["result"]

@@ -10,18 +10,20 @@ import weaviate as client
 from weaviate.classes.data import DataObject
 from weaviate.proto.v1 import search_get_pb2, weaviate_pb2_grpc
 
+from tests.stores.wired import Wired
 from tests.wire import weaviate as wire
 
 KEY = "made-up-key"
 
 
-class Peer:
+class Peer(Wired):
     """Both servers on loopback, whose state outlives `stop`."""
 
     use = "weaviate"
 
     def __init__(self, folder: Path) -> None:
         self.wire = wire.Weaviate(KEY)
+        super().__init__(self.wire)
 
     def arguments(self) -> dict[str, Any]:
         where = {"url": self.wire.url, "grpc_port": self.wire.grpc_port}
@@ -77,13 +79,3 @@ class Peer:
         for start in range(0, len(objects), 1_000):
             made.data.insert_many(objects[start : start + 1_000])
         opened.close()
-
-    def stop(self) -> None:
-        self.wire.stop()
-
-    def start(self) -> None:
-        self.wire.start()
-
-    def close(self) -> None:
-        self.wire.stop()
-        assert self.wire.unknown == []
