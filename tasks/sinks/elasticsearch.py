@@ -250,7 +250,8 @@ class ElasticsearchSink(RemoteSink["Client"]):
         from elasticsearch import ApiError, SerializationError, TransportError
 
         if isinstance(error, ApiError):
-            said, headers = f"{error.message} {_reason(error.body)}", dict(error.meta.headers)
+            words = dict.fromkeys((error.message, _reason(error.body)))
+            said, headers = " ".join(words), dict(error.meta.headers)
             if "flood-stage" in str(error):  # a 429 that does not pass by itself
                 return Failure(Why.OTHER, f"its disk is full: {error.meta.status} {error}")
             return failure_of(error.meta.status, said, headers)

@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 
 from tasks.errors import RowsRefused, SinkError, SinkUnavailable
 from tasks.plugins import build
+from tasks.pushing import Pushed, Pusher
 from tasks.sinks.base import HASH, ID, VECTOR, Element, Metric, Mode, Shape, Sink
 from tasks.sinks.http_answers import retry_after_s
 from tests import web
@@ -184,6 +186,29 @@ def test_a_server_that_is_away_is_waited_for_by_others(place: Any, there: Sink) 
     assert (there.count("c"), there.collections()) == (50, {"c": "s"})
     assert there.fetch("c", OF, rows(50)[ID].to_pylist()).sort_by(ID).equals(rows(50))
     assert len(place.visible()) == 50
+
+
+def test_rows_reach_a_server_that_is_killed_between_and_started_again(
+    place: Any, there: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.pushing.PAUSE_S", 0.2)
+    again = threading.Timer(0.5, place.start)
+
+    def batches() -> Iterator[pa.Table]:
+        for start in range(0, 40, 5):
+            if start == 20:
+                place.stop()
+                again.start()
+            yield rows(40).slice(start, 5)
+
+    pushed = Pushed()
+    with there.writing("c", OF, "s") as writer:
+        pusher = Pusher(writer, there.limits, lambda: None, lambda done: None)
+        pusher.push(batches(), [], pushed)
+        again.join()
+    assert (pushed.upserted, pushed.refused) == (40, [])
+    assert there.count("c") == 40
+    assert there.fetch("c", OF, rows(40)[ID].to_pylist()).sort_by(ID).equals(rows(40))
 
 
 def test_a_collection_that_others_removed_is_missed(place: Any, there: Sink) -> None:
