@@ -1,7 +1,8 @@
 """What sinks share whose store is asked by its own client: one connection, one form of errors.
 
 A plugin says how its store is opened, what the client's exceptions mean, and what its store does.
-A store that asks to wait is waited for here, but not by writers: who calls those waits himself.
+A store that asks to wait is waited for some seconds, also between the pages of a listing, where
+nobody else can. Whoever publishes has more patience, and writers leave all of it to him.
 """
 
 import re
@@ -26,8 +27,8 @@ Client = TypeVar("Client")
 Answer = TypeVar("Answer")
 
 WRITING = "writing"
-PAUSES_S = (1.0, 2.0, 4.0)
-LONGEST_S = 60.0
+PAUSES_S = (0.5, 1.0, 2.0)
+LONGEST_S = 5.0  # nothing ends such a pause
 SAID_CHARACTERS = 300
 
 

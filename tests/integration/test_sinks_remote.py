@@ -18,7 +18,7 @@ import pytest
 
 from tasks.errors import RowsRefused, SinkError, SinkUnavailable
 from tasks.plugins import build
-from tasks.pushing import Pushed, Pusher
+from tasks.pushing import Patience, Pushed, Pusher
 from tasks.sinks.base import HASH, ID, VECTOR, Element, Metric, Mode, Shape, Sink
 from tasks.sinks.http_answers import retry_after_s
 from tests import web
@@ -203,7 +203,7 @@ def test_rows_reach_a_server_that_is_killed_between_and_started_again(
 
     pushed = Pushed()
     with there.writing("c", OF, "s") as writer:
-        pusher = Pusher(writer, there.limits, lambda: None, lambda done: None)
+        pusher = Pusher(writer, there.limits, Patience(), lambda done: None)
         pusher.push(batches(), [], pushed)
         again.join()
     assert (pushed.upserted, pushed.refused) == (40, [])
