@@ -17,7 +17,7 @@ from schemas.config import SinkConfig
 from schemas.publication import Published, Refused, Stamp
 from tasks import differing
 from tasks.differing import Difference
-from tasks.errors import ConfigError, SinkError
+from tasks.errors import ConfigError, SinkError, StoreError
 from tasks.outgoing import Outgoing
 from tasks.pushing import Patience
 from tasks.shapes import key_of, shape_of
@@ -133,13 +133,18 @@ class Standing:
 
     def stamps(self) -> dict[str, Stamp]:
         """What the collections that have a stamp say of themselves now."""
-        return {
-            name: publications.stamp_of(
-                text, f"the stamp of collection {name!r} in sink {self.label!r}"
-            )
-            for name, text in self.sink.collections().items()
-            if text
-        }
+        found = {}
+        for name, text in self.sink.collections().items():
+            where = f"the stamp of collection {name!r} in sink {self.label!r}"
+            try:
+                if text:
+                    found[name] = publications.stamp_of(text, where)
+            except StoreError as error:
+                raise SinkError(
+                    f"{error}. If nobody needs that collection, drop it in the store, and publish "
+                    "again"
+                ) from error
+        return found
 
     def collection(self, stamps: dict[str, Stamp], serving: str | None) -> str:
         """Which one is brought to the version: in mode `switch` never the one that serves."""

@@ -37,12 +37,12 @@ def me(token: int) -> Holder:
 
 def tell_waiting(table: str, holder: Holder | None) -> None:
     """Lets whoever listens know why nothing goes on."""
-    listener.get()(Report(f"wait for table {table}, written by {holder or 'another process'}"))
+    listener.get()(Report(f"wait for {table}, written by {holder or 'another process'}"))
 
 
 def refusal(table: str, holder: Holder | None) -> LeaseHeld:
     """The error of a process that does not get the lease; None is a holder that is not known."""
     return LeaseHeld(
-        f"table {table!r} is being written by {holder or 'another process'}: "
+        f"{table!r} is being written by {holder or 'another process'}: "
         "wait for it with --wait 10m, or end it"
     )

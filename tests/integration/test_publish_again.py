@@ -242,6 +242,25 @@ def test_a_version_that_is_gone_is_counted_by_what_the_sink_lists(place: Peer, s
         published(store, harsh)
 
 
+@pytest.mark.parametrize("stamp", ["{", '{"format": 9}'])
+def test_a_stamp_that_cannot_be_read_stops_a_publication_and_is_named(
+    place: Peer, store: str, stamp: str
+) -> None:
+    serve(store, 1)
+    published(store, sink_of(place))
+    made = build("sinks", place.use, place.arguments())
+    made.connect()
+    name = made.serving()
+    assert name is not None
+    made.stamp(name, stamp)
+    for repair in (False, True):
+        with pytest.raises(SinkError, match=f"collection '{name}' in sink 'parquet'.*drop it"):
+            published(store, sink_of(place), repair=repair)
+    made.drop(name)
+    published(store, sink_of(place))
+    assert seen(place) == wanted(store)
+
+
 @pytest.mark.parametrize("mode", ["atomic", "switch"])
 def test_what_was_taken_over_needs_no_repair_the_next_time(
     place: Peer, store: str, tmp_path: Path, mode: str

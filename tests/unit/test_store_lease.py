@@ -113,7 +113,7 @@ def test_waiting_gets_the_lease_as_soon_as_it_is_free_and_not_before(store: str)
             pass
         listener.reset(token)
         assert [stage.split(" on ")[0] for stage in told] == [
-            f"wait for table papers.1, written by process {holder.pid}"
+            f"wait for papers.1, written by process {holder.pid}"
         ]
         assert time.monotonic() - started >= 2 * TTL_S
         ender = subprocess.Popen(["sh", "-c", f"sleep 0.5; kill -9 {holder.pid}"])
