@@ -31,24 +31,24 @@ def notes(first: int, n: int, *, word: str = "sea", year: int = 2000) -> Rows:
     ]
 
 
-def corpora() -> list[Rows]:
+def corpora(scale: int = 1) -> list[Rows]:
     """What the corpus was, version by version; the last two are of another encoder."""
-    first = notes(0, 40)
-    grown = first + notes(40, 10)
-    dated = notes(0, 6, year=1990) + grown[6:]
-    told = dated[:20] + notes(20, 6, word="law") + dated[26:]
-    shrunk = told[8:]
-    return [first, grown, dated, told, shrunk, shrunk, notes(100, 5) + shrunk]
+    first = notes(0, 40 * scale)
+    grown = first + notes(40 * scale, 10 * scale)
+    dated = notes(0, 6 * scale, year=1990) + grown[6 * scale :]
+    told = dated[: 20 * scale] + notes(20 * scale, 6 * scale, word="law") + dated[26 * scale :]
+    shrunk = told[8 * scale :]
+    return [first, grown, dated, told, shrunk, shrunk, notes(100 * scale, 5 * scale) + shrunk]
 
 
 LAST = len(corpora())
 SWITCHED = LAST - 1  # the first version of the other encoder
 
 
-def make(folder: Path) -> str:
+def make(folder: Path, scale: int = 1) -> str:
     """A store with all versions, of which the first serves."""
     store, corpus = str(folder / "vectors"), folder / "corpus"
-    for number, rows in enumerate(corpora(), 1):
+    for number, rows in enumerate(corpora(scale), 1):
         write_jsonl(corpus / "a.jsonl", rows)
         encoder = {"use": "hashing", "dim": 32 if number < SWITCHED else 48}
         refresh(
@@ -112,19 +112,13 @@ SINK_POINTS = ("sink-file", "sink-before-switch", "sink-after-switch")
 """Of sinks that are folders, whose writers test_sinks_in_folders.py kills."""
 
 
-def killed(store: str, sink: SinkConfig, *, point: str = "", after_s: float = 60.0) -> bool:
-    """A process that publishes and is killed at a place, or after a time; whether it was."""
+def killed(store: str, sink: SinkConfig, point: str) -> bool:
+    """A process that publishes and is killed at a place; whether it was."""
     environment = {**os.environ, failpoints.VARIABLE: point}
     command = [sys.executable, "-m", "tests.publishing", store, sink.model_dump_json()]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    try:
-        said = process.communicate(timeout=after_s)[1]
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        return True
-    assert process.returncode in (0, -signal.SIGKILL), said
-    return process.returncode != 0
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return done.returncode != 0
 
 
 if __name__ == "__main__":

@@ -8,29 +8,43 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from schemas.config import IndexConfig, Retention
+import pyarrow as pa
+
+from schemas.config import IndexConfig, Retention, SinkConfig
 from tasks import cut, failpoints
 from tasks.drop import drop, droppable
 from tasks.errors import StoreError
 from tasks.maintain import maintain
+from tasks.outgoing import Outgoing
+from tasks.sinks.base import Limits
 from tasks.store import epochs, indexes, maintenance
+from tasks.store.diff import Indices
 from tests.pipeline import refresh
+from tests.publishing import published
 
 LEASE_S = 1.0  # a kill leaves one on an object store, and the next job waits for so long
+BATCH_ROWS = 100  # so that kills fall between batches, too
 STORE_ERROR = 3  # the exit code of a job that ends with one
+
+batches = Outgoing.batches
 
 
 def work(job: dict[str, Any]) -> None:
-    """Does one job: a run, upkeep, or a drop."""
+    """Does one job: a run, a publication, upkeep, or a drop."""
     os.environ[failpoints.VARIABLE] = job["point"]
     epochs.TTL_S = LEASE_S
     store = job["store"]
     if job["what"] == "run":
         cut.MAX_RECORDS = cut.MIN_RECORDS = job["job_records"]
         refresh(job["config"], store, wait_s=30.0)
+    elif job["what"] == "publish":
+        Outgoing.batches = small_batches  # type: ignore[method-assign]
+        published(store, SinkConfig.model_validate(job["sink"], strict=False))
     elif job["what"] == "drop":
         drop(store, job["space"], droppable(store, job["space"], None), "me", 30.0)
     else:
@@ -38,6 +52,11 @@ def work(job: dict[str, Any]) -> None:
         maintenance.GRACE = timedelta(seconds=job["grace_s"])
         wanted = IndexConfig(columns=("year",), rows=20)
         maintain.fn(store, job["table"], Retention(versions=job["keep"], days=0), wanted, 30.0)
+
+
+def small_batches(self: Outgoing, places: Indices, limits: Limits) -> Iterator[pa.Table]:
+    """Stands for `Outgoing.batches`, whatever a sink takes at a time."""
+    return batches(self, places, replace(limits, batch_rows=min(limits.batch_rows, BATCH_ROWS)))
 
 
 def main() -> None:
