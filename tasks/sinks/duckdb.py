@@ -1,5 +1,7 @@
 """Rows in a DuckDB file: a table for each collection, a view for readers."""
 
+import errno
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +28,7 @@ from tasks.sinks.base import (
     Shape,
     Writer,
 )
-from tasks.sinks.file_tables import READERS, FileTables, Run, quoted
+from tasks.sinks.file_tables import MORE_ROOM, READERS, FileTables, Run, quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 HELD_ROWS = 20_000
 MEMORY = "1GiB"  # else it fills 80 % of the machine's with what it wrote
 CANDIDATES = 8  # times k, of which the original chooses
+DISK_FULL = os.strerror(errno.ENOSPC)
 GIVEN = "vectorline_given"  # a parameter of `_with`, where DuckDB finds it by its name
 RELATIONS = " UNION ALL ".join(
     f"SELECT {kind}_name, sql FROM duckdb_{kind}s() WHERE NOT internal "  # noqa: S608
@@ -250,7 +253,7 @@ class DuckdbSink:
             told = f"{self._place}: {what}: {words}"
             if "Could not set lock" in words:
                 raise SinkUnavailable(f"{told}; end that process, or publish later") from error
-            if isinstance(error, duckdb.TransactionException):
+            if isinstance(error, duckdb.TransactionException) and DISK_FULL not in words:
                 raise SinkUnavailable(f"{told}; publish again") from error
             raise SinkError(f"{told}; {_mend(words)}") from error
 
@@ -341,8 +344,8 @@ def _distance(column: str, dim: int, metric: Metric) -> str:
 def _mend(words: str) -> str:
     if "does not exist" in words:
         return "somebody else removed it: publish it anew"
-    if "No space left" in words:
-        return "free some of the disk"
+    if DISK_FULL in words:
+        return MORE_ROOM
     if "ermission denied" in words or "read-only" in words:
         return "let this user write the file and its folder"
     return "publish again when that is mended"

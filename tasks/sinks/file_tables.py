@@ -12,6 +12,7 @@ from tasks.errors import SinkError
 Run: TypeAlias = Callable[[str, Sequence[str | bytes]], list[tuple[Any, ...]]]
 """Executes a statement in the transaction at hand; gives its rows."""
 
+MORE_ROOM = "its disk is full; readers have what they had: free some space and publish again"
 KNOWN = '"_vectorline"'
 READERS = ""  # the view's name there, whose stamp is the collection that it shows
 

@@ -45,6 +45,7 @@ from tasks.sinks.base import (
 )
 from tasks.sinks.changes import Changes
 from tasks.sinks.folder import sync
+from tasks.sinks.lance_tags import Tags
 
 if TYPE_CHECKING:
     import lancedb
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from lance.fragment import FragmentMetadata
     from lancedb.query import LanceVectorQueryBuilder
 
-TAG = "vectorline-"
 COLLECTION, STAMP, METRIC, COMMIT = "collection", "stamp", "metric", "commit"
 DETACHED = 2**63  # of a detached version this bit is set
 PARTS = 16
@@ -145,8 +145,7 @@ class LancedbSink:
         """By the tags."""
         with self._told("listing collections"):
             head = self._head()
-            tags = [] if head is None else sorted(head.tags.list())
-        names = [one.removeprefix(TAG) for one in tags if one.startswith(TAG)]
+            names = [] if head is None else sorted(self._tags(head).collections())
         return {name: self._state(name).properties[STAMP] for name in names}
 
     def create(self, name: str, shape: Shape) -> None:
@@ -167,7 +166,7 @@ class LancedbSink:
             made = self._commit(head, operation, properties, detached=True)
             if self._served(head) == name:
                 made = self._restore(head, made.version, properties)
-            self._tag(made, name, made.version)
+            self._tags(made).put(name, made.version)
 
     def stamp(self, name: str, text: str) -> None:
         """By a commit that changes no row."""
@@ -197,13 +196,7 @@ class LancedbSink:
         """Builds the index of what serves, and lets go of versions older than a day."""
         state = self._state(name)
         if state.is_head:
-            with self._told("building an index"):
-                self._build(state)
-                # Lance takes files that only detached versions name for those of dead writers.
-                if all(one["version"] < DETACHED for one in state.dataset.tags.list().values()):
-                    state.dataset.cleanup_old_versions(
-                        older_than=KEPT, error_if_tagged_old_versions=False
-                    )
+            self._finish(state)
 
     def count(self, name: str) -> int:
         """By the fragments."""
@@ -261,8 +254,7 @@ class LancedbSink:
                 empty = lance.LanceOperation.Overwrite(head.schema, [])
                 made = self._commit(head, empty, none, detached=True)
                 self._restore(head, made.version, none)
-            if f"{TAG}{name}" in head.tags.list():
-                head.tags.delete(f"{TAG}{name}")
+            self._tags(head).remove(name)
 
     def serving(self) -> str | None:
         """By the last commit of ours to the head."""
@@ -271,7 +263,7 @@ class LancedbSink:
             return None if head is None else self._served(head)
 
     def serve(self, name: str) -> None:
-        """Restores it, at once; then builds its index."""
+        """Restores it, at once; then builds its index, and lets go of old versions."""
         state = self._state(name)
         if state.is_head:
             return
@@ -280,11 +272,10 @@ class LancedbSink:
             if head is None:
                 raise SinkError(f"{self._path} is gone: publish with --repair")
             if before := self._served(head):
-                self._tag(head, before, head.version)
+                self._tags(head).put(before, head.version)
             made = self._restore(head, state.dataset.version, state.properties)
-            self._tag(made, name, made.version)
-        with self._told("building an index"):
-            self._build(self._state(name))
+            self._tags(made).put(name, made.version)
+        self._finish(self._state(name))
 
     def _head(self) -> "LanceDataset | None":
         return self._version(None)
@@ -301,9 +292,8 @@ class LancedbSink:
 
     def _is_ours(self, head: "LanceDataset") -> bool:
         """Whether nobody else made the table: one of ours has our tags, or is empty."""
-        tags = head.tags.list()
         is_new = head.count_rows() == 0 and HASH in head.schema.names
-        return is_new or any(one.startswith(TAG) for one in tags)
+        return is_new or bool(self._tags(head).collections())
 
     def _served(self, head: "LanceDataset") -> str | None:
         return self._said(head).get(COLLECTION) or None
@@ -329,10 +319,10 @@ class LancedbSink:
                 said = self._said(head)
                 if said.get(COLLECTION) == name:
                     return _State(head, said, True)
-                if tag := head.tags.list().get(f"{TAG}{name}"):
-                    dataset = self._version(tag["version"])
+                if (version := self._tags(head).collections().get(name)) is not None:
+                    dataset = self._version(version)
                     if dataset is not None:
-                        transaction = dataset.read_transaction(tag["version"])
+                        transaction = dataset.read_transaction(version)
                         own = (transaction and transaction.transaction_properties) or {}
                         # A head that was tagged may be a commit of others, upon one of ours.
                         said = own if COLLECTION in own else self._said(dataset)
@@ -377,7 +367,7 @@ class LancedbSink:
         made = self._commit(base, operation, properties, detached=not state.is_head)
         self._sync(begun)
         failpoints.reach("sink-after-switch")
-        self._tag(made, name, made.version)
+        self._tags(made).put(name, made.version)
         self._sync(begun)
 
     def _commit(
@@ -427,12 +417,18 @@ class LancedbSink:
         self._sync(begun)
         return made
 
-    def _tag(self, dataset: "LanceDataset", name: str, version: int) -> None:
-        tags = dataset.tags
-        if f"{TAG}{name}" in tags.list():
-            tags.update(f"{TAG}{name}", version)
-        else:
-            tags.create(f"{TAG}{name}", version)
+    def _tags(self, dataset: "LanceDataset") -> Tags:
+        return Tags(self._path, dataset)
+
+    def _finish(self, state: _State) -> None:
+        with self._told("building an index"):
+            self._build(state)
+        with self._told("letting go of old versions"):
+            # Lance takes files that only detached versions name for those of dead writers.
+            if all(one < DETACHED for one in self._tags(state.dataset).versions().values()):
+                state.dataset.cleanup_old_versions(
+                    older_than=KEPT, error_if_tagged_old_versions=False
+                )
 
     def _build(self, state: _State) -> None:
         """The index, if one is wanted, and it has not nearly all rows."""
@@ -478,8 +474,8 @@ class LancedbSink:
                 words = words if key.endswith(PUBLIC) else words.replace(value, "***")
             if any(sign in words for sign in DISK_FULL):
                 raise SinkError(
-                    f"{self._path}: no space left while {doing}; readers have what they had: free "
-                    "some space and publish again"
+                    f"{self._path}: no space left on the disk while {doing}; readers have what "
+                    "they had: free some space and publish again"
                 ) from None
             if any(sign in words for sign in PASSING):
                 raise SinkUnavailable(f"{self._path} did not answer, {doing}: {words}") from None

@@ -5,6 +5,7 @@ and a fifth where they are replaced, knows neither NULL nor replacing, and is as
 """
 
 import math
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -34,12 +35,13 @@ from tasks.sinks.base import (
     Shape,
     Writer,
 )
-from tasks.sinks.file_tables import READERS, FileTables, Run, quoted
+from tasks.sinks.file_tables import MORE_ROOM, READERS, FileTables, Run, quoted
 
 if TYPE_CHECKING:
     from apsw import Connection
 
 HELD_ROWS = 20_000
+ROOM_BYTES = 2**20
 CANDIDATES = 8  # times k, of which the original chooses
 RELATIONS = "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view')"
 TYPES = {Element.FLOAT32: "F32_BLOB", Element.INT8: "I8_BLOB", Element.BINARY: "BIT_BLOB"}
@@ -273,7 +275,14 @@ class SqliteVecSink:
                 raise SinkUnavailable(f"{told}; somebody else writes: publish again") from error
             if isinstance(error, apsw.TooBigError | apsw.ConstraintError):
                 raise RowsRefused(f"{told}; mend the rows") from error
-            raise SinkError(f"{told}; {_mend(error)}") from error
+            is_full = isinstance(error, apsw.FullError) or (
+                isinstance(error, apsw.IOError) and not self._has_room()
+            )
+            raise SinkError(f"{told}; {MORE_ROOM if is_full else _mend(error)}") from error
+
+    def _has_room(self) -> bool:
+        """Whether the disk could take some more: SQLite says not always why it could not write."""
+        return shutil.disk_usage(Path(self._path).parent).free >= ROOM_BYTES
 
 
 class _Writer:
@@ -338,8 +347,6 @@ def _mend(error: Exception) -> str:
 
     if "no such table" in str(error):
         return "somebody else removed it: publish it anew"
-    if isinstance(error, apsw.FullError):
-        return "free some of the disk"
     if isinstance(error, apsw.ReadOnlyError | apsw.CantOpenError | apsw.PermissionsError):
         return "let this user write the file and its folder"
     return "publish again when that is mended"
