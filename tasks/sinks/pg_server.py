@@ -5,7 +5,7 @@ No words of the client about a connection are repeated: they have held a part of
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import ConfigError, RowsRefused, SinkError, SinkUnavailable
@@ -72,8 +72,11 @@ class Server:
 
     @property
     def main(self) -> "Connection[Any]":
-        """One connection for all that is short, made anew after it was lost."""
-        if self._main is None or self._main.closed:
+        """One connection for all that is short, made anew after it was lost.
+
+        It lies idle while rows are written, and servers and firewalls cut what is idle.
+        """
+        if self._main is None or _is_lost(self._main):
             self._main = self._open()
         return self._main
 
@@ -188,6 +191,16 @@ def text_in(words: str) -> str:
     """A text in such a statement."""
     quoted = words.replace("\\", "\\\\").replace("'", "''").replace("%", "%%")
     return f"E'{quoted}'"
+
+
+def _is_lost(connection: "Connection[Any]") -> bool:
+    import psycopg
+    from psycopg.pq import TransactionStatus
+
+    if connection.info.transaction_status is TransactionStatus.IDLE:
+        with suppress(psycopg.OperationalError):
+            connection.execute(b"")
+    return connection.closed
 
 
 def _meaning(error: "Error", what: str, *, rows: bool) -> SinkError:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 HELD_ROWS = 20_000
 BATCH_ROWS = 10_000
 BATCH_BYTES = 16 * 2**20
+MUCH_NEW = 0.05  # of all rows: put into a graph one by one, ten times as many are built anew
 MUCH_DEAD = 0.1  # of all rows: searches find that many less, until the graph is built anew
 CANDIDATES = 8  # times k, of which the original chooses
 MAX_NAME_BYTES = 63  # PostgreSQL cuts off the rest without a word
@@ -47,6 +48,7 @@ WHERE x.indrelid = to_regclass(%s) AND x.indisvalid"""
 GRAPHS = """SELECT i.oid::regclass::text, x.indisvalid FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_am m ON m.oid = i.relam
 WHERE x.indrelid = to_regclass(%s) AND m.amname = 'hnsw'"""
+ROWS = "SELECT greatest(0, reltuples)::int8 FROM pg_class WHERE oid = to_regclass(%s)"
 DEAD = """SELECT n_dead_tup::float8 / greatest(1, n_live_tup + n_dead_tup)
 FROM pg_stat_all_tables WHERE relid = to_regclass(%s)"""
 SERVED = """SELECT t.relname FROM pg_rewrite r
@@ -158,11 +160,16 @@ class PgvectorSink:
 
     @contextmanager
     def writing(self, name: str, shape: Shape, stamp: str) -> Iterator[Writer]:
-        """One transaction; others that write into the collection wait for its end."""
+        """One transaction; others that write into the collection wait for its end.
+
+        Where no reader looks, a large change takes the graph away, for `finish` to build anew.
+        """
         with self._server.opened() as connection, self._errors_of(name), connection.transaction():
             run(connection, f"LOCK TABLE {self._table(name)} IN SHARE ROW EXCLUSIVE MODE")
             self._is_ours(connection, self._of(name))
-            yield _Writer(self._server, connection, self._table(name), shape)
+            is_seen = self._shown(connection) == self._of(name)
+            graphs = [] if is_seen else self._graphs(connection, name)
+            yield _Writer(self._server, connection, self._table(name), shape, graphs)
             self._put_stamp(connection, name, stamp)
 
     def finish(self, name: str, shape: Shape) -> None:
@@ -257,9 +264,9 @@ class PgvectorSink:
         with self._asking(READERS) as connection:
             if not self._is_ours(connection, self._collection):
                 return None
-            rows = run(connection, SERVED, [self._plain(self._collection)]).fetchall()
+            shown = self._shown(connection)
         prefix = self._of("")
-        return next((one.removeprefix(prefix) for (one,) in rows if one.startswith(prefix)), None)
+        return shown.removeprefix(prefix) if shown.startswith(prefix) else None
 
     def serve(self, name: str) -> None:
         """In one transaction; a view of other columns is made anew, with what was granted."""
@@ -305,9 +312,14 @@ class PgvectorSink:
             )
         most = pg_search.INDEXED_DIM[element]
         if self._index != "none" and dim > most:
+            others = [
+                f"as {one} ({pg_search.INDEXED_DIM[one]:,}), "
+                for one in (Element.FLOAT16, Element.BINARY)
+                if self._halves and one is not element
+            ]
             raise SinkError(
                 f"pgvector has no index of {dim:,} components of {element}, {most:,} are the most: "
-                "publish fewer, as float16 (4,000) or binary (64,000), or set index: none"
+                f"publish fewer, {''.join(others)}or set index: none"
             )
         for one in shape.columns.names:
             if len(one.encode()) > MAX_NAME_BYTES:
@@ -338,16 +350,24 @@ class PgvectorSink:
         To mend a graph of 30,000 rows for 1,000 dead ones took VACUUM five times as long as
         building it anew; what is left for PostgreSQL's own vacuum is at most MUCH_DEAD.
         """
-        table = [self._plain(self._of(name))]
-        graphs = run(connection, GRAPHS, table).fetchall()
-        dead = run(connection, DEAD, table).fetchall()
-        for graph, is_valid in graphs:
-            index = graph.replace("%", "%%")
+        dead = run(connection, DEAD, [self._plain(self._of(name))]).fetchall()
+        graphs = self._graphs(connection, name)
+        for index, is_valid in graphs:
             if not is_valid:  # somebody was killed
                 run(connection, f"DROP INDEX {index}")
             elif dead[0][0] >= MUCH_DEAD:
                 run(connection, f"REINDEX INDEX CONCURRENTLY {index}")
         return not graphs or not 0 < dead[0][0] < MUCH_DEAD
+
+    def _shown(self, connection: "Connection[Any]") -> str:
+        """The relation of which readers' view was made."""
+        rows = run(connection, SERVED, [self._plain(self._collection)]).fetchall()
+        return str(rows[0][0]) if rows else ""
+
+    def _graphs(self, connection: "Connection[Any]", name: str) -> list[tuple[str, bool]]:
+        """Names of indexes in a statement, and whether they are whole."""
+        rows = run(connection, GRAPHS, [self._plain(self._of(name))]).fetchall()
+        return [(graph.replace("%", "%%"), is_valid) for graph, is_valid in rows]
 
     def _searching(self, connection: "Connection[Any]", name: str, wanted: int) -> dict[str, str]:
         most = pg_search.MOST_SEARCHED
@@ -399,10 +419,20 @@ class PgvectorSink:
 
 class _Writer:
     def __init__(
-        self, server: Server, connection: "Connection[Any]", table: str, shape: Shape
+        self,
+        server: Server,
+        connection: "Connection[Any]",
+        table: str,
+        shape: Shape,
+        graphs: Sequence[tuple[str, bool]],
     ) -> None:
+        """`graphs` may be taken away where more rows come than they take quickly."""
         self._server, self._connection = server, connection
-        self._table, self._shape = table, shape
+        self._table, self._shape, self._graphs = table, shape, graphs
+        self._n_new, self._n_few = 0, 0.0
+        if graphs:
+            known = run(connection, ROWS, [alone(table).decode()]).fetchall()
+            self._n_few = MUCH_NEW * known[0][0]
 
     def upsert(self, rows: pa.Table) -> None:
         """A savepoint each, so that rows which are refused spoil no others."""
@@ -412,6 +442,7 @@ class _Writer:
         columns = ", ".join(name_in(one) for one in self._shape.row_schema.names)
         statement = f"COPY {self._table} ({columns}) FROM STDIN (FORMAT binary)"
         with self._errors(), self._connection.transaction():
+            self._make_way(len(rows))
             self._delete(rows[ID].to_pylist())
             with self._connection.cursor().copy(alone(statement)) as copy:
                 for part in (pg_copy.HEAD, body, pg_copy.TAIL):
@@ -421,6 +452,12 @@ class _Writer:
         """By the primary key."""
         with self._errors():
             self._delete(ids)
+
+    def _make_way(self, n_rows: int) -> None:
+        self._n_new += n_rows
+        if self._n_new > self._n_few:
+            for graph, _ in self._graphs:
+                run(self._connection, f"DROP INDEX IF EXISTS {graph}")
 
     def _delete(self, ids: Sequence[str]) -> None:
         known = [one for one in ids if "\0" not in one]

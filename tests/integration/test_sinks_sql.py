@@ -217,7 +217,7 @@ def test_no_error_repeats_a_part_of_a_password(url: str) -> None:
 def test_more_components_than_an_index_has_are_refused_with_what_to_do(postgres: Any) -> None:
     of = Shape(3_072, Element.FLOAT32, Metric.COSINE, pa.schema([]))
     sink = build("sinks", "pgvector", postgres.arguments())
-    with pytest.raises(SinkError, match=r"2,000 are the most: .* or set index: none"):
+    with pytest.raises(SinkError, match=r"2,000 are the most: publish fewer, .*or set index: none"):
         sink.create("c", of)
     exact = build("sinks", "pgvector", {**postgres.arguments(), "index": "none"})
     put(exact, "c", of, rows(of, id=["a"]))
@@ -236,4 +236,38 @@ def test_rows_that_were_replaced_take_no_places_of_others(postgres: Any) -> None
         sink.finish("c", SMALL)
     query = np.ones((1, 8), np.float32)
     assert len(sink.search("c", SMALL, query, 100)[0]) == 100
+    sink.close()
+
+
+def test_a_graph_that_nobody_reads_makes_way_for_a_large_change(postgres: Any) -> None:
+    sink = build("sinks", "pgvector", postgres.arguments())
+    put(sink, "c", SMALL, rows(SMALL, **named(["x"] * 1_000)))
+
+    def left(n: int) -> int:
+        """Graphs when so many rows were replaced."""
+        with sink.writing("c", SMALL, "s") as writer:
+            writer.upsert(rows(SMALL, n, **named(["y"] * n)))
+        wanted = "SELECT FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE amname = 'hnsw'"
+        with postgres._connect() as connection:
+            return len(connection.execute(wanted).fetchall())
+
+    assert (left(40), left(60)) == (1, 0)
+    sink.finish("c", SMALL)
+    sink.serve("c")
+    assert left(500) == 1
+    sink.finish("c", SMALL)
+    query = np.ones((1, 8), np.float32)
+    assert len(sink.search("c", SMALL, query, 100)[0]) == 100
+    sink.close()
+
+
+def test_a_connection_that_was_cut_is_made_anew(postgres: Any) -> None:
+    sink = build("sinks", "pgvector", postgres.arguments())
+    put(sink, "c", SMALL, rows(SMALL, **named(["a", "b"])))
+    with postgres._connect() as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    assert sink.count("c") == 2
     sink.close()
