@@ -28,7 +28,7 @@ from tasks.sinks.base import (
     Shape,
     Writer,
 )
-from tasks.sinks.file_tables import MORE_ROOM, READERS, FileTables, Run, quoted
+from tasks.sinks.file_tables import DAMAGED, MORE_ROOM, READERS, FileTables, Run, quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -37,6 +37,7 @@ HELD_ROWS = 20_000
 MEMORY = "1GiB"  # else it fills 80 % of the machine's with what it wrote
 CANDIDATES = 8  # times k, of which the original chooses
 DISK_FULL = os.strerror(errno.ENOSPC)
+BROKEN = ("Could not read enough bytes", "Corrupt", "checksum", "not a valid DuckDB database")
 GIVEN = "vectorline_given"  # a parameter of `_with`, where DuckDB finds it by its name
 RELATIONS = " UNION ALL ".join(
     f"SELECT {kind}_name, sql FROM duckdb_{kind}s() WHERE NOT internal "  # noqa: S608
@@ -344,6 +345,8 @@ def _distance(column: str, dim: int, metric: Metric) -> str:
 def _mend(words: str) -> str:
     if "does not exist" in words:
         return "somebody else removed it: publish it anew"
+    if any(one in words for one in BROKEN):
+        return DAMAGED
     if DISK_FULL in words:
         return MORE_ROOM
     if "ermission denied" in words or "read-only" in words:

@@ -13,6 +13,7 @@ Run: TypeAlias = Callable[[str, Sequence[str | bytes]], list[tuple[Any, ...]]]
 """Executes a statement in the transaction at hand; gives its rows."""
 
 MORE_ROOM = "its disk is full; readers have what they had: free some space and publish again"
+DAMAGED = "the file is damaged: move it away, and publish anew"
 KNOWN = '"_vectorline"'
 READERS = ""  # the view's name there, whose stamp is the collection that it shows
 

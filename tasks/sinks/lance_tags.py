@@ -5,6 +5,7 @@ can be read (pylance 14). So a tag is never changed: a new one, of a higher numb
 """
 
 import errno
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ class Tags:
     def versions(self) -> dict[str, int]:
         """Those of all tags, also of others."""
         for file in self._folder.glob(f"{TAG}*.json"):  # on object stores there is none
-            if not file.stat().st_size:
+            if not _is_whole(file):
                 file.unlink(missing_ok=True)
         return {name: tag["version"] for name, tag in self._dataset.tags.list().items()}
 
@@ -57,6 +58,16 @@ class Tags:
         for tag in sorted((one for one in versions if one.startswith(TAG)), key=_number):
             found.setdefault(tag.removeprefix(TAG).partition("-")[0], []).append(tag)
         return found
+
+
+def _is_whole(file: Path) -> bool:
+    try:
+        json.loads(file.read_bytes())
+    except FileNotFoundError:  # another process follows it by its next
+        return True
+    except ValueError:
+        return False
+    return True
 
 
 def _number(tag: str) -> int:

@@ -145,8 +145,10 @@ class LancedbSink:
         """By the tags."""
         with self._told("listing collections"):
             head = self._head()
-            names = [] if head is None else sorted(self._tags(head).collections())
-        return {name: self._state(name).properties[STAMP] for name in names}
+            names = set() if head is None else {*self._tags(head).collections()}
+            if head is not None and (served := self._served(head)):
+                names.add(served)  # whose tag somebody may have removed
+        return {name: self._state(name).properties[STAMP] for name in sorted(names)}
 
     def create(self, name: str, shape: Shape) -> None:
         """A detached version; readers see it when it is to serve, or does."""
@@ -293,7 +295,7 @@ class LancedbSink:
     def _is_ours(self, head: "LanceDataset") -> bool:
         """Whether nobody else made the table: one of ours has our tags, or is empty."""
         is_new = head.count_rows() == 0 and HASH in head.schema.names
-        return is_new or bool(self._tags(head).collections())
+        return is_new or bool(self._tags(head).collections()) or bool(self._said(head))
 
     def _served(self, head: "LanceDataset") -> str | None:
         return self._said(head).get(COLLECTION) or None

@@ -35,7 +35,7 @@ from tasks.sinks.base import (
     Shape,
     Writer,
 )
-from tasks.sinks.file_tables import MORE_ROOM, READERS, FileTables, Run, quoted
+from tasks.sinks.file_tables import DAMAGED, MORE_ROOM, READERS, FileTables, Run, quoted
 
 if TYPE_CHECKING:
     from apsw import Connection
@@ -347,6 +347,8 @@ def _mend(error: Exception) -> str:
 
     if "no such table" in str(error):
         return "somebody else removed it: publish it anew"
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+        return DAMAGED
     if isinstance(error, apsw.ReadOnlyError | apsw.CantOpenError | apsw.PermissionsError):
         return "let this user write the file and its folder"
     return "publish again when that is mended"

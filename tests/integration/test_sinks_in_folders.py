@@ -254,3 +254,22 @@ with sink.writing("c", SHAPE, "new") as writer:
         writer.delete(["i1"])
     wanted.pop("i1")
     assert (held(sink), sink.collections()) == (wanted, {"c": "newer"})
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"ver'], ids=["removed", "empty", "torn"])
+def test_a_tag_of_lancedb_that_was_lost_costs_nothing_that_is_served(
+    content: bytes | None, tmp_path: Path
+) -> None:
+    sink = build("sinks", "lancedb", peer("lancedb", tmp_path).arguments())
+    sink.connect()
+    sink.create("c", SHAPE)
+    with sink.writing("c", SHAPE, "old") as writer:
+        writer.upsert(rows(["a", "b"], 0))
+    sink.serve("c")
+    for file in (tmp_path / "papers.lance" / "_refs" / "tags").iterdir():
+        file.unlink() if content is None else file.write_bytes(content)
+    assert (sink.collections(), sink.serving()) == ({"c": "old"}, "c")
+    with sink.writing("c", SHAPE, "new") as writer:
+        writer.delete(["a"])
+    sink.create("d", SHAPE)
+    assert (sink.collections(), [*held(sink)]) == ({"c": "new", "d": ""}, ["b"])

@@ -271,3 +271,19 @@ def test_a_connection_that_was_cut_is_made_anew(postgres: Any) -> None:
         )
     assert sink.count("c") == 2
     sink.close()
+
+
+@pytest.mark.parametrize("left", [5_000, 100], ids=["half", "a hundred bytes"])
+@pytest.mark.parametrize("use", ["duckdb", "sqlite-vec"])
+def test_a_file_that_is_damaged_is_told_with_what_to_do(
+    use: str, left: int, tmp_path: Path
+) -> None:
+    place = peer(use, tmp_path)
+    sink = build("sinks", use, place.arguments())
+    put(sink, "c", SMALL, rows(SMALL, **named(["a"] * 500)))
+    sink.close()
+    file = Path(place.arguments()["path"])
+    file.write_bytes(file.read_bytes()[:left])
+    with pytest.raises(SinkError, match="the file is damaged: move it away, and publish anew"):
+        sink.count("c")
+    sink.close()
