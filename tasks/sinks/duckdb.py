@@ -4,16 +4,15 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.types as pat
 
 from tasks.errors import ConfigError, SinkError, SinkUnavailable
 from tasks.sinks.base import (
-    FULL,
     HASH,
     ID,
     VECTOR,
@@ -21,21 +20,17 @@ from tasks.sinks.base import (
     Held,
     Limits,
     Metric,
-    Mode,
-    Near,
-    Originals,
-    Queries,
     Shape,
     Writer,
 )
-from tasks.sinks.file_tables import DAMAGED, MORE_ROOM, READERS, FileTables, Run, quoted
+from tasks.sinks.file_sink import FileSink
+from tasks.sinks.file_tables import DAMAGED, MORE_ROOM, Run, quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
 HELD_ROWS = 20_000
 MEMORY = "1GiB"  # else it fills 80 % of the machine's with what it wrote
-CANDIDATES = 8  # times k, of which the original chooses
 DISK_FULL = os.strerror(errno.ENOSPC)
 BROKEN = ("Could not read enough bytes", "Corrupt", "checksum", "not a valid DuckDB database")
 GIVEN = "vectorline_given"  # a parameter of `_with`, where DuckDB finds it by its name
@@ -50,10 +45,9 @@ DISTANCES = {
     Metric.DOT: "array_negative_inner_product",
     Metric.EUCLIDEAN: "array_distance",
 }
-SCORES = {Metric.COSINE: "1 - far", Metric.DOT: "-far", Metric.EUCLIDEAN: "-far"}
 
 
-class DuckdbSink:
+class DuckdbSink(FileSink["Connection"]):
     """Searches are exact: DuckDB's index is an extension, and not kept durably.
 
     One process at a time has a file open for writing, and no other one reads it meanwhile: readers
@@ -61,7 +55,7 @@ class DuckdbSink:
     can a push begin while they have it open.
     """
 
-    modes = (Mode.ATOMIC, Mode.SWITCH)
+    _checkpoint = "CHECKPOINT"
     limits = Limits(
         batch_rows=50_000,
         batch_bytes=64 * 2**20,
@@ -78,8 +72,7 @@ class DuckdbSink:
         """`collection` is the view that readers know; `settings` are DuckDB's, as memory_limit."""
         if not path or not collection:
             raise ConfigError(f"path = {path!r}, collection = {collection!r}: neither may be empty")
-        self._path, self._place = path, f"duckdb {path}"
-        self._tables = FileTables(self._place, collection, RELATIONS)
+        super().__init__("duckdb", path, collection, RELATIONS)
         self._settings = settings or {}
         self._main: Connection | None = None
 
@@ -93,10 +86,7 @@ class DuckdbSink:
             raise ConfigError(
                 f"duckdb is not installed ({error}): pip install 'vectorline[duckdb]'"
             ) from None
-        try:
-            Path(self._path).parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SinkError(f"{self._place}: no folder for it ({error})") from error
+        self._make_folder()
         with self._errors_of("the file"):
             self._main = duckdb.connect(self._path)
         try:
@@ -104,7 +94,7 @@ class DuckdbSink:
                 for key, value in {"memory_limit": MEMORY, **self._settings}.items():
                     text = value.replace("'", "''")
                     self._main.execute(f"SET GLOBAL {quoted(key)} = '{text}'")
-                self._tables.prepare(_run(self._main))
+                self._tables.prepare(self._run(self._main))
         except SinkError:
             self.close()
             raise
@@ -115,50 +105,18 @@ class DuckdbSink:
             self._main.close()
         self._main = None
 
-    def collections(self) -> dict[str, str]:
-        """Of a table of its own in the file."""
-        with self._cursor("its collections") as cursor:
-            return self._tables.stamps(_run(cursor))
-
-    def create(self, name: str, shape: Shape) -> None:
-        """Without a primary key, which makes inserts five times as slow."""
-        self._tables.check_names(shape.row_schema.names)
-        with self._changing(name) as cursor:
-            self._tables.remove(_run(cursor), name)
-            made = f"CREATE TABLE {self._tables.of(name)} AS SELECT {_chosen(shape)} FROM {GIVEN}"  # noqa: S608
-            _with(_storable(shape.row_schema.empty_table()), cursor, made)
-            self._tables.put(_run(cursor), name, "")
-
-    def stamp(self, name: str, text: str) -> None:
-        """A row of the file's own table."""
-        with self._changing(name) as cursor:
-            self._tables.check_there(_run(cursor), name)
-            self._tables.put(_run(cursor), name, text)
-
     @contextmanager
     def writing(self, name: str, shape: Shape, stamp: str) -> Iterator[Writer]:
         """One transaction."""
         with self._changing(name) as cursor:
-            self._tables.check_there(_run(cursor), name)
+            self._tables.check_there(self._run(cursor), name)
             yield _Writer(cursor, self._tables.of(name), shape)
-            self._tables.put(_run(cursor), name, stamp)
-
-    def finish(self, name: str, shape: Shape) -> None:
-        """Brings what was written from the log into the file."""
-        with self._cursor(name) as cursor:
-            self._tables.check_there(_run(cursor), name)
-            cursor.execute("CHECKPOINT")
-
-    def count(self, name: str) -> int:
-        """From what DuckDB knows of the table."""
-        with self._cursor(name) as cursor:
-            rows = cursor.execute(f"SELECT count(*) FROM {self._tables.of(name)}").fetchall()  # noqa: S608
-        return int(rows[0][0])
+            self._tables.put(self._run(cursor), name, stamp)
 
     def held(self, name: str) -> Iterator[list[Held]]:
         """As the table is when the first part is read."""
         wanted = f"SELECT {quoted(ID)}, {quoted(HASH)} FROM {self._tables.of(name)}"  # noqa: S608
-        with self._cursor(name) as cursor:
+        with self._asking(name) as cursor:
             for batch in cursor.sql(wanted).to_arrow_reader(HELD_ROWS):
                 ids, hashes = (batch.column(place).to_pylist() for place in (0, 1))
                 yield [Held(*row) for row in zip(ids, hashes, strict=True)]
@@ -174,62 +132,29 @@ class DuckdbSink:
             f"SELECT {', '.join(columns)} FROM {self._tables.of(name)} "  # noqa: S608
             f"WHERE {quoted(ID)} IN (SELECT {quoted(ID)} FROM {GIVEN})"
         )
-        with self._cursor(name) as cursor:
+        with self._asking(name) as cursor:
             found = _with(_table_of(ids), cursor, statement)
         pairs = zip(found.columns, schema.types, strict=True)
         return pa.table([_restored(*pair) for pair in pairs], schema=schema)
 
-    def search(
-        self, name: str, shape: Shape, queries: Queries, k: int, originals: Originals | None = None
-    ) -> list[list[Near]]:
-        """Exactly, where no original decides."""
-        table, id_ = self._tables.of(name), quoted(ID)
-        is_bits = shape.element is Element.BINARY
-        if is_bits:
-            first, score = f"bit_count(xor({quoted(VECTOR)}, ?::BLOB::BIT))", f"{shape.dim} - far"
-        else:
-            first, score = _distance(VECTOR, shape.dim, shape.metric), SCORES[shape.metric]
-        last, those = first, ""
-        if originals is not None:
-            last, score = _distance(FULL, shape.full_dim, shape.metric), SCORES[shape.metric]
-            nearest = f"SELECT {id_} FROM {table} ORDER BY {first} LIMIT {CANDIDATES * k}"  # noqa: S608
-            those = f"WHERE {id_} IN ({nearest})"
-        statement = (
-            f"SELECT {id_}, ({score})::DOUBLE FROM (SELECT {id_}, {last} AS far FROM {table} "  # noqa: S608
-            f"{those}) ORDER BY far LIMIT {k}"
-        )
-        found = []
-        with self._cursor(name) as cursor:
-            for number, query in enumerate(queries):
-                values: list[object] = [query.tobytes() if is_bits else query.tolist()]
-                if originals is not None:
-                    values.insert(0, originals[number].tolist())
-                found.append([Near(*row) for row in cursor.execute(statement, values).fetchall()])
-        return found
+    def _make(self, connection: "Connection", name: str, shape: Shape) -> None:
+        """Without a primary key, which makes inserts five times as slow."""
+        made = f"CREATE TABLE {self._tables.of(name)} AS SELECT {_chosen(shape)} FROM {GIVEN}"  # noqa: S608
+        _with(_storable(shape.row_schema.empty_table()), connection, made)
 
-    def drop(self, name: str) -> None:
-        """What readers' view shows is not removed."""
-        with self._changing(name) as cursor:
-            self._tables.remove(_run(cursor), name)
+    def _distance(self, column: str, dim: int, element: Element, metric: Metric) -> str:
+        if element is Element.BINARY:
+            return f"bit_count(xor({quoted(column)}, ?::BLOB::BIT))"
+        return f"{DISTANCES[metric]}({quoted(column)}::FLOAT[{dim}], ?::FLOAT[{dim}])"
 
-    def serving(self) -> str | None:
-        """What the view was made of."""
-        with self._cursor("readers' view") as cursor:
-            return self._tables.served(_run(cursor))
+    def _value(self, query: npt.NDArray[Any]) -> object:
+        return query.tobytes() if query.dtype == np.uint8 else query.tolist()
 
-    def serve(self, name: str) -> None:
-        """In one transaction."""
-        with self._changing("readers' view") as cursor:
-            self._tables.served(_run(cursor))
-            self._tables.check_there(_run(cursor), name)
-            cursor.execute(
-                f"CREATE OR REPLACE VIEW {self._tables.view} AS "  # noqa: S608
-                f"SELECT * EXCLUDE ({quoted(HASH)}) FROM {self._tables.of(name)}"
-            )
-            self._tables.put(_run(cursor), READERS, name)
+    def _run(self, connection: "Connection") -> Run:
+        return lambda statement, values: connection.execute(statement, values).fetchall()
 
     @contextmanager
-    def _cursor(self, what: str) -> Iterator["Connection"]:
+    def _asking(self, what: str) -> Iterator["Connection"]:
         self.connect()
         assert self._main is not None  # noqa: S101
         with self._errors_of(what), self._main.cursor() as cursor:
@@ -238,7 +163,7 @@ class DuckdbSink:
     @contextmanager
     def _changing(self, what: str) -> Iterator["Connection"]:
         """A transaction, which is rolled back where its cursor is closed before the end."""
-        with self._cursor(what) as cursor:
+        with self._asking(what) as cursor:
             cursor.begin()
             yield cursor
             cursor.commit()
@@ -332,14 +257,6 @@ def _chosen(shape: Shape) -> str:
         f"{quoted(one)}::BLOB::BIT AS {quoted(one)}" if one in bits else quoted(one)
         for one in shape.row_schema.names
     )
-
-
-def _run(cursor: "Connection") -> Run:
-    return lambda statement, values: cursor.execute(statement, values).fetchall()
-
-
-def _distance(column: str, dim: int, metric: Metric) -> str:
-    return f"{DISTANCES[metric]}({quoted(column)}::FLOAT[{dim}], ?::FLOAT[{dim}])"
 
 
 def _mend(words: str) -> str:

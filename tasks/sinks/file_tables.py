@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from tasks.errors import SinkError
 
-Run: TypeAlias = Callable[[str, Sequence[str | bytes]], list[tuple[Any, ...]]]
+Run: TypeAlias = Callable[[str, Sequence[object]], list[tuple[Any, ...]]]
 """Executes a statement in the transaction at hand; gives its rows."""
 
 MORE_ROOM = "its disk is full; readers have what they had: free some space and publish again"

@@ -11,9 +11,10 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.types as pat
 
@@ -28,37 +29,32 @@ from tasks.sinks.base import (
     Held,
     Limits,
     Metric,
-    Mode,
-    Near,
-    Originals,
-    Queries,
     Shape,
     Writer,
 )
-from tasks.sinks.file_tables import DAMAGED, MORE_ROOM, READERS, FileTables, Run, quoted
+from tasks.sinks.file_sink import FileSink
+from tasks.sinks.file_tables import DAMAGED, MORE_ROOM, Run, quoted
 
 if TYPE_CHECKING:
     from apsw import Connection
 
 HELD_ROWS = 20_000
 ROOM_BYTES = 2**20
-CANDIDATES = 8  # times k, of which the original chooses
 RELATIONS = "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view')"
 TYPES = {Element.FLOAT32: "F32_BLOB", Element.INT8: "I8_BLOB", Element.BINARY: "BIT_BLOB"}
 MARKS = {Element.FLOAT32: "{}", Element.INT8: "vec_int8({})", Element.BINARY: "vec_bit({})"}
-SCORES = {Metric.COSINE: "1 - far", Metric.EUCLIDEAN: "-far"}
 Errors: TypeAlias = Callable[[], AbstractContextManager[None]]
 DISTANCES = {Metric.COSINE: "vec_distance_cosine", Metric.EUCLIDEAN: "vec_distance_L2"}
 
 
-class SqliteVecSink:
+class SqliteVecSink(FileSink["Connection"]):
     """Readers of the file, in any process, see the last version that is whole: SQLite's WAL.
 
     Searches are exact. What SQLite has no type for is text: times as ISO 8601, lists as JSON, NaN,
     and integers from 2**63. A file does not shrink: what was removed is filled again.
     """
 
-    modes = (Mode.ATOMIC, Mode.SWITCH)
+    _checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)"
     limits = Limits(
         batch_rows=10_000,
         batch_bytes=16 * 2**20,
@@ -73,24 +69,20 @@ class SqliteVecSink:
                 f"path = {path!r}, collection = {collection!r}: write the path of a file, and what "
                 "readers' view shall be called"
             )
-        self._path, self._timeout_s = path, timeout_s
-        self._place = f"sqlite-vec {path}"
-        self._tables = FileTables(self._place, collection, RELATIONS)
+        super().__init__("sqlite-vec", path, collection, RELATIONS)
+        self._timeout_s = timeout_s
         self._main: Connection | None = None
 
     def connect(self) -> None:
         """Makes the file where there is none."""
         if self._main is not None:
             return
-        try:
-            Path(self._path).parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SinkError(f"{self._place}: no folder for it ({error})") from error
+        self._make_folder()
         main = self._opened()
         try:
             with self._errors_of("the file"):
                 main.execute("PRAGMA journal_mode = WAL")
-                self._tables.prepare(_run(main))
+                self._tables.prepare(self._run(main))
         except SinkError:
             main.close()
             raise
@@ -102,56 +94,18 @@ class SqliteVecSink:
             self._main.close()
         self._main = None
 
-    def collections(self) -> dict[str, str]:
-        """Of a table of its own in the file."""
-        with self._asking("its collections") as connection:
-            return self._tables.stamps(_run(connection))
-
-    def create(self, name: str, shape: Shape) -> None:
-        """Columns of metadata have no type, so that what is put there stays as it is."""
-        sent = {
-            ID: "TEXT PRIMARY KEY NOT NULL",
-            HASH: "BLOB NOT NULL",
-            VECTOR: f"{TYPES[shape.element]}({shape.dim}) NOT NULL",
-            FULL: f"{TYPES[Element.FLOAT32]}({shape.full_dim}) NOT NULL",
-        }
-        columns = [f"{quoted(one)} {sent.get(one, '')}" for one in shape.row_schema.names]
-        self._tables.check_names(shape.row_schema.names)
-        with self._changing(name) as connection:
-            self._tables.remove(_run(connection), name)
-            connection.execute(f"CREATE TABLE {self._tables.of(name)} ({', '.join(columns)})")
-            self._tables.put(_run(connection), name, "")
-
-    def stamp(self, name: str, text: str) -> None:
-        """A row of the file's own table."""
-        with self._changing(name) as connection:
-            self._tables.check_there(_run(connection), name)
-            self._tables.put(_run(connection), name, text)
-
     @contextmanager
     def writing(self, name: str, shape: Shape, stamp: str) -> Iterator[Writer]:
         """One transaction; others that write into the file wait for its end."""
         connection = self._opened()
         try:
             with self._changing(name, connection):
-                self._tables.check_there(_run(connection), name)
+                self._tables.check_there(self._run(connection), name)
                 table = self._tables.of(name)
                 yield _Writer(connection, table, partial(self._errors_of, name), shape)
-                self._tables.put(_run(connection), name, stamp)
+                self._tables.put(self._run(connection), name, stamp)
         finally:
             connection.close()
-
-    def finish(self, name: str, shape: Shape) -> None:
-        """Brings what was written from the log into the file, as far as readers let it."""
-        with self._asking(name) as connection:
-            self._tables.check_there(_run(connection), name)
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-
-    def count(self, name: str) -> int:
-        """By a scan of the ids."""
-        with self._asking(name) as connection:
-            rows = _run(connection)(f"SELECT count(*) FROM {self._tables.of(name)}", ())  # noqa: S608
-        return int(rows[0][0])
 
     def held(self, name: str) -> Iterator[list[Held]]:
         """As the table is when the first part is read."""
@@ -176,55 +130,29 @@ class SqliteVecSink:
         made = [_restored(*pair) for pair in zip(held, schema.types, strict=True)]
         return pa.table(made, schema=schema)
 
-    def search(
-        self, name: str, shape: Shape, queries: Queries, k: int, originals: Originals | None = None
-    ) -> list[list[Near]]:
-        """Exactly, where no original decides."""
-        table, id_ = self._tables.of(name), quoted(ID)
-        first = _distance(VECTOR, shape.element, shape.metric)
-        is_bits = shape.element is Element.BINARY
-        score = f"{shape.dim} - far" if is_bits else SCORES[shape.metric]
-        last, those = first, ""
-        if originals is not None:
-            last = _distance(FULL, Element.FLOAT32, shape.metric)
-            score = SCORES[shape.metric]
-            nearest = f"SELECT {id_} FROM {table} ORDER BY {first} LIMIT {CANDIDATES * k}"  # noqa: S608
-            those = f"WHERE {id_} IN ({nearest})"
-        statement = (
-            f"SELECT {id_}, {score} FROM (SELECT {id_}, {last} AS far FROM {table} {those}) "  # noqa: S608
-            f"ORDER BY far NULLS LAST LIMIT {k}"
-        )
-        found = []
-        with self._asking(name) as connection:
-            for number, query in enumerate(queries):
-                values = [query.tobytes()]
-                if originals is not None:
-                    values.insert(0, originals[number].tobytes())
-                rows = _run(connection)(statement, values)
-                found.append([Near(one, math.nan if far is None else far) for one, far in rows])
-        return found
+    def _make(self, connection: "Connection", name: str, shape: Shape) -> None:
+        """Columns of metadata have no type, so that what is put there stays as it is."""
+        sent = {
+            ID: "TEXT PRIMARY KEY NOT NULL",
+            HASH: "BLOB NOT NULL",
+            VECTOR: f"{TYPES[shape.element]}({shape.dim}) NOT NULL",
+            FULL: f"{TYPES[Element.FLOAT32]}({shape.full_dim}) NOT NULL",
+        }
+        columns = [f"{quoted(one)} {sent.get(one, '')}" for one in shape.row_schema.names]
+        connection.execute(f"CREATE TABLE {self._tables.of(name)} ({', '.join(columns)})")
 
-    def drop(self, name: str) -> None:
-        """What readers' view shows is not removed."""
-        with self._changing(name) as connection:
-            self._tables.remove(_run(connection), name)
+    def _distance(self, column: str, dim: int, element: Element, metric: Metric) -> str:
+        by = "vec_distance_hamming" if element is Element.BINARY else DISTANCES[metric]
+        return f"{by}({MARKS[element].format(quoted(column))}, {MARKS[element].format('?')})"
 
-    def serving(self) -> str | None:
-        """What the view was made of."""
-        with self._asking("readers' view") as connection:
-            return self._tables.served(_run(connection))
+    def _value(self, query: npt.NDArray[Any]) -> object:
+        return query.tobytes()
 
-    def serve(self, name: str) -> None:
-        """In one transaction."""
-        view, table = self._tables.view, self._tables.of(name)
-        with self._changing("readers' view") as connection:
-            self._tables.served(_run(connection))
-            self._tables.check_there(_run(connection), name)
-            known = _run(connection)(f"PRAGMA table_info({table})", ())
-            columns = ", ".join(quoted(one[1]) for one in known if one[1] != HASH)
-            connection.execute(f"DROP VIEW IF EXISTS {view}")
-            connection.execute(f"CREATE VIEW {view} AS SELECT {columns} FROM {table}")  # noqa: S608
-            self._tables.put(_run(connection), READERS, name)
+    def _run(self, connection: "Connection") -> Run:
+        def run(statement: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+            return connection.execute(statement, cast("Any", values)).fetchall()
+
+        return run
 
     def _opened(self) -> "Connection":
         try:
@@ -331,15 +259,6 @@ def _restored(values: list[Any], data_type: pa.DataType) -> pa.Array:
     if pat.is_fixed_size_binary(data_type):
         return pa.array(values, data_type)
     return plain.column_of(values, data_type)
-
-
-def _run(connection: "Connection") -> Run:
-    return lambda statement, values: connection.execute(statement, values).fetchall()
-
-
-def _distance(column: str, element: Element, metric: Metric) -> str:
-    by = "vec_distance_hamming" if element is Element.BINARY else DISTANCES[metric]
-    return f"{by}({MARKS[element].format(quoted(column))}, {MARKS[element].format('?')})"
 
 
 def _mend(error: Exception) -> str:
