@@ -1,9 +1,8 @@
 """Rows in PostgreSQL with pgvector: a table for each collection, a view for readers."""
 
 import json
-import math
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
@@ -25,7 +24,9 @@ from tasks.sinks.base import (
     Shape,
     Writer,
 )
+from tasks.sinks.pg_index import Indexes, graphs, renew, tell_dead
 from tasks.sinks.pg_server import Server, alone, name_in, run, text_in
+from tasks.sinks.pg_writer import TableWriter
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 HELD_ROWS = 20_000
 BATCH_ROWS = 10_000
 BATCH_BYTES = 16 * 2**20
-MUCH_NEW = 0.05  # of all rows: put into a graph one by one, ten times as many are built anew
-MUCH_DEAD = 0.1  # of all rows: searches find that many less, until the graph is built anew
 CANDIDATES = 8  # times k, of which the original chooses
 MAX_NAME_BYTES = 63  # PostgreSQL cuts off the rest without a word
 MAX_ID_BYTES = 2_600  # of a B-tree's key, 2,704 with what is around it
@@ -42,15 +41,6 @@ MAX_DIM = 16_000
 COMMENT = "SELECT obj_description(c.oid, 'pg_class') FROM pg_class c WHERE c.oid = to_regclass(%s)"
 COLUMNS = """SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0
 AND NOT attisdropped ORDER BY attnum"""
-INDEXES = """SELECT m.amname, coalesce(i.reloptions, '{}') FROM pg_index x
-JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_am m ON m.oid = i.relam
-WHERE x.indrelid = to_regclass(%s) AND x.indisvalid"""
-GRAPHS = """SELECT i.oid::regclass::text, x.indisvalid FROM pg_index x
-JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_am m ON m.oid = i.relam
-WHERE x.indrelid = to_regclass(%s) AND m.amname = 'hnsw'"""
-ROWS = "SELECT greatest(0, reltuples)::int8 FROM pg_class WHERE oid = to_regclass(%s)"
-DEAD = """SELECT n_dead_tup::float8 / greatest(1, n_live_tup + n_dead_tup)
-FROM pg_stat_all_tables WHERE relid = to_regclass(%s)"""
 SERVED = """SELECT t.relname FROM pg_rewrite r
 JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
 JOIN pg_class t ON d.refclassid = 'pg_class'::regclass AND t.oid = d.refobjid
@@ -104,9 +94,9 @@ class PgvectorSink:
             )
         parts = {"host": host, "port": port, "user": user, "password": password}
         self._server = Server(url, parts | {"dbname": database}, schema, settings or {}, timeout_s)
-        self._schema, self._collection, self._index = schema, collection, index
-        self._hnsw = [f"m={m}", f"ef_construction={ef_construction}"]
-        self._lists, self._probes, self._ef_search = lists, probes, ef_search
+        self._schema, self._collection = schema, collection
+        hnsw = (f"m={m}", f"ef_construction={ef_construction}")
+        self._indexes = Indexes(index, hnsw, lists, probes, ef_search)
         self._halves = True
         self.limits = self._limits()
 
@@ -164,13 +154,15 @@ class PgvectorSink:
 
         Where no reader looks, a large change takes the graph away, for `finish` to build anew.
         """
-        with self._server.opened() as connection, self._errors_of(name), connection.transaction():
-            run(connection, f"LOCK TABLE {self._table(name)} IN SHARE ROW EXCLUSIVE MODE")
-            self._is_ours(connection, self._of(name))
-            is_seen = self._shown(connection) == self._of(name)
-            graphs = [] if is_seen else self._graphs(connection, name)
-            yield _Writer(self._server, connection, self._table(name), shape, graphs)
-            self._put_stamp(connection, name, stamp)
+        with self._server.opened() as connection, self._errors_of(name):
+            with connection.transaction():
+                run(connection, f"LOCK TABLE {self._table(name)} IN SHARE ROW EXCLUSIVE MODE")
+                self._is_ours(connection, self._of(name))
+                is_seen = self._shown(connection) == self._of(name)
+                known = [] if is_seen else graphs(connection, self._table(name))
+                yield TableWriter(self._server, connection, self._table(name), shape, known)
+                self._put_stamp(connection, name, stamp)
+            tell_dead(connection)
 
     def finish(self, name: str, shape: Shape) -> None:
         """Builds the index if it is missing, or if many of the rows that HNSW finds are dead.
@@ -178,9 +170,11 @@ class PgvectorSink:
         An index that is there with other parameters stays.
         """
         with self._asking(name) as connection:
-            if self._index != "none" and (self._halves or shape.element is not Element.BINARY):
-                self._build(connection, name, shape)
-            is_clean = self._renew(connection, name)
+            if self._indexes.kind != "none" and (
+                self._halves or shape.element is not Element.BINARY
+            ):
+                self._indexes.build(connection, self._table(name), shape)
+            is_clean = renew(connection, self._table(name))
             run(connection, f"{'VACUUM (ANALYZE)' if is_clean else 'ANALYZE'} {self._table(name)}")
 
     def count(self, name: str) -> int:
@@ -234,7 +228,9 @@ class PgvectorSink:
         wanted = k if originals is None else CANDIDATES * k
         found = []
         with self._asking(name) as connection, connection.transaction():
-            for key, value in self._searching(connection, name, wanted).items():
+            for key, value in self._indexes.searching(
+                connection, self._table(name), wanted
+            ).items():
                 run(connection, "SELECT set_config(%s, %s, true)", [key, value])
             for number, query in enumerate(queries):
                 first = last = pg_search.near(
@@ -311,7 +307,7 @@ class PgvectorSink:
                 "float16 needs pgvector 0.7: publish another, or update the extension"
             )
         most = pg_search.INDEXED_DIM[element]
-        if self._index != "none" and dim > most:
+        if self._indexes.kind != "none" and dim > most:
             others = [
                 f"as {one} ({pg_search.INDEXED_DIM[one]:,}), "
                 for one in (Element.FLOAT16, Element.BINARY)
@@ -328,58 +324,10 @@ class PgvectorSink:
                     "rename it, or leave it out"
                 )
 
-    def _build(self, connection: "Connection[Any]", name: str, shape: Shape) -> None:
-        known = run(connection, INDEXES, [self._plain(self._of(name))]).fetchall()
-        options = list(self._hnsw)
-        if self._index == "ivfflat":
-            n_rows = self.count(name)
-            few = n_rows <= 10**6  # what pgvector advises
-            lists = self._lists or max(1, n_rows // 1_000 if few else math.isqrt(n_rows))
-            options = [f"lists={lists}"]
-        for kind, made_with in known:
-            if kind == self._index and (
-                {*made_with} == {*options} or (kind == "ivfflat" and not self._lists)
-            ):
-                return
-        made = pg_search.index_of(VECTOR, shape.element, shape.metric, self._index, options)
-        run(connection, f"CREATE INDEX ON {self._table(name)} {made}")
-
-    def _renew(self, connection: "Connection[Any]", name: str) -> bool:
-        """Builds graphs anew without locking readers out; whether a vacuum has nothing to mend.
-
-        To mend a graph of 30,000 rows for 1,000 dead ones took VACUUM five times as long as
-        building it anew; what is left for PostgreSQL's own vacuum is at most MUCH_DEAD.
-        """
-        dead = run(connection, DEAD, [self._plain(self._of(name))]).fetchall()
-        graphs = self._graphs(connection, name)
-        for index, is_valid in graphs:
-            if not is_valid:  # somebody was killed
-                run(connection, f"DROP INDEX {index}")
-            elif dead[0][0] >= MUCH_DEAD:
-                run(connection, f"REINDEX INDEX CONCURRENTLY {index}")
-        return not graphs or not 0 < dead[0][0] < MUCH_DEAD
-
     def _shown(self, connection: "Connection[Any]") -> str:
         """The relation of which readers' view was made."""
         rows = run(connection, SERVED, [self._plain(self._collection)]).fetchall()
         return str(rows[0][0]) if rows else ""
-
-    def _graphs(self, connection: "Connection[Any]", name: str) -> list[tuple[str, bool]]:
-        """Names of indexes in a statement, and whether they are whole."""
-        rows = run(connection, GRAPHS, [self._plain(self._of(name))]).fetchall()
-        return [(graph.replace("%", "%%"), is_valid) for graph, is_valid in rows]
-
-    def _searching(self, connection: "Connection[Any]", name: str, wanted: int) -> dict[str, str]:
-        most = pg_search.MOST_SEARCHED
-        settings = {"hnsw.ef_search": str(min(most, max(wanted, self._ef_search)))}
-        if wanted > most:
-            settings["enable_indexscan"] = "off"
-        if self._index == "ivfflat":
-            known = run(connection, INDEXES, [self._plain(self._of(name))]).fetchall()
-            lists = [int(of[0].partition("=")[2]) for kind, of in known if kind == "ivfflat"]
-            probes = self._probes or math.isqrt(max(lists, default=1))
-            settings["ivfflat.probes"] = str(max(1, probes))
-        return settings
 
     def _put_stamp(self, connection: "Connection[Any]", name: str, stamp: str) -> None:
         told = json.dumps({"vectorline": self._collection, "name": name, "stamp": stamp})
@@ -415,56 +363,6 @@ class PgvectorSink:
     def _plain(self, relation: str) -> str:
         """A name as a value."""
         return alone(name_in(self._schema, relation)).decode()
-
-
-class _Writer:
-    def __init__(
-        self,
-        server: Server,
-        connection: "Connection[Any]",
-        table: str,
-        shape: Shape,
-        graphs: Sequence[tuple[str, bool]],
-    ) -> None:
-        """`graphs` may be taken away where more rows come than they take quickly."""
-        self._server, self._connection = server, connection
-        self._table, self._shape, self._graphs = table, shape, graphs
-        self._n_new, self._n_few = 0, 0.0
-        if graphs:
-            known = run(connection, ROWS, [alone(table).decode()]).fetchall()
-            self._n_few = MUCH_NEW * known[0][0]
-
-    def upsert(self, rows: pa.Table) -> None:
-        """A savepoint each, so that rows which are refused spoil no others."""
-        if not len(rows):
-            return
-        body = pg_copy.encoded(rows, self._shape)
-        columns = ", ".join(name_in(one) for one in self._shape.row_schema.names)
-        statement = f"COPY {self._table} ({columns}) FROM STDIN (FORMAT binary)"
-        with self._errors(), self._connection.transaction():
-            self._make_way(len(rows))
-            self._delete(rows[ID].to_pylist())
-            with self._connection.cursor().copy(alone(statement)) as copy:
-                for part in (pg_copy.HEAD, body, pg_copy.TAIL):
-                    copy.write(part)
-
-    def delete(self, ids: Sequence[str]) -> None:
-        """By the primary key."""
-        with self._errors():
-            self._delete(ids)
-
-    def _make_way(self, n_rows: int) -> None:
-        self._n_new += n_rows
-        if self._n_new > self._n_few:
-            for graph, _ in self._graphs:
-                run(self._connection, f"DROP INDEX IF EXISTS {graph}")
-
-    def _delete(self, ids: Sequence[str]) -> None:
-        known = [one for one in ids if "\0" not in one]
-        run(self._connection, f"DELETE FROM {self._table} WHERE {name_in(ID)} = ANY(%s)", [known])  # noqa: S608
-
-    def _errors(self) -> AbstractContextManager[None]:
-        return self._server.errors_of(alone(self._table).decode().replace('"', ""), rows=True)
 
 
 def _told(comment: str | None) -> dict[str, Any]:
