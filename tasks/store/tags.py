@@ -1,12 +1,27 @@
-"""Names of a table's Lance versions; one with a name of its own is held by retention."""
+"""Names of a table's Lance versions; one with a name of its own is held by retention.
 
-from tasks.store import files
+On a full disk Lance puts an empty file in a tag's place, and says nothing; then no tag of the table
+can be read (pylance 14). On a local disk a tag is made beside, therefore, and takes the place of
+the last one when it is whole.
+"""
+
+import errno
+import json
+import os
+
+from tasks.store import files, layout
 from tasks.store.files import store_error
 from tasks.store.table import Table
+
+DRAFT = "vectorline-draft"
 
 
 def put(table: Table, name: str, lance_version: int) -> None:
     """Makes or moves a tag, durably."""
+    if layout.is_local(table.uri):
+        with files.told(f"tagging table {table.name!r}"):
+            _put_whole(table, name, lance_version)
+        return
     tags = table.open().tags
     try:
         if name in table.tags():
@@ -17,6 +32,19 @@ def put(table: Table, name: str, lance_version: int) -> None:
         if table.tags().get(name) != lance_version:  # else an answer was lost
             raise store_error(error, f"tagging table {table.name!r}") from error
     files.of(table.uri).sync([path(table, name)])
+
+
+def _put_whole(table: Table, name: str, lance_version: int) -> None:
+    here, draft = files.of(table.uri), path(table, DRAFT)
+    here.remove([draft])  # of a process that was killed
+    try:
+        table.open().tags.create(DRAFT, lance_version)
+        json.loads(here.read(draft) or b"")
+    except ValueError as error:
+        here.remove([draft])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), draft) from error
+    here.sync([draft])
+    here.move(draft, path(table, name))
 
 
 def path(table: Table, name: str) -> str:

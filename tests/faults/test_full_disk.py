@@ -15,12 +15,13 @@ from tasks import cut, estimate, failpoints
 from tasks.drop import drop, droppable
 from tasks.errors import StoreError
 from tasks.space import open_space
-from tasks.store import indexes, maintenance, swap
+from tasks.store import indexes, maintenance, swap, tags
 from tasks.store.catalog import Catalog
 from tasks.store.indexes import vector_index
 from tests.faults.life import Life
 from tests.faults.matrix import RUN_POINTS, UPKEEP_POINTS
 from tests.pipeline import PROGRAM, write_config
+from tests.tables import new_table, put
 
 FULL = "no space left on the disk while .*; no committed row is lost: free some space and run"
 PAGE_BYTES = 4096  # a file of that file system takes whole ones
@@ -172,3 +173,19 @@ def test_the_command_says_it_in_its_last_line(tmp_path: Path, life: Life, small_
     assert re.match(f"vectorline: {FULL}", done.stderr.splitlines()[-1])
     assert "Traceback" not in done.stderr
     assert life.contents() == life.versions
+
+
+def test_a_tag_that_has_no_room_is_an_error_and_the_last_one_stays(small_disk: Path) -> None:
+    table = new_table(small_disk)
+    first = put(table, "a", {"x": 1})
+    second = put(table, "b", {"x": 2})
+    tags.put(table, "here", first)
+    for name in ("here", "there"):
+        fill(small_disk, 0)
+        with pytest.raises(StoreError, match=FULL):
+            tags.put(table, name, second)
+        empty(small_disk)
+        assert "there" not in table.tags()
+        assert table.tags()["here"] == first
+    tags.put(table, "here", second)
+    assert table.tags()["here"] == second
