@@ -56,9 +56,8 @@ class Publication:
         check_fits(self.standing.outgoing.shape, self.sink, self._label)
         stamps = self.standing.checked()
         serving = self.sink.serving()
-        name = self.standing.collection(stamps, serving)
+        name, difference, damaged = self.standing.way(stamps, serving)
         stamp = stamps.get(name)
-        difference = self.standing.difference(name, stamp)
         self.standing.guard_removals(name, difference, serving, stamps)
         recall = self._recall(stamp, difference)
         record = PublicationRecord(
@@ -91,6 +90,8 @@ class Publication:
         if serving != name:
             self.sink.serve(name)
         failpoints.reach("publish-served")
+        if damaged is not None:
+            self.sink.drop(damaged)
         self._forget(name, serving)
         done = {
             "upserted": pushed.upserted,

@@ -17,7 +17,7 @@ from schemas.config import SinkConfig
 from schemas.publication import Published, Refused, Stamp
 from tasks import differing
 from tasks.differing import Difference
-from tasks.errors import ConfigError, SinkError, StoreError
+from tasks.errors import ConfigError, SinkError, SinkUnavailable, StoreError
 from tasks.outgoing import Outgoing
 from tasks.pushing import Patience
 from tasks.shapes import key_of, shape_of
@@ -156,6 +156,26 @@ class Standing:
             return own[1] if serving == own[0] else own[0]
         there = [name for name in own if name in stamps]
         return serving if serving in there else next(iter(there), own[0])
+
+    def way(
+        self, stamps: dict[str, Stamp], serving: str | None
+    ) -> tuple[str, Difference, str | None]:
+        """The collection that is brought to the version, by what; and one that is beyond repair.
+
+        Where files of a store cannot be read, `repair` loads all rows into the other slot.
+        """
+        name = self.collection(stamps, serving)
+        try:
+            return name, self.difference(name, stamps.get(name)), None
+        except SinkUnavailable:
+            raise
+        except SinkError:
+            if not self.wish.repair:
+                raise
+        (other,) = {f"c{self.key}_{slot}" for slot in SLOTS} - {name}
+        self.sink.drop(other)
+        stamps.pop(other, None)
+        return other, differing.of_all(self.outgoing), name
 
     def difference(self, name: str, stamp: Stamp | None) -> Difference:
         """What a collection lacks of the version, and has beside it; its stamp is None for none."""

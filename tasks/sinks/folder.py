@@ -38,6 +38,7 @@ LOCK = ".lock"
 LOCK_WAIT_S = 10.0
 POLL_S = 0.1
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM_BYTES = 2**20
 NO_LINKS = (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS)
 
 Data: TypeAlias = bytes | memoryview | pa.Buffer
@@ -221,7 +222,10 @@ class Folder:
             ) from error
         except (OSError, RuntimeError) as error:  # libraries of indexes raise the latter
             number = error.errno if isinstance(error, OSError) else None
-            if number in DISK_FULL or any(os.strerror(n) in str(error) for n in DISK_FULL):
+            # usearch and ScaNN do not say why a file cannot be written.
+            silent = number is None and shutil.disk_usage(self.path).free < NO_ROOM_BYTES
+            said = any(os.strerror(n) in str(error) for n in DISK_FULL)
+            if silent or said or number in DISK_FULL:
                 raise SinkError(
                     f"{self.path}: no space left on the disk while {doing}; readers have what they "
                     "had: free some space and publish again"
@@ -260,8 +264,21 @@ class Folder:
                 if one.is_symlink() and "." not in one.name
             )
 
+    def stamp_of(self, name: str) -> str:
+        """Also where files are not there any more."""
+        return self._opened(name).manifest.stamp
+
     def open(self, name: str) -> Version:
         """A collection as it is now, all of whose files are there."""
+        version = self._opened(name)
+        with self.told(f"opening collection {name}"):
+            for file in version.manifest.files:
+                path = version.path / file.path
+                if _size(path) != file.size_bytes and version.path.name == self._target(name):
+                    raise SinkError(f"{path} is not as it was written: publish with --repair")
+        return version
+
+    def _opened(self, name: str) -> Version:
         with self.told(f"opening collection {name}"):
             link = self._link(name)
             if not link.is_symlink():
@@ -271,22 +288,17 @@ class Folder:
             path = link.parent / link.readlink()
             try:
                 manifest = Manifest.model_validate_json((path / MANIFEST).read_bytes())
-            except FileNotFoundError as error:
+            except (FileNotFoundError, ValidationError) as error:
                 if self._target(name) != path.name:
                     raise  # it was the version before by then
                 raise SinkError(
-                    f"{error.filename} is gone, somebody removed it: publish with --repair"
+                    f"{path / MANIFEST} is gone or damaged: remove {link}, and publish again"
                 ) from error
             if manifest.use != self._use:
                 raise SinkError(
                     f"{self.path} holds what `use: {manifest.use}` wrote, not `use: {self._use}`: "
                     "take another folder"
                 )
-            for file in manifest.files:
-                if _size(path / file.path) != file.size_bytes and path.name == self._target(name):
-                    raise SinkError(
-                        f"{path / file.path} is not as it was written: publish with --repair"
-                    )
             return Version(path, manifest)
 
     def checked(self, name: str, shape: Shape) -> Version:

@@ -21,7 +21,7 @@ from tests.publishing import (
 )
 from tests.stores.peer import Peer, peer
 
-IN_FILES = ("parquet", "numpy", "lancedb", "faiss", "sqlite-vec", "duckdb")
+IN_FILES = ("parquet", "numpy", "lancedb", "faiss", "usearch", "scann", "sqlite-vec", "duckdb")
 QUICK = ("lancedb", "duckdb")
 TOLD = r"no space left on the disk|disk is full"
 PAGES = 400  # with so many left, every one of them has room

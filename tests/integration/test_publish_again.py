@@ -242,6 +242,34 @@ def test_a_version_that_is_gone_is_counted_by_what_the_sink_lists(place: Peer, s
         published(store, harsh)
 
 
+@pytest.mark.parametrize("mode", ["atomic", "switch"])
+@pytest.mark.parametrize("damage", ["cut", "gone", "other bytes"])
+def test_files_that_cannot_be_read_are_made_anew_by_a_repair(
+    place: Peer, store: str, tmp_path: Path, damage: str, mode: str
+) -> None:
+    serve(store, 1)
+    published(store, sink_of(place, mode=mode))
+    serve(store, 2)
+    published(store, sink_of(place, mode=mode))
+    first = next(iter(sorted((place_of(place) / "current").glob("*.parquet"))))
+    size_bytes = first.stat().st_size
+    first.unlink()  # it may be a link to a file of the version before
+    if damage != "gone":
+        first.write_bytes(b"x" * (size_bytes if damage == "other bytes" else 10))
+    if damage != "other bytes":
+        with pytest.raises(SinkError, match="publish with --repair"):
+            published(store, sink_of(place, mode=mode))
+    published(store, sink_of(place, mode=mode), repair=True)
+    assert seen(place) == wanted(store)
+    serve(store, 3)
+    published(store, sink_of(place, mode=mode))
+    assert seen(place) == wanted(store)
+
+
+def place_of(place: Peer) -> Path:
+    return Path(place.arguments()["path"])
+
+
 @pytest.mark.parametrize("stamp", ["{", '{"format": 9}'])
 def test_a_stamp_that_cannot_be_read_stops_a_publication_and_is_named(
     place: Peer, store: str, stamp: str
