@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from tasks import detection, evaluation, fitting, maintain, marking, publishing, run, train
-from tasks.sinks import http_answers, lancedb
+from tasks.sinks import http_answers, lance_table, lancedb
 from tasks.sources import access, web
 from tasks.store import catalog, commit, flock, holder
 
@@ -21,6 +21,7 @@ READERS = (
     flock,
     holder,
     http_answers,
+    lance_table,
     lancedb,
     maintain,
     marking,

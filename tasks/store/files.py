@@ -77,13 +77,13 @@ class LocalFiles:
 
     def read(self, location: str) -> bytes | None:
         """By its path."""
-        with told(f"reading {location}"), contextlib.suppress(FileNotFoundError):
+        with _told(f"reading {location}"), contextlib.suppress(FileNotFoundError):
             return Path(location).read_bytes()
         return None
 
     def blocks(self, location: str) -> Iterator[bytes]:
         """Of a mebibyte."""
-        with told(f"reading {location}"), Path(location).open("rb") as file:
+        with _told(f"reading {location}"), Path(location).open("rb") as file:
             while block := file.read(BLOCK_BYTES):
                 yield block
 
@@ -91,7 +91,7 @@ class LocalFiles:
         """By a draft beside it, which takes its name."""
         path = Path(location)
         draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        with told(f"writing {location}"):
+        with _told(f"writing {location}"):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 if isinstance(data, Path):
@@ -107,13 +107,13 @@ class LocalFiles:
 
     def size_bytes(self, location: str) -> int | None:
         """By stat."""
-        with told(f"reading {location}"), contextlib.suppress(FileNotFoundError):
+        with _told(f"reading {location}"), contextlib.suppress(FileNotFoundError):
             return Path(location).stat().st_size
         return None
 
     def names(self, folder: str) -> list[str]:
         """Drafts too, whose names begin with a dot."""
-        with told(f"listing {folder}"), contextlib.suppress(FileNotFoundError):
+        with _told(f"listing {folder}"), contextlib.suppress(FileNotFoundError):
             return sorted(one.name for one in Path(folder).iterdir())
         return []
 
@@ -124,7 +124,7 @@ class LocalFiles:
     def move(self, location: str, to: str) -> None:
         """By another name."""
         path, target = Path(location), Path(to)
-        with told(f"moving {location}"), contextlib.suppress(FileNotFoundError):
+        with _told(f"moving {location}"), contextlib.suppress(FileNotFoundError):
             target.parent.mkdir(exist_ok=True)
             path.rename(target)
             _sync([target.parent, path.parent])
@@ -132,7 +132,7 @@ class LocalFiles:
     def remove(self, locations: Iterable[str]) -> None:
         """Not durably: after a power cut they may be there again."""
         for location in locations:
-            with told(f"removing {location}"):
+            with _told(f"removing {location}"):
                 Path(location).unlink(missing_ok=True)
 
     def remove_folder(self, folder: str) -> int:
@@ -140,7 +140,7 @@ class LocalFiles:
         path = Path(folder)
         if not path.exists():
             return 0
-        with told(f"removing {folder}"):
+        with _told(f"removing {folder}"):
             size_bytes = sum(one.stat().st_size for one in path.rglob("*") if one.is_file())
             shutil.rmtree(path)
             _sync([path.parent])
@@ -148,7 +148,7 @@ class LocalFiles:
 
     def sweep(self, folder: str, before: datetime) -> None:
         """By their names and when they were last written."""
-        with told(f"sweeping {folder}"):
+        with _told(f"sweeping {folder}"):
             for path in Path(folder).rglob(DRAFTS):
                 with contextlib.suppress(FileNotFoundError):  # it has its name by now
                     if path.stat().st_mtime < before.timestamp():
@@ -158,14 +158,14 @@ class LocalFiles:
         """By fsync, which takes 50 microseconds where the file is on the disk already."""
         folders = set()
         for path in map(Path, locations):
-            with told(f"writing {path}"):
+            with _told(f"writing {path}"):
                 try:
                     _sync([path])
                 except FileNotFoundError:
                     if not missing_ok:
                         raise
             folders.add(path.parent)
-        with told("writing folders"):
+        with _told("writing folders"):
             _sync(folders)
 
     def free_bytes(self, folder: str) -> int | None:
@@ -205,8 +205,7 @@ def lance_errors(doing: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def told(doing: str) -> Iterator[None]:
-    """Lets what the operating system raises be a StoreError."""
+def _told(doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -19,8 +19,7 @@ DRAFT = "vectorline-draft"
 def put(table: Table, name: str, lance_version: int) -> None:
     """Makes or moves a tag, durably."""
     if layout.is_local(table.uri):
-        with files.told(f"tagging table {table.name!r}"):
-            _put_whole(table, name, lance_version)
+        _put_whole(table, name, lance_version)
         return
     tags = table.open().tags
     try:
@@ -37,12 +36,19 @@ def put(table: Table, name: str, lance_version: int) -> None:
 def _put_whole(table: Table, name: str, lance_version: int) -> None:
     here, draft = files.of(table.uri), path(table, DRAFT)
     here.remove([draft])  # of a process that was killed
+    failed: Exception | None = None
     try:
         table.open().tags.create(DRAFT, lance_version)
-        json.loads(here.read(draft) or b"")
-    except ValueError as error:
+    except (OSError, ValueError) as error:
+        failed = error
+    try:
+        is_whole = json.loads(here.read(draft) or b"")["version"] == lance_version
+    except ValueError:
+        is_whole = False
+    if not is_whole:  # else it is there, whatever was said
         here.remove([draft])
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), draft) from error
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), draft)
+        raise store_error(failed or full, f"tagging table {table.name!r}") from failed
     here.sync([draft])
     here.move(draft, path(table, name))
 
