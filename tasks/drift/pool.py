@@ -15,6 +15,7 @@ from tasks.metrics.score import Labels, Matrix, Reals, check_matrix
 PERMUTATIONS = 199  # with the given arrangement 200, so that alpha = 0.05 is met exactly
 ROWS = 2000  # of a side that are compared: likeness of all pairs is held
 LARGE = 200  # rows of one block that take part: more of the same say little, and fill memory
+UNITS = 50  # of a side that take part, where it has so many: 4 beside 4 have no p below 2 / 70
 SIDES = ("baseline", "candidate")
 Table = npt.NDArray[np.float64]
 """Numbers, shape (rows, columns)."""
@@ -102,8 +103,9 @@ def pooled(
     """The rows (n, dim) and (m, dim) as one pool; raises DriftError as DriftTest says.
 
     Of each side at most so many units are drawn as make `rows` rows on average, and of a block with
-    more than 200 rows a random 200. How many is taken from the sizes of both sides' units together,
-    so that the sample is as exchangeable as the whole. A label that stands on both sides names two
+    more than 200 rows a random 200, or fewer, where else fewer than 50 units would be drawn. How
+    many is taken from the sizes of both sides' units together, so that the sample is as
+    exchangeable as the whole. A label that stands on both sides names two
     blocks: what those have in common makes the sides more alike, and alarms rarer. Where there are
     at most permutations + 1 arrangements, all are looked at.
     """
@@ -174,17 +176,21 @@ def _units(sides: tuple[Matrix, Matrix], blocks: Blocks | None) -> list[Numbers]
 def _drawn(units: list[Numbers], rows: int, rng: np.random.Generator) -> list[Numbers]:
     """Which rows of each side are compared, ascending."""
     sizes = np.bincount(np.concatenate(units))
-    most = max(2, int(rows / np.minimum(sizes, LARGE).mean()))
+    wanted = min(UNITS, max(len(np.unique(numbers)) for numbers in units))
+    large = LARGE
+    while large > 1 and rows < wanted * np.minimum(sizes, large).mean():
+        large -= 1
+    most = max(2, int(rows / np.minimum(sizes, large).mean()))
     kept = []
     for numbers in units:
         there = np.unique(numbers)
         chosen = there if len(there) <= most else rng.choice(there, most, replace=False)
         mine = np.flatnonzero(np.isin(numbers, chosen))
-        if (sizes[chosen] > LARGE).any():
+        if (sizes[chosen] > large).any():
             mine = rng.permutation(mine)
             mine = mine[np.argsort(numbers[mine], kind="stable")]
             place = np.arange(len(mine)) - np.searchsorted(numbers[mine], numbers[mine])
-            mine = np.sort(mine[place < LARGE])
+            mine = np.sort(mine[place < large])
         kept.append(mine)
     return kept
 

@@ -117,6 +117,16 @@ def test_whole_blocks_are_drawn_and_large_ones_in_part() -> None:
     assert sorted(np.bincount(pool.units).tolist()) == [1] * 17 + [200]
 
 
+@pytest.mark.parametrize(("rows", "of_each"), [(2_000, 40), (800, 16), (30, 1)])
+def test_rows_of_large_blocks_are_left_out_rather_than_blocks(rows: int, of_each: int) -> None:
+    rng = np.random.default_rng(12)
+    labels = np.repeat(np.arange(60), 210)
+    given = rng.normal(size=(len(labels), 3))
+    pool = pooled(given, given, rng, blocks=(labels, labels), rows=rows)
+    assert pool.n_units == (rows // of_each,) * 2
+    assert np.bincount(pool.units).tolist() == [of_each] * sum(pool.n_units)
+
+
 def test_rows_of_a_block_stay_on_one_side_and_block_counts_stay() -> None:
     rng = np.random.default_rng(11)
     blocks = rng.integers(0, 9, 60), rng.integers(0, 7, 50)
