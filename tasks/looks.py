@@ -13,7 +13,7 @@ from tasks.drift import default_test
 from tasks.drift.monitor import CAME, WENT, Watch, Window, compared
 from tasks.drift.pool import ROWS
 from tasks.drift.value import Blocks, DriftValue
-from tasks.sides import Side, Sides, windows
+from tasks.sides import Side, Sides, alike_blocks, windows
 from tasks.space import Space, open_space
 from tasks.store import drifts, manifests
 from tasks.store.catalog import Catalog
@@ -84,6 +84,18 @@ def tests_of(
     settings: DriftConfig, baseline: Space, candidate: Space, *, watched: bool
 ) -> Iterator[Test]:
     """All that are done, whose sides are drawn already; those without any row are left out."""
+    for test in _tests(settings, baseline, candidate, watched=watched):
+        if settings.group is None:
+            yield test
+        else:
+            rng = np.random.default_rng(settings.seed)
+            before, now = alike_blocks(test.before, test.now, rng)
+            yield replace(test, before=before, now=now)
+
+
+def _tests(
+    settings: DriftConfig, baseline: Space, candidate: Space, *, watched: bool
+) -> Iterator[Test]:
     once = Window(looks=0, since=baseline.version, tests=1)
     if settings.window is not None:
         before, now, newest = windows(

@@ -8,6 +8,7 @@ import pytest
 
 from schemas.config import WindowConfig
 from tasks import sides as sides_module
+from tasks.drift import default_test
 from tasks.errors import ConfigError
 from tasks.sides import Side, Sides, windows
 from tasks.space import Space, open_space
@@ -77,6 +78,43 @@ def test_of_large_blocks_some_rows_are_drawn() -> None:
     assert np.bincount(blocks[chosen]).tolist() == [200] * 40
     few = sides_module.drawn_blocks(blocks, np.random.default_rng(0), 1_000)
     assert sorted(np.bincount(blocks[few]).tolist())[-5:] == [200] * 5
+
+
+def test_blocks_of_both_sides_are_made_alike(versions: list[Space]) -> None:
+    rng = np.random.default_rng(0)
+    sizes = [30, 1, 20, 7], [2, 5, 2, 1, 9, 3, 40, 2]
+    one, other = (
+        Side(versions[2], np.arange(sum(of)) + 5, 99, np.repeat(np.arange(len(of)) * 3, of))
+        for of in sizes
+    )
+    few, rest = sides_module.alike_blocks(one, other, rng)
+    assert few.blocks is not None
+    assert rest.blocks is not None
+    # Of 1, 7, 20, 30 rows, and of 1, 2, 2, 2, 3, 5, 9, 40: the quarters beside each other.
+    assert np.bincount(few.blocks)[::3].tolist() == [30, 1, 5, 2]
+    assert sorted(np.bincount(rest.blocks)[::3].tolist()) == [1, 1, 2, 2, 3, 5, 9, 30]
+    of = dict(enumerate(np.repeat(np.arange(4) * 3, sizes[0]).tolist(), 5))
+    assert few.blocks.tolist() == [of[row] for row in few.rows.tolist()]
+    assert (np.diff(few.rows) > 0).all()
+    assert (few.total, rest.total) == (99, 99)
+    alone = Side(versions[2], np.arange(9), 9, None)
+    assert sides_module.alike_blocks(alone, alone, rng) == (alone, alone)
+
+
+def test_groups_that_are_smaller_on_one_side_are_no_drift(versions: list[Space]) -> None:
+    rng, alarms = np.random.default_rng(1), 0
+    for _ in range(60):
+        sides = [
+            Side(versions[0], np.arange(50 * of), 50 * of, np.repeat(np.arange(50), of))
+            for of in (20, 2)
+        ]
+        given = [rng.normal(size=(len(side.rows), 8)) for side in sides]
+        before, now = sides_module.alike_blocks(sides[0], sides[1], rng)
+        found = default_test(permutations=99)(
+            given[0][before.rows], given[1][now.rows], rng, blocks=before.blocks_beside(now)
+        )
+        alarms += found.p_value <= 0.05
+    assert alarms <= 9  # by chance less than once in 1,000 times; as they were, 20 and more
 
 
 def test_what_came_after_a_version_is_what_later_runs_wrote(versions: list[Space]) -> None:
