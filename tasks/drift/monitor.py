@@ -110,11 +110,11 @@ class Watch:
 def compared(
     window: Window, test: Callable[[int], DriftValue], *, alpha: float = 0.05
 ) -> DriftValue:
-    """What a test finds in a window, with as many permutations as its level needs.
+    """What a test finds in a window, with as many permutations as its level needs, or 199.
 
     As `in_stages`; raises DriftError as the test and `check_alpha`.
     """
-    return in_stages(test, window.permutations(alpha))
+    return in_stages(test, max(STAGES[0], window.permutations(alpha)))
 
 
 def in_stages(test: Callable[[int], DriftValue], permutations: int) -> DriftValue:
