@@ -109,9 +109,10 @@ def _tests(
         return
     looked = _Looked(settings, baseline, candidate)
     if watched:
-        windows_of = watch_of(candidate, baseline.version).look(candidate.version)[1]
-        yield from looked.came((*windows_of, *_held_back(settings, candidate, windows_of)))
-        yield from looked.went(windows_of)
+        looks = watch_of(candidate, baseline.version).look(candidate.version)[1]
+        looks = (*looks, *_held_back(settings, candidate, looks))
+        yield from looked.came(looks)
+        yield from looked.went(looks)
         return
     added, gone = looked.sides.added(), looked.sides.removed()
     both = 1 + bool(added.total and gone.total)  # tests, of which either may alarm
@@ -125,10 +126,10 @@ def _tests(
 def _held_back(
     settings: DriftConfig, candidate: Space, looks: tuple[Window, ...]
 ) -> Iterator[Window]:
-    """What came since the version that serves, where drift may have kept later ones from it.
+    """What came and went since the version that serves, where drift may have kept later ones back.
 
-    Else good rows of one look would let those of a look before it serve. It is no look of the year:
-    nothing but the block hangs on it.
+    Else a good look would let what a look before it kept back serve. It has the level of a single
+    look, for which alpha has room: SHARES sum to 0.6, and single looks have 0.3.
     """
     entry = candidate.entry
     serving = Catalog(candidate.store_uri).serving(entry.space) if settings.block else None

@@ -222,6 +222,19 @@ def test_what_a_block_kept_back_does_not_serve_with_the_next_good_rows(
     assert (mended["drift"]["verdict"], mended["promoted"]) == ("no drift", True)
 
 
+def test_what_a_block_kept_from_going_goes_with_no_later_version(corpus: Path, store: str) -> None:
+    blocking = {"drift": DRIFT | {"block": True}}
+    bees = notes(200, 80, ("bees",))
+    held = notes(0, 200)
+    run(corpus, store, held + bees, **blocking)
+    assert not run(corpus, store, held, **blocking)["promoted"]
+    kept_back = run(corpus, store, held + notes(300, 60), **blocking)
+    assert not kept_back["promoted"]
+    assert "rows removed or changed since version 1" in kept_back["drift"]["reason"]
+    mended = run(corpus, store, held + bees + notes(300, 60), **blocking)
+    assert mended["promoted"]
+
+
 def test_a_change_of_metadata_alone_is_no_news(corpus: Path, store: str) -> None:
     held = notes(0, N) + notes(N, 100, ("bees",))
     run(corpus, store, held[:N], drift=None)
