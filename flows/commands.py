@@ -16,7 +16,7 @@ from schemas.catalog import VersionEntry
 from schemas.config import Config, DriftConfig, EvaluateConfig, SinkConfig
 from tasks.check import Check
 from tasks.config import from_dict, read_config, sinks_of
-from tasks.errors import ConfigError, Interrupted
+from tasks.errors import ConfigError, Interrupted, StoreError
 from tasks.mistakes import Mistake
 from tasks.run import Options, Run, open_run, waiting
 from tasks.secrets import blocks_in
@@ -211,7 +211,10 @@ def _drift(args: argparse.Namespace) -> dict[str, Any]:
 def _rebase(args: argparse.Namespace, candidate: VersionEntry) -> dict[str, Any]:
     if args.baseline is not None or args.sketches:
         raise ConfigError("--rebase looks at nothing: leave --baseline and --sketches out")
-    before = reference_of(args.store, candidate)
+    try:
+        before = reference_of(args.store, candidate)
+    except StoreError:  # a tag that is on no version is put on one
+        before = None
     after = Catalog(args.store).resolve(args.space, args.rebase)
     rebase(args.store, after)
     same = before is not None and before.table == after.table

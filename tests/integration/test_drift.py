@@ -12,10 +12,11 @@ from flows import cli
 from schemas.config import DriftConfig
 from schemas.drift import DriftRecord
 from tasks.detect import Detected, detect
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, StoreError
 from tasks.space import open_space
-from tasks.store import drifts, reference
+from tasks.store import drifts, reference, tags
 from tasks.store.catalog import Catalog
+from tasks.store.table import Table
 from tests.drift import notes
 from tests.pipeline import PROGRAM, config, refresh, write_config, write_jsonl
 
@@ -290,6 +291,22 @@ def test_the_reference_is_the_first_that_served_until_someone_rebases(
     again = look(grown)
     assert again.record.baseline is not None
     assert again.record.baseline.version == 2
+    assert look(grown, "2").record.reason == "version 2 is the baseline"
+
+
+def test_a_reference_that_is_no_version_is_told_and_not_replaced_by_another(grown: str) -> None:
+    assert cli.main(["drift", "notes", "--rebase", "2", "--store", grown]) == 0
+    table = Table(grown, Catalog(grown).resolve("notes", "2").table)
+    tags.put(table, reference.TAG, 1)  # as after maintenance that was cut off
+    with pytest.raises(StoreError) as caught:
+        look(grown)
+    assert str(caught.value) == (
+        f"tag 'reference' of table '{table.name}' is on Lance version 1, which is no version of "
+        "space 'notes': `vectorline maintain notes` mends it, or `vectorline drift notes --rebase "
+        "V` tags another one"
+    )
+    assert table.tags()[reference.TAG] == 1
+    assert cli.main(["drift", "notes", "--rebase", "2", "--store", grown]) == 0
     assert look(grown, "2").record.reason == "version 2 is the baseline"
 
 
