@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
@@ -140,17 +139,20 @@ def _held_back(
 
 
 class _Looked:
-    """The windows of one look beside a reference."""
+    """The windows of one look beside a reference; `sides` is the candidate beside that itself."""
 
     def __init__(self, settings: DriftConfig, baseline: Space, candidate: Space) -> None:
         """Reads no row yet."""
-        self._settings, self._baseline, self._candidate = settings, baseline, candidate
+        self._baseline, self._candidate = baseline, candidate
+        self._refitted = is_refitted(candidate)
+        self.sides = Sides(
+            baseline,
+            candidate,
+            group=settings.group,
+            seed=settings.seed,
+            refitted=self._refitted,
+        )
         self._earlier: dict[int, Sides | None] = {baseline.version: self.sides}
-
-    @cached_property
-    def sides(self) -> Sides:
-        """The candidate beside the reference."""
-        return self._beside(self._baseline)
 
     def came(self, looks: tuple[Window, ...]) -> Iterator[Test]:
         """What came in each window and was not in the reference, beside the reference's rows."""
@@ -186,30 +188,17 @@ class _Looked:
         several = f", in {window.looks} looks" if window.looks > 1 else ""
         return f"rows {what}{changed} since version {window.since}{several}"
 
-    @cached_property
-    def _refitted(self) -> bool:
-        return is_refitted(self._candidate)
-
     def _since(self, window: Window) -> Sides | None:
         """The candidate beside the version that a window begins with; None where that is gone."""
         if window.since not in self._earlier:
             space, store_uri = self._candidate.entry.space, self._candidate.store_uri
             there = {one.version for one in Catalog(store_uri).versions(space)}
             self._earlier[window.since] = (
-                self._beside(open_space(space, store_uri, window.since))
+                self.sides.beside(open_space(space, store_uri, window.since))
                 if window.since in there
                 else None
             )
         return self._earlier[window.since]
-
-    def _beside(self, other: Space) -> Sides:
-        return Sides(
-            other,
-            self._candidate,
-            group=self._settings.group,
-            seed=self._settings.seed,
-            refitted=self._refitted,
-        )
 
 
 def is_refitted(space: Space) -> bool:

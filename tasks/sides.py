@@ -111,8 +111,11 @@ class Sides:
         seed: int,
         refitted: bool = False,
         most: int = MOST,
+        new: BaseRows | None = None,
     ) -> None:
         """Reads nothing yet; `group` is a metadata column whose equal values belong together.
+
+        `new` are the candidate's rows, where they were read already.
 
         `refitted` says that each version has vectors of a fit of its own. Then both sides are of
         one version, and what came or went are ids that the other version lacks: what has other
@@ -121,15 +124,28 @@ class Sides:
         self._baseline, self._candidate = baseline, candidate
         self._group, self._seed, self._most = group, seed, most
         self._refitted = refitted
+        self._read = new
 
-    @property
+    def beside(self, other: Space) -> "Sides":
+        """The same candidate beside another version: what was read of it is not read again."""
+        return Sides(
+            other,
+            self._candidate,
+            group=self._group,
+            seed=self._seed,
+            refitted=self._refitted,
+            most=self._most,
+            new=self._new,
+        )
+
+    @cached_property
     def were(self) -> Side:
         """Of all rows of the baseline; where it is refitted, those of them in the candidate."""
         if self._refitted:
             return self._drawn(self._candidate, self._new, ~self._came)
         return self._drawn(self._baseline, self._old, np.ones(len(self._old.chunks), np.bool_))
 
-    @property
+    @cached_property
     def kept(self) -> Side:
         """Of the baseline's rows those that the candidate still has."""
         return self._drawn(self._baseline, self._old, ~self._gone)
@@ -163,7 +179,7 @@ class Sides:
 
     @cached_property
     def _new(self) -> BaseRows:
-        return _rows(self._candidate)
+        return _rows(self._candidate) if self._read is None else self._read
 
     @cached_property
     def _came(self) -> Mask:

@@ -12,6 +12,7 @@ from tasks.drift import default_test
 from tasks.errors import ConfigError
 from tasks.sides import Side, Sides, windows
 from tasks.space import Space, open_space
+from tasks.store.table import BaseRows, Table
 from tests.pipeline import config, refresh, write_jsonl
 
 
@@ -70,6 +71,27 @@ def test_of_a_fit_for_each_version_both_sides_are_of_one(versions: list[Space]) 
 def test_what_came_since_a_version_has_other_content_than_there(versions: list[Space]) -> None:
     found = sides(versions[0], versions[2])
     assert ids(found.added(sides(versions[1], versions[2]))) == {"r000", "r050"}
+    later = found.beside(versions[1])
+    assert ids(found.added(later)) == {"r000", "r050"}
+    assert ids(later.were) == {f"r{number:03d}" for number in range(50)}
+    assert ids(found.removed(later)) == {"r000", "r001"}
+
+
+def test_a_candidate_is_read_once_however_many_versions_it_stands_beside(
+    versions: list[Space], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, base = list[int](), Table.base
+
+    def counted(table: Table, lance_version: int) -> BaseRows:
+        read.append(lance_version)
+        return base(table, lance_version)
+
+    monkeypatch.setattr(Table, "base", counted)
+    found = sides(versions[0], versions[2])
+    for _ in range(2):
+        found.added(found.beside(versions[1]))
+        assert found.were is found.were
+    assert sorted(read) == sorted([one.entry.lance_version for one in (*versions, versions[1])])
 
 
 def test_of_large_blocks_some_rows_are_drawn() -> None:
