@@ -170,15 +170,16 @@ def _asked(
     named = baseline or str(settings.baseline)
     windowed = settings.window is not None and not by_sketches  # within one version
     other = candidate if windowed else _baseline(store_uri, candidate, named)
-    watched = False
+    watch = None
     if named == TAG and not windowed and other is not None and not by_sketches:
-        seen = watch_of(candidate, other.version).recent
-        watched = candidate.version >= max((other.version, *seen))
+        so_far = watch_of(candidate, other.version)
+        if candidate.version >= max((other.version, *so_far.recent)):
+            watch = so_far
     words = ["vectorline", "drift", space, "--candidate", str(candidate.version)]
-    if other is not None and not watched and not windowed:
+    if other is not None and watch is None and not windowed:
         words += ["--baseline", str(other.version)]
     words += [*(["--sketches"] * by_sketches), *options, "--store", store_uri]
-    return Asked(settings, candidate, other, watched, shlex.join(words), by_sketches)
+    return Asked(settings, candidate, other, watch, shlex.join(words), by_sketches)
 
 
 def _baseline(store_uri: str, candidate: Space, named: str) -> Space | None:

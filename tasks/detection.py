@@ -15,7 +15,7 @@ from tasks.digests import digest_json
 from tasks.drift import default_test
 from tasks.drift.compare import Distances, distances
 from tasks.drift.effects import Detectable, Effects, detectable_effect, effects
-from tasks.drift.monitor import Window
+from tasks.drift.monitor import Watch, Window
 from tasks.errors import DriftError
 from tasks.identity import identity
 from tasks.libraries import versions_of
@@ -38,7 +38,7 @@ class Asked:
         settings: The `drift` of a config.
         candidate: The version that is looked at.
         baseline: What it is compared with; None where there is none.
-        watched: Whether this is one of a year's looks, which have one alpha together.
+        watch: The looks so far, where this is one of a year's, which have one alpha together.
         by_sketches: Whether what is kept of both versions is compared, and no row is read.
         command: What was typed.
         pause: Called between tests; raises where the user asked to stop.
@@ -47,10 +47,15 @@ class Asked:
     settings: DriftConfig
     candidate: Space
     baseline: Space | None
-    watched: bool
+    watch: Watch | None
     command: str
     by_sketches: bool = False
     pause: Callable[[], None] = lambda: None
+
+    @property
+    def watched(self) -> bool:
+        """Whether this is one of a year's looks."""
+        return self.watch is not None
 
     @property
     def id(self) -> str:
@@ -125,30 +130,29 @@ IN_ONE_FIT = (
 
 def _data(asked: Asked, baseline: Space, record: DriftRecord) -> DriftRecord:
     """The data of two versions of one encoder, or of two windows of one version."""
-    tests = [*tests_of(asked.settings, baseline, asked.candidate, watched=asked.watched)]
-    enough = [one for one in tests if min(one.units) >= ENOUGH]
-    few = tuple(
-        f"too few to say anything of {one.what}: {one.units[1]:,} beside {one.units[0]:,}"
-        for one in tests
-        if one not in enough
-    )
-    results = []
-    for test in enough:
+    tests = [*tests_of(asked.settings, baseline, asked.candidate, asked.watch)]
+    few, results = list[str](), list[Result]()
+    for test in tests:
+        beside = f"{test.what}: {test.units[1]:,} beside {test.units[0]:,}"
+        if min(test.units) < ENOUGH:
+            few.append(beside)
+            continue
         asked.pause()
         results.append(result_of(asked.settings, test))
     results.sort(key=lambda one: _order(one, asked.settings.alpha))
     if not results:
-        beside = "; ".join(f"{one.what}: {one.units[1]:,} beside {one.units[0]:,}" for one in tests)
+        beside = "; ".join(few) or "nothing came and nothing went"
         return _said(
             record,
             "cannot tell",
             f"at least {ENOUGH} rows or blocks on each side are needed, and there are fewer "
-            f"({beside or 'nothing came and nothing went'}){_mend(asked, tests)}",
+            f"({beside}){_mend(asked, tests)}",
         )
     told, size = _most_telling(asked, results)
     results.sort(key=lambda one: one is not told)
     tests_told = tuple(one.told() for one in results)
-    record = record.model_copy(update={"tests": tests_told, "notes": (*record.notes, *few)})
+    unsaid = (f"too few to say anything of {one}" for one in few)
+    record = record.model_copy(update={"tests": tests_told, "notes": (*record.notes, *unsaid)})
     return _described(asked, told, size, record)
 
 

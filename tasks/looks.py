@@ -80,10 +80,13 @@ class Result:
 
 
 def tests_of(
-    settings: DriftConfig, baseline: Space, candidate: Space, *, watched: bool
+    settings: DriftConfig, baseline: Space, candidate: Space, watch: Watch | None
 ) -> Iterator[Test]:
-    """All that are done, whose sides are drawn already; those without any row are left out."""
-    for test in _tests(settings, baseline, candidate, watched=watched):
+    """All that are done, whose sides are drawn already; those without any row are left out.
+
+    `watch` are the looks so far, where this is one of them.
+    """
+    for test in _tests(settings, baseline, candidate, watch):
         if settings.group is None:
             yield test
         else:
@@ -93,7 +96,7 @@ def tests_of(
 
 
 def _tests(
-    settings: DriftConfig, baseline: Space, candidate: Space, *, watched: bool
+    settings: DriftConfig, baseline: Space, candidate: Space, watch: Watch | None
 ) -> Iterator[Test]:
     once = Window(looks=0, since=baseline.version, tests=1)
     if settings.window is not None:
@@ -107,8 +110,8 @@ def _tests(
         yield Test(what, before, now, once)
         return
     looked = _Looked(settings, baseline, candidate)
-    if watched:
-        looks = watch_of(candidate, baseline.version).look(candidate.version)[1]
+    if watch is not None:
+        looks = watch.look(candidate.version)[1]
         looks = (*looks, *_held_back(settings, candidate, looks))
         yield from looked.came(looks)
         yield from looked.went(looks)

@@ -27,8 +27,8 @@ def reference_of(store_uri: str, candidate: VersionEntry) -> VersionEntry | None
     if tagged is not None:  # to tag another version would forget what somebody chose
         raise StoreError(
             f"tag {TAG!r} of table {table.name!r} is on Lance version {tagged}, which is no "
-            f"version of space {candidate.space!r}: `vectorline maintain {candidate.space}` mends it, or "
-            f"`vectorline drift {candidate.space} --rebase V` tags another one"
+            f"version of space {candidate.space!r}: `vectorline maintain {candidate.space}` mends "
+            f"it, or `vectorline drift {candidate.space} --rebase V` tags another one"
         )
     served = {move.to_version for move in catalog.serving_history(candidate.space)}
     first = next((one for one in own if one.version in served), None)
