@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from schemas.config import Config, Schedule
+from schemas.config import Config, DriftConfig, EvaluateConfig, Schedule
 from tasks.errors import ConfigError
 from tasks.publish import PublishOptions
 from tasks.run import Options
@@ -73,70 +73,53 @@ class Deployment:
         }
 
 
-def _refresh(config: Config, store_uri: str) -> Parameters:
+def _refresh(config: Config) -> Parameters:
     return {
-        "space": config.space,
         "config": config.model_dump(mode="json"),
-        "store_uri": store_uri,
         "options": asdict(Options(wait_s=WAIT_S)),
     }
 
 
-def _evaluate(config: Config, store_uri: str) -> Parameters:
-    if config.evaluate is None:
-        raise ConfigError("schedule.evaluate: the config has no `evaluate:`, which says how")
+def _evaluate(config: Config) -> Parameters:
+    return _look("evaluate", config.evaluate)
+
+
+def _drift(config: Config) -> Parameters:
+    return _look("drift", config.drift) | {"by_sketches": False}
+
+
+def _look(key: str, settings: EvaluateConfig | DriftConfig | None) -> Parameters:
+    if settings is None:
+        raise ConfigError(f"schedule.{key}: the config has no `{key}:`, which says how")
     return {
-        "space": config.space,
-        "settings": config.evaluate.model_dump(mode="json"),
-        "store_uri": store_uri,
+        "settings": settings.model_dump(mode="json"),
         "version": "latest",
         "baseline": None,
         "options": [],
     }
 
 
-def _drift(config: Config, store_uri: str) -> Parameters:
-    if config.drift is None:
-        raise ConfigError("schedule.drift: the config has no `drift:`, which says how")
-    return {
-        "space": config.space,
-        "settings": config.drift.model_dump(mode="json"),
-        "store_uri": store_uri,
-        "version": "latest",
-        "baseline": None,
-        "options": [],
-        "by_sketches": False,
-    }
+def _maintain(config: Config) -> Parameters:
+    return {"config": config.model_dump(mode="json"), "wait_s": WAIT_S}
 
 
-def _maintain(config: Config, store_uri: str) -> Parameters:
-    return {
-        "space": config.space,
-        "config": config.model_dump(mode="json"),
-        "store_uri": store_uri,
-        "wait_s": WAIT_S,
-    }
-
-
-def _publish(config: Config, store_uri: str) -> Parameters:
+def _publish(config: Config) -> Parameters:
     if not config.publish:
         raise ConfigError("schedule.publish: the config has no `publish:`, which says where to")
     return {
-        "space": config.space,
         "sinks": [one.model_dump(mode="json") for one in config.publish],
-        "store_uri": store_uri,
         "options": asdict(PublishOptions(wait_s=WAIT_S)),
     }
 
 
-FLOWS: dict[str, tuple[str, Callable[[Config, str], Parameters]]] = {
+FLOWS: dict[str, tuple[str, Callable[[Config], Parameters]]] = {
     "run": ("refresh", _refresh),
     "evaluate": ("evaluate", _evaluate),
     "drift": ("drift", _drift),
     "publish": ("publish", _publish),
     "maintain": ("maintain", _maintain),
 }
-"""By key of a schedule: the flow, its module's name too, and what its parameters are."""
+"""By key of a schedule: the flow, its module's name too, and its parameters but space and store."""
 
 
 def deployments(config: Config, store_uri: str, name: str) -> list[Deployment]:
@@ -146,8 +129,9 @@ def deployments(config: Config, store_uri: str, name: str) -> list[Deployment]:
     """
     found = config.schedule
     schedule = Schedule(run=found) if isinstance(found, str) else found or Schedule()
+    where: Parameters = {"space": config.space, "store_uri": store_uri}
     return [
-        Deployment(flow, name, config.space, cron, schedule.timezone, parameters(config, store_uri))
+        Deployment(flow, name, config.space, cron, schedule.timezone, where | parameters(config))
         for key, (flow, parameters) in FLOWS.items()
         if (cron := getattr(schedule, key)) is not None
     ]
