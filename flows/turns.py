@@ -34,11 +34,12 @@ def turn(space: str, store_uri: str) -> Iterator[None]:
             held.enter_context(lease(store_uri, space, WAIT_S))
         except LeaseHeld as error:
             raise LeaseHeld(f"another flow of space {space!r} does not end: {error}") from error
-        _skip_missed(UUID(deployment.id), str(flow_run.name))
+        skip_missed(UUID(deployment.id), str(flow_run.name))
         yield
 
 
-def _skip_missed(deployment_id: UUID, served_by: str) -> None:
+def skip_missed(deployment_id: UUID, served_by: str) -> None:
+    """Ends all runs of a deployment that are due, but for those that somebody asked for."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import (
         DeploymentFilter,
@@ -48,7 +49,7 @@ def _skip_missed(deployment_id: UUID, served_by: str) -> None:
         FlowRunFilterState,
         FlowRunFilterStateType,
     )
-    from prefect.client.schemas.objects import State, StateType
+    from prefect.client.schemas.objects import FlowRun, State, StateType
 
     due = FlowRunFilter(
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
@@ -58,7 +59,13 @@ def _skip_missed(deployment_id: UUID, served_by: str) -> None:
     skipped = State(
         type=StateType.CANCELLED, name="Skipped", message=f"{served_by!r} did this run's work too"
     )
+    found = list[FlowRun]()
     with get_client(sync_client=True) as client:
-        for run in client.read_flow_runs(flow_run_filter=due, deployment_filter=own):
+        # The server tells 200 at a time: so many an hourly schedule has after nine days.
+        while page := client.read_flow_runs(
+            flow_run_filter=due, deployment_filter=own, offset=len(found)
+        ):
+            found += page
+        for run in found:
             if run.auto_scheduled:
                 client.set_flow_run_state(run.id, skipped)

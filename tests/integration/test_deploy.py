@@ -14,11 +14,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partialmethod
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 import pytest
 from prefect.blocks.system import Secret
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 import flows.deploy
@@ -26,6 +29,7 @@ from flows import commands
 from flows.cli import build_parser
 from flows.deploy import LOST
 from flows.server import quiet_environment
+from flows.turns import skip_missed
 from tasks.errors import ConfigError, SinkError, SinkUnavailable
 from tasks.store import canaries, drifts
 from tasks.store.catalog import Catalog
@@ -115,6 +119,13 @@ def start(house: House, deployment: Row) -> Row:
     path = f"deployments/{deployment['id']}/create_flow_run"
     made: Row = ask(house, "POST", path, {"state": {"type": "SCHEDULED"}})
     return made
+
+
+def let_pass(house: House, planned: list[Row]) -> None:
+    """Makes the times of these runs earlier ones."""
+    for one in planned:
+        past = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2026-01-01T03:00:00Z"}}
+        ask(house, "POST", f"flow_runs/{one['id']}/set_state", {"state": past, "force": True})
 
 
 def states(found: list[Row]) -> list[str]:
@@ -312,15 +323,31 @@ def test_runs_that_get_past_the_queue_wait_for_the_store(house: House, folder: P
     assert one_after_the_other([work(house, one) for one in found])
 
 
+def test_more_missed_runs_than_the_server_tells_at_once_are_skipped(
+    house: House, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy(house, folder, "often", "0 3 * * *")
+    ask(house, "PATCH", f"work_pools/{POOL}/queues/often", {"is_paused": True})
+    planned = wait_for(lambda: runs(house, "often"))
+    let_pass(house, planned)
+    (deployment,) = deployments(house, "often").values()
+    told = partialmethod(SyncPrefectClient.read_flow_runs, limit=2)
+    monkeypatch.setattr(SyncPrefectClient, "read_flow_runs", told)
+    with temporary_settings({PREFECT_API_URL: house.api_url}):
+        skip_missed(UUID(deployment["id"]), "another run")
+    passed = {one["id"] for one in planned}
+    left = [one for one in runs(house, "often") if one["id"] in passed]
+    assert len(planned) > 2
+    assert states(left) == ["Skipped"] * len(planned)
+
+
 def test_runs_that_were_missed_are_caught_up_once(house: House, folder: Path) -> None:
     deploy(house, folder, "missed", "0 3 * * *")
     queue = f"work_pools/{POOL}/queues/missed"
     ask(house, "PATCH", queue, {"is_paused": True})
     planned = wait_for(lambda: runs(house, "missed"))
     assert len(planned) > 1
-    for one in planned:
-        past = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2026-01-01T03:00:00Z"}}
-        ask(house, "POST", f"flow_runs/{one['id']}/set_state", {"state": past, "force": True})
+    let_pass(house, planned)
     (deployment,) = deployments(house, "missed").values()
     start(house, deployment)  # somebody's own wish is not a missed run
     ask(house, "PATCH", queue, {"is_paused": False})
