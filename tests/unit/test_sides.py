@@ -1,5 +1,6 @@
 """Which rows a drift report compares, against sets made by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,8 @@ def test_blocks_of_both_sides_are_made_alike(versions: list[Space]) -> None:
     assert (few.total, rest.total) == (99, 99)
     alone = Side(versions[2], np.arange(9), 9, None)
     assert sides_module.alike_blocks(alone, alone, rng) == (alone, alone)
+    none = replace(one, rows=np.arange(0), blocks=np.arange(0))
+    assert sides_module.alike_blocks(one, none, rng)[0] is one
 
 
 def test_groups_that_are_smaller_on_one_side_are_no_drift(versions: list[Space]) -> None:
