@@ -12,7 +12,7 @@ from tasks.drift import default_test
 from tasks.drift.monitor import CAME, WENT, Watch, Window, compared
 from tasks.drift.pool import ROWS
 from tasks.drift.value import Blocks, DriftValue
-from tasks.sides import Side, Sides, alike_blocks, windows
+from tasks.sides import Side, Sides, alike_sides, windows
 from tasks.space import Space, open_space
 from tasks.store import drifts, manifests
 from tasks.store.catalog import Catalog
@@ -91,7 +91,7 @@ def tests_of(
             yield test
         else:
             rng = np.random.default_rng(settings.seed)
-            before, now = alike_blocks(test.before, test.now, rng)
+            before, now = alike_sides(test.before, test.now, rng)
             yield replace(test, before=before, now=now)
 
 

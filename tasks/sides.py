@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.config import WindowConfig
-from tasks.drift.pool import LARGE
+from tasks.drift.blocks import alike_blocks, drawn_blocks
 from tasks.drift.value import Blocks
 from tasks.encoders.base import Vectors
 from tasks.errors import ConfigError
@@ -248,60 +248,18 @@ def drawn(
     return Side(space, there[chosen], len(there), None if blocks is None else blocks[chosen])
 
 
-def drawn_blocks(blocks: Indices, rng: np.random.Generator, most: int) -> Indices:
-    """Places of the rows of blocks that are drawn, ascending; of one block at least."""
-    of, sizes = _numbered(blocks)
-    order = rng.permutation(len(sizes))
-    fits = np.cumsum(np.minimum(sizes[order], LARGE)) <= most
-    fits[:1] = True
-    held = np.zeros(len(sizes), np.int64)
-    held[order[fits]] = LARGE
-    return _some_of_each(of, held, rng)
+def alike_sides(one: Side, other: Side, rng: np.random.Generator) -> tuple[Side, Side]:
+    """Both with blocks of like sizes, as `alike_blocks` draws them.
 
-
-def alike_blocks(one: Side, other: Side, rng: np.random.Generator) -> tuple[Side, Side]:
-    """Both with blocks of like sizes: the largest of one has as many rows as that of the other, ...
-
-    Who wrote for years has many rows on one side, who wrote today a few on the other. Blocks of
-    other sizes are not exchangeable: where nothing drifted a quarter of tests were alarms at 5 %.
     Without blocks, or without rows, both are as they were.
     """
     if one.blocks is None or other.blocks is None or not (len(one.rows) and len(other.rows)):
         return one, other
-    sides = one, other
-    (first, sizes), (second, others) = map(_numbered, (one.blocks, other.blocks))
-    kept = (
-        _some_of_each(first, _ranked(sizes, others, rng), rng),
-        _some_of_each(second, _ranked(others, sizes, rng), rng),
+    mine, theirs = alike_blocks(one.blocks, other.blocks, rng)
+    return (
+        replace(one, rows=one.rows[mine], blocks=one.blocks[mine]),
+        replace(other, rows=other.rows[theirs], blocks=other.blocks[theirs]),
     )
-    mine, theirs = (
-        replace(side, rows=side.rows[rows], blocks=side.blocks[rows])
-        for side, rows in zip(sides, kept, strict=True)
-        if side.blocks is not None
-    )
-    return mine, theirs
-
-
-def _ranked(sizes: Indices, others: Indices, rng: np.random.Generator) -> Indices:
-    """Of each block the size of the other side's one of the same rank, ties in random order."""
-    held = np.empty(len(sizes), np.int64)
-    ranks = ((np.arange(len(sizes)) + 0.5) * len(others) / len(sizes)).astype(np.int64)
-    held[np.lexsort((rng.random(len(sizes)), sizes))] = np.sort(others)[ranks]
-    return held
-
-
-def _numbered(blocks: Indices) -> tuple[Indices, Indices]:
-    """Of each row the number of its block, from 0, and the size of each block."""
-    _, of, sizes = np.unique(blocks, return_inverse=True, return_counts=True)
-    return of, sizes
-
-
-def _some_of_each(of: Indices, most: Indices, rng: np.random.Generator) -> Indices:
-    """Places of at most `most[b]` rows of each block b, drawn at random, ascending."""
-    mine = rng.permutation(np.flatnonzero(most[of] > 0))
-    mine = mine[np.argsort(of[mine], kind="stable")]
-    place = np.arange(len(mine)) - np.searchsorted(of[mine], of[mine])
-    return np.sort(mine[place < most[of[mine]]])
 
 
 def _rows(space: Space) -> BaseRows:

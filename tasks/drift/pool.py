@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from tasks.drift.blocks import LARGE, some_of_each
 from tasks.drift.value import Blocks
 from tasks.errors import DriftError, MetricError
 from tasks.metrics.score import Labels, Matrix, Reals, check_matrix
 
 PERMUTATIONS = 199  # with the given arrangement 200, so that alpha = 0.05 is met exactly
 ROWS = 2000  # of a side that are compared: likeness of all pairs is held
-LARGE = 200  # rows of one block that take part: more of the same say little, and fill memory
 UNITS = 50  # of a side that take part, where it has so many: 4 beside 4 have no p below 2 / 70
 SIDES = ("baseline", "candidate")
 Table = npt.NDArray[np.float64]
@@ -187,10 +187,9 @@ def _drawn(units: list[Numbers], rows: int, rng: np.random.Generator) -> list[Nu
         chosen = there if len(there) <= most else rng.choice(there, most, replace=False)
         mine = np.flatnonzero(np.isin(numbers, chosen))
         if (sizes[chosen] > large).any():
-            mine = rng.permutation(mine)
-            mine = mine[np.argsort(numbers[mine], kind="stable")]
-            place = np.arange(len(mine)) - np.searchsorted(numbers[mine], numbers[mine])
-            mine = np.sort(mine[place < large])
+            held = np.zeros(len(sizes), np.int64)
+            held[chosen] = large
+            mine = some_of_each(numbers, held, rng)
         kept.append(mine)
     return kept
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from schemas.config import WindowConfig
-from tasks import sides as sides_module
 from tasks.drift import default_test
+from tasks.drift.blocks import drawn_blocks
 from tasks.errors import ConfigError
-from tasks.sides import Side, Sides, windows
+from tasks.sides import Side, Sides, alike_sides, windows
 from tasks.space import Space, open_space
 from tasks.store.table import BaseRows, Table
 from tests.pipeline import config, refresh, write_jsonl
@@ -97,9 +97,9 @@ def test_a_candidate_is_read_once_however_many_versions_it_stands_beside(
 
 def test_of_large_blocks_some_rows_are_drawn() -> None:
     blocks = np.repeat(np.arange(40), 500)
-    chosen = sides_module.drawn_blocks(blocks, np.random.default_rng(0), 10_000)
+    chosen = drawn_blocks(blocks, np.random.default_rng(0), 10_000)
     assert np.bincount(blocks[chosen]).tolist() == [200] * 40
-    few = sides_module.drawn_blocks(blocks, np.random.default_rng(0), 1_000)
+    few = drawn_blocks(blocks, np.random.default_rng(0), 1_000)
     assert sorted(np.bincount(blocks[few]).tolist())[-5:] == [200] * 5
 
 
@@ -110,7 +110,7 @@ def test_blocks_of_both_sides_are_made_alike(versions: list[Space]) -> None:
         Side(versions[2], np.arange(sum(of)) + 5, 99, np.repeat(np.arange(len(of)) * 3, of))
         for of in sizes
     )
-    few, rest = sides_module.alike_blocks(one, other, rng)
+    few, rest = alike_sides(one, other, rng)
     assert few.blocks is not None
     assert rest.blocks is not None
     # Of 1, 7, 20, 30 rows, and of 1, 2, 2, 2, 3, 5, 9, 40: the quarters beside each other.
@@ -121,9 +121,9 @@ def test_blocks_of_both_sides_are_made_alike(versions: list[Space]) -> None:
     assert (np.diff(few.rows) > 0).all()
     assert (few.total, rest.total) == (99, 99)
     alone = Side(versions[2], np.arange(9), 9, None)
-    assert sides_module.alike_blocks(alone, alone, rng) == (alone, alone)
+    assert alike_sides(alone, alone, rng) == (alone, alone)
     none = replace(one, rows=np.arange(0), blocks=np.arange(0))
-    assert sides_module.alike_blocks(one, none, rng)[0] is one
+    assert alike_sides(one, none, rng)[0] is one
 
 
 def test_groups_that_are_smaller_on_one_side_are_no_drift(versions: list[Space]) -> None:
@@ -134,7 +134,7 @@ def test_groups_that_are_smaller_on_one_side_are_no_drift(versions: list[Space])
             for of in (20, 2)
         ]
         given = [rng.normal(size=(len(side.rows), 8)) for side in sides]
-        before, now = sides_module.alike_blocks(sides[0], sides[1], rng)
+        before, now = alike_sides(sides[0], sides[1], rng)
         found = default_test(permutations=99)(
             given[0][before.rows], given[1][now.rows], rng, blocks=before.blocks_beside(now)
         )
