@@ -28,10 +28,13 @@ def maintain(space: str, config: dict[str, Any], store_uri: str, wait_s: float) 
     with turn(space, store_uri):
         names = sorted({entry.table for entry in Catalog(store_uri).versions(space)})
         sinks = [one.label for one in wanted.publish]
+        baseline = None if wanted.drift is None else str(wanted.drift.baseline)
         for name in names:
             try:
                 done.append(
-                    maintain_table(store_uri, name, wanted.retention, wanted.index, wait_s, sinks)
+                    maintain_table(
+                        store_uri, name, wanted.retention, wanted.index, wait_s, sinks, baseline
+                    )
                 )
             except LeaseHeld as error:  # the others need not wait for a long run
                 held.append(error)

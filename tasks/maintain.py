@@ -1,6 +1,7 @@
 """Maintain: keep one table small and quick, within the retention policy."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from schemas.config import IndexConfig, Retention
 from tasks import ledger
-from tasks.errors import noting
+from tasks.errors import ConfigError, noting
 from tasks.progress import Report, listener
 from tasks.store import indexes, maintenance, publications
 from tasks.store.catalog import Catalog
@@ -27,12 +28,13 @@ def maintain(
     index: IndexConfig,
     wait_s: float,
     sinks: Sequence[str] = (),
+    baseline: str | None = None,
 ) -> dict[str, Any]:
     """Removes what nothing needs, lets versions go, brings indexes up to date, gathers fragments.
 
     A table of another encoder that is of no use any more is dropped. What stores downstream have
-    is held if they are among `sinks`. Raises LeaseHeld while a run
-    writes the table, ConfigError for an index of a column that the newest table lacks.
+    is held if they are among `sinks`, and so is the version that `baseline` names. Raises LeaseHeld
+    while a run writes the table, ConfigError for an index of a column that the newest table lacks.
     """
     listener.get()(Report(f"maintain {name}"))
     table, catalog, now = Table(store_uri, name), Catalog(store_uri), datetime.now(UTC)
@@ -55,7 +57,12 @@ def maintain(
         freed_bytes = maintenance.clean(table, catalog, now=now)  # first: the rest needs some room
         held.check()
         retired = maintenance.retire(
-            table, catalog, versions=retention.versions, days=retention.days, now=now
+            table,
+            catalog,
+            versions=retention.versions,
+            days=retention.days,
+            now=now,
+            held=_meant(catalog, before.space, baseline),
         )
         after, tuned = before, indexes.Tuned()
         if maintenance.is_head(table, before):
@@ -84,6 +91,13 @@ def maintain(
             "index": {**indexes.describe(new), "retrained": tuned.retrained},
             "notes": [*notes, *tuned.notes],
         }
+
+
+def _meant(catalog: Catalog, space: str, named: str | None) -> set[int]:
+    """The number of the version that is named; nothing where there is none."""
+    with suppress(ConfigError):
+        return set() if named is None else {catalog.resolve(space, named).version}
+    return set()
 
 
 @task(name="tidy the catalog", persist_result=False, cache_policy=NO_CACHE)

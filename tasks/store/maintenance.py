@@ -10,7 +10,7 @@ All of it is done under the table's lease, after healing; each step can be cut o
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 
@@ -47,17 +47,26 @@ DELETED = 0.2
 _REPLACED = re.compile(r"replaced-\d+-(\d+)")
 
 
-def retire(table: Table, catalog: Catalog, *, versions: int, days: int, now: datetime) -> list[int]:
+def retire(
+    table: Table,
+    catalog: Catalog,
+    *,
+    versions: int,
+    days: int,
+    now: datetime,
+    held: Collection[int] = (),
+) -> list[int]:
     """Lets go of this table's versions that nothing holds; gives their numbers.
 
     Held are the newest `versions` of the space, those that are not `days` old, the table's newest,
-    those that served last, and those with a tag that is not their run's.
+    those that served last, those with a tag that is not their run's, and those of the numbers
+    `held`.
     """
     space = table.settings().space
     live = catalog.versions(space)
     own = [entry for entry in live if entry.table == table.name]
     tagged = _tagged(table, own)
-    newest = {entry.version for entry in live[-versions:]}
+    newest = {entry.version for entry in live[-versions:]} | {*held}
     gone = [
         entry
         for entry in _old(live, days, now)

@@ -11,11 +11,12 @@ import pytest
 from flows import maintain as flow
 from schemas.config import IndexConfig, Retention
 from tasks.errors import ConfigError, LeaseHeld
-from tasks.maintain import maintain
+from tasks.maintain import maintain, tidy
 from tasks.sources.base import Record, Shard
 from tasks.sources.jsonl import JsonlSource
 from tasks.space import open_space
 from tasks.store import maintenance
+from tasks.store.catalog import Catalog
 from tasks.store.lease import lease
 from tests.pipeline import books, config, refresh, write_jsonl
 
@@ -115,6 +116,21 @@ def test_a_run_on_one_table_does_not_keep_the_rest_waiting(
     with lease(store, table), pytest.raises(LeaseHeld):
         flow.maintain.fn("notes", settings, store, 0.0)
     assert done == [table, "tidy"]
+
+
+def test_the_version_that_drift_is_measured_from_stays(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(flow, "maintain_table", maintain.fn)  # which need no server
+    monkeypatch.setattr(flow, "tidy", tidy.fn)
+    store = str(tmp_path / "vectors")
+    for number in range(4, 7):
+        write_jsonl(tmp_path / "corpus" / "9.jsonl", [{"id": "a", "text": f"{number}", "year": 1}])
+        refresh(settings, store, promote="no")
+    kept = settings | {"retention": {"versions": 1, "days": 0}, "drift": {"baseline": 4}}
+    flow.maintain.fn("notes", kept, store, 0.0)
+    there = [one.version for one in Catalog(store).versions("notes")]
+    assert (4 in there, 5 in there, there[-1]) == (True, False, 6)
 
 
 def test_a_column_to_index_that_the_newest_table_lacks_stops_upkeep_before_it_begins(
