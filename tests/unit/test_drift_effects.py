@@ -100,6 +100,21 @@ def test_more_rows_find_smaller_shifts_and_few_blocks_none() -> None:
     assert size is None
 
 
+def test_blocks_whose_rows_have_nothing_in_common_find_what_rows_find() -> None:
+    rng = RNG(4)
+    test = default_test(permutations=19)
+    one, other = rng.normal(size=(2, 240, 5))
+    of = np.repeat(np.arange(60), 4)
+    sizes = []
+    for blocks in (None, (of, of)):
+        found = test(one, other, RNG(5), blocks=blocks)
+        size = detectable_effect(one, other, RNG(5), test=test, found=found, blocks=blocks)
+        assert size is not None
+        sizes.append(size.shift_sd)
+    # Each is uncertain by 8 %; 60 rows alone would find twice as much.
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.3)
+
+
 @pytest.mark.parametrize(("alpha", "power"), [(0.0, 0.8), (0.05, 1.0), (np.nan, 0.8)])
 def test_odd_rates_are_refused(alpha: float, power: float) -> None:
     rows = np.arange(12.0).reshape(6, 2)

@@ -168,6 +168,36 @@ def test_p_values_and_drift_follow_from_growth_and_shift() -> None:
     assert 0 < sum(one.p_value <= 0.05 for one in clusters) < len(clusters)
 
 
+def test_blocks_are_set_aside_counted_and_permuted_as_a_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of clusters with about 200, 140 and 40 blocks of the candidate, of 3 rows each."""
+    monkeypatch.setattr(module, "PERMUTATIONS", 199)
+    rng = np.random.default_rng(12)
+    of = [rng.choice(3, n, p=p) for n, p in ((700, [0.4, 0.4, 0.2]), (380, [0.52, 0.37, 0.11]))]
+    sides, blocks = [], []
+    for chosen in of:
+        blocks.append(rng.permutation(np.repeat(np.arange(len(chosen)), 3)))
+        near = MIDDLES[chosen] + 0.5 * rng.normal(size=(len(chosen), 8))
+        sides.append(near[blocks[-1]] + 0.05 * rng.normal(size=(len(blocks[-1]), 8)))
+    found = segments(sides[0], sides[1], rng, blocks=(blocks[0], blocks[1]))
+    counted_rows = np.concatenate([one.baseline for one in found.found])
+    counts = np.bincount(blocks[0][counted_rows], minlength=700)
+    assert sorted(counts.tolist()) == [0] * 210 + [3] * 490
+    assert (found.n_baseline, found.n_aside) == (1470, 630)
+    for one in found.found:
+        units = len(np.unique(blocks[0][one.baseline])), len(np.unique(blocks[1][one.candidate]))
+        if min(units) < 50:
+            assert one.shift is None
+        else:
+            assert one.shift is not None
+            most = 500 // 3  # rows that are looked at, in blocks
+            looked = [min(n, most) for n in units]
+            assert [one.shift.units_baseline, one.shift.units_candidate] == looked
+    assert {one.shift is None for one in found.found} == {True, False}
+    assert any(len(one.candidate) >= 50 for one in found.found if one.shift is None)
+
+
 def test_a_vanished_topic_is_the_first_segment() -> None:
     rng = np.random.default_rng(2)
     baseline = np.concatenate([rows_of(rng, 1900, [0, 1, 2]), rows_of(rng, 100, [11])])
