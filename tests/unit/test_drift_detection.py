@@ -1,0 +1,334 @@
+"""What one look for drift sets beside what, and what it makes of what comes out."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from schemas.config import DriftConfig
+from schemas.drift import DriftRecord, Found, Verdict
+from tasks import looks
+from tasks.detection import Asked, run_detection
+from tasks.digests import digest_json
+from tasks.drift import default_test
+from tasks.drift.effects import detectable_effect, effects
+from tasks.drift.monitor import Watch
+from tasks.encoders.hashing import HashingEncoder
+from tasks.looks import watch_of
+from tasks.space import Space, open_space
+from tasks.store import drifts, tags
+from tasks.store.catalog import Catalog
+from tasks.store.reference import TAG, rebase, reference_of
+from tasks.store.table import Table
+from tests import drift_reports
+from tests.reports import MADE
+from tests.tables import DIM, new_table, put
+
+LOW: dict[str, Any] = {"auc": 0.51, "shift_sd": 0.01, "share": 0.001}
+RNG = np.random.default_rng
+FINGERPRINT = digest_json(HashingEncoder(dim=DIM).fingerprint()).hex()  # as the settings say
+
+
+def some(first: int, n: int, low: int = 0, high: int = 40, seed: int = 0) -> dict[str, int]:
+    """Rows `r000` on: vectors between two angles, in degrees."""
+    drawn = RNG([seed, first]).integers(low, high, n)
+    return {f"r{first + row:03d}": int(value) for row, value in enumerate(drawn)}
+
+
+def versions(folder: Path, *changes: tuple[Mapping[str, int], tuple[str, ...]]) -> list[Space]:
+    """A version of each change: rows that are written, ids that go."""
+    table = new_table(folder, fingerprint=FINGERPRINT)
+    for number, (values, removed) in enumerate(changes):
+        Catalog(str(folder)).add_version(table, put(table, f"run{number}", values, removed))
+    return [open_space("papers", str(folder), number) for number in range(1, len(changes) + 1)]
+
+
+def look(candidate: Space, baseline: Space, *, watched: bool = False, **more: Any) -> DriftRecord:
+    settings = DriftConfig.model_validate(more)
+    return run_detection(Asked(settings, candidate, baseline, watched, "what was typed"))
+
+
+def remember(store: str | Path, version: int, baseline: int = 1, **more: Any) -> DriftRecord:
+    """Keeps a look at a version of `papers` in the table that `new_table` makes."""
+    record = drift_reports.drift()
+    table = Catalog(str(store)).versions("papers")[0]
+    seen = record.candidate.model_copy(
+        update={"version": version, "table": table.table, "fingerprint": table.fingerprint}
+    )
+    told = {
+        "id": f"{version}-since-{baseline}",
+        "candidate": seen,
+        "baseline": drift_reports.side(baseline),
+        **more,
+    }
+    record = record.model_copy(update=told)
+    drifts.write(str(store), record, "page")
+    return record
+
+
+def test_a_test_is_told_with_all_that_it_found(tmp_path: Path) -> None:
+    one, two = versions(tmp_path, (some(0, 90), ()), (some(90, 60, high=45), ()))
+    record = look(two, one, seed=4)
+    vectors = two.vectors()[1]
+    found = default_test(permutations=39)(vectors[:90], vectors[90:], RNG(4))
+    size = effects(vectors[:90], vectors[90:], RNG(4))
+    assert record.tests == (
+        Found(
+            what="rows added or changed since version 1",
+            p_value=found.p_value,
+            adjusted=found.p_value,
+            statistic=found.statistic,
+            null=tuple(np.quantile(found.null, np.linspace(0, 1, 101)).tolist()),
+            n_baseline=90,
+            n_candidate=60,
+            units=(90, 60),
+            total=60,
+            permutations=39,
+        ),
+    )
+    assert record.effect is not None
+    assert record.effect.model_dump() == {
+        "auc": size.auc,
+        "auc_low": size.auc_low,
+        "auc_high": size.auc_high,
+        "shift_sd": size.shift_sd,
+        "share": size.share,
+    }
+
+
+def test_a_year_of_looks_counts_against_each_of_them(tmp_path: Path) -> None:
+    """By itself the same p is an alarm."""
+    one, two = versions(tmp_path, (some(0, 90), ()), (some(90, 60, high=45), ()))
+    assert look(two, one, effect=LOW, alpha=0.2).verdict == "drift"
+    record = look(two, one, watched=True, effect=LOW, alpha=0.2)
+    vectors = two.vectors()[1]
+    value = default_test()(vectors[:90], vectors[90:], RNG(0))
+    assert value.p_value <= 0.2
+    tests = 365 / 0.3 / 0.7
+    (found,) = record.tests
+    assert (found.since, found.looks, found.permutations) == (1, 1, 199)
+    assert (found.p_value, found.adjusted) == (value.p_value, 1.0)
+    assert record.verdict == "no drift"
+    assert record.reason.startswith(
+        "rows added or changed since version 1 do not differ beyond chance (p = 1 for a year of "
+    )
+    least = detectable_effect(
+        vectors[:90], vectors[90:], RNG(0), test=default_test(), found=value, alpha=0.2, power=0.8
+    )
+    assert least is not None
+    assert record.detectable is not None
+    needed, had = (norm.isf(level) + norm.ppf(0.8) for level in (0.2 / tests, 0.2))
+    shift = least.shift_sd * needed / had
+    assert record.detectable.shift_sd == pytest.approx(shift)
+    assert record.detectable.auc == pytest.approx(norm.cdf(shift / math.sqrt(2)))
+
+
+def test_what_came_is_told_before_what_went_where_both_are_alarms(tmp_path: Path) -> None:
+    gone = some(100, 80, 60, 80)
+    one, two = versions(tmp_path, (some(0, 100) | gone, ()), (some(180, 40, 80, 90), tuple(gone)))
+    record = look(two, one)
+    assert [(test.what, test.p_value, test.adjusted) for test in record.tests] == [
+        ("rows added or changed since version 1", 1 / 80, 2 / 80),
+        ("rows removed or changed since version 1", 1 / 80, 2 / 80),
+    ]
+    assert record.verdict == "drift"
+    assert record.reason.startswith(
+        "rows added or changed since version 1 differ (p at most 0.025)"
+    )
+    assert [*record.quality] == ["baseline", "candidate"]
+
+
+def test_a_side_with_too_few_rows_is_named_beside_the_test_of_the_other(tmp_path: Path) -> None:
+    one, two = versions(tmp_path, (some(0, 90), ()), (some(90, 40), ("r000", "r001")))
+    record = look(two, one)
+    assert [test.what for test in record.tests] == ["rows added or changed since version 1"]
+    few = "too few to say anything of rows removed or changed since version 1: 2 beside 88"
+    assert few in record.notes
+
+
+def test_rows_in_which_nothing_can_be_found_tell_nothing(tmp_path: Path) -> None:
+    one, two = versions(
+        tmp_path,
+        ({f"r{row:03d}": 7 for row in range(120)}, ()),
+        ({f"r{row:03d}": 7 for row in range(120, 160)}, ()),
+    )
+    record = look(two, one)
+    assert (record.verdict, record.detectable) == ("cannot tell", None)
+    assert record.reason == (
+        "rows added or changed since version 1 do not differ beyond chance (p = 1); there are too "
+        "few rows for any difference to be found"
+    )
+    assert record.tests[0].warnings == ("all rows are equal: there is nothing to compare",)
+
+
+@pytest.mark.parametrize(("low", "verdict"), [(0, "no drift"), (60, "drift")])
+def test_drift_blocks_and_nothing_else_does(tmp_path: Path, low: int, verdict: Verdict) -> None:
+    one, two = versions(tmp_path, (some(0, 90), ()), (some(90, 60, low, low + 40 - low // 3), ()))
+    for block in (False, True):
+        record = look(two, one, block=block)
+        assert (record.verdict, record.blocked) == (verdict, block and verdict == "drift")
+
+
+def test_each_way_to_look_has_a_report_of_its_own(tmp_path: Path) -> None:
+    one, two, three = versions(tmp_path, *((some(10 * n, 10), ()) for n in range(3)))
+    plain = Asked(DriftConfig(), three, one, False, "typed")
+    asked = [
+        plain,
+        replace(plain, watched=True),
+        replace(plain, by_sketches=True),
+        replace(plain, baseline=two),
+        replace(plain, baseline=None),
+        replace(plain, candidate=two),
+        replace(plain, settings=DriftConfig(alpha=0.01)),
+    ]
+    assert len({one.id for one in asked}) == len(asked)
+    assert replace(plain, command="typed otherwise").id == plain.id
+    assert plain.id.startswith("3-since-1-")
+    assert asked[4].id.startswith("3-since-none-")
+
+
+def told(tests: list[looks.Test]) -> list[tuple[str, int, int | None, bool, int, float]]:
+    return [
+        (one.what, one.window.since, one.looks, one.removed, one.now.total, one.window.tests)
+        for one in tests
+    ]
+
+
+def test_each_window_compares_what_came_and_what_went_in_it(tmp_path: Path) -> None:
+    spaces = versions(
+        tmp_path,
+        (some(0, 40), ()),
+        (some(40, 10), ("r000",)),
+        (some(50, 10), ("r001", "r002")),
+        (some(60, 10), ("r003", "r040")),
+        (some(70, 7) | {"r004": 70}, ("r005", "r006", "r050")),
+    )
+    for version in (2, 3, 4):
+        remember(tmp_path, version)
+    tests = [*looks.tests_of(DriftConfig(), spaces[0], spaces[4], watched=True)]
+    once, four = 365 / 0.3, 92 / 0.075
+    assert told(tests) == [
+        ("rows added or changed since version 4 (not in version 1)", 4, 1, False, 8, once / 0.7),
+        ("rows added or changed since version 1, in 4 looks", 1, 4, False, 36, four / 0.7),
+        ("rows removed or changed since version 4", 4, 1, True, 3, once / 0.3),
+        ("rows removed or changed since version 1, in 4 looks", 1, 4, True, 7, four / 0.3),
+    ]
+    assert [one.sides for one in tests] == [("baseline", "candidate")] * 2 + [
+        ("stayed", "went")
+    ] * 2
+    assert [len(one.before.rows) for one in tests] == [40, 40, 33, 33]
+
+
+@pytest.mark.parametrize(("serving", "block"), [(1, True), (2, True), (4, True), (1, False)])
+def test_what_a_block_may_have_kept_back_is_looked_at_again(
+    tmp_path: Path, serving: int, *, block: bool
+) -> None:
+    spaces = versions(tmp_path, *((some(10 * n, 10), ()) for n in range(5)))
+    for version in (2, 3):
+        remember(tmp_path, version)
+    Catalog(str(tmp_path)).promote("papers", serving, who="me", why="", expected_from=None)
+    tests = told([*looks.tests_of(DriftConfig(block=block), spaces[0], spaces[3], watched=True)])
+    wanted = [("rows added or changed since version 3 (not in version 1)", 3, 1, False, 10)]
+    if block and serving == 1:
+        wanted.append(("rows added or changed since version 1", 1, 1, False, 30))
+    if block and serving == 2:
+        wanted.append(("rows added or changed since version 2 (not in version 1)", 2, 1, False, 20))
+    assert [one[:-1] for one in tests] == wanted
+    assert {one[-1] for one in tests} == {365 / 0.3 / 0.7}
+
+
+def test_a_watch_is_of_the_years_looks_at_this_encoders_rows(tmp_path: Path) -> None:
+    spaces = versions(tmp_path, *((some(10 * n, 10), ()) for n in range(9)))
+    for version in (3, 5):
+        remember(tmp_path, version)
+    own = drift_reports.drift().candidate
+    entry = spaces[0].entry
+    other = own.model_copy(
+        update={"version": 4, "table": entry.table, "fingerprint": "another", "rows": 1}
+    )
+    remember(tmp_path, 4, candidate=other)
+    remember(tmp_path, 6, watched=False)
+    remember(tmp_path, 7, baseline=2)
+    remember(tmp_path, 8, verdict="encoder changed")
+    remember(tmp_path, 9, verdict="not comparable")
+    assert watch_of(spaces[8], 1) == Watch(1, 2, (3, 5))
+    assert watch_of(spaces[8], 2) == Watch(2, 1, (7,))
+
+
+def test_a_look_is_a_row_of_what_it_found(tmp_path: Path) -> None:
+    versions(tmp_path, (some(0, 10), ()))
+    record = remember(tmp_path, 9, baseline=4)
+    (row,) = drifts.looks(str(tmp_path), "papers").to_pylist()
+    assert row == {
+        "report": "9-since-4",
+        "space": "papers",
+        "version": 9,
+        "fingerprint": record.candidate.fingerprint,
+        "baseline": 4,
+        "watched": True,
+        "verdict": "drift",
+        "p_value": 1e-5,
+        "adjusted": pytest.approx(0.01217),
+        "statistic": 8.4,
+        "null_low": pytest.approx(-1.75),  # of what lies between -2 and 3
+        "null_high": pytest.approx(2.75),
+        "auc": 0.63,
+        "shift_sd": 0.71,
+        "share": 0.14,
+        "n_baseline": 2000,
+        "n_candidate": 300,
+        "created_at": MADE,
+    }
+    assert drifts.read(str(tmp_path), record.candidate.table, record.id) == record
+
+
+def test_of_looks_at_a_version_the_last_that_was_made_counts(tmp_path: Path) -> None:
+    versions(tmp_path, (some(0, 10), ()))
+    later = remember(tmp_path, 2, created_at=MADE + timedelta(hours=2), verdict="no drift")
+    remember(tmp_path, 2, created_at=MADE)
+    remember(tmp_path, 2, created_at=MADE, watched=False)
+    remember(tmp_path, 3, created_at=MADE + timedelta(hours=1))
+    found = drifts.looks(str(tmp_path), "papers").to_pylist()
+    assert [(one["version"], one["watched"], one["verdict"]) for one in found] == [
+        (2, False, "drift"),
+        (3, True, "drift"),
+        (2, True, "no drift"),
+    ]
+    assert found[2]["created_at"] == later.created_at
+    assert drifts.looks(str(tmp_path), "paper").num_rows == 0
+    new = later.model_copy(update={"id": "new"})
+    again = drifts.looks(str(tmp_path), "papers", new).to_pylist()
+    assert (again[:-1], again[-1]["report"]) == (found, "new")
+
+
+def test_the_reference_is_the_first_of_its_table_that_served(tmp_path: Path) -> None:
+    first = versions(tmp_path, *((some(10 * n, 10), ()) for n in range(3)))
+    other = new_table(tmp_path, fingerprint="a" * 64)
+    catalog, store = Catalog(str(tmp_path)), str(tmp_path)
+    catalog.add_version(other, put(other, "run9", some(0, 5)))
+    assert reference_of(store, first[2].entry) is None
+    before = None
+    for version in (4, 2, 3):
+        catalog.promote("papers", version, who="me", why="", expected_from=before)
+        before = version
+    assert TAG not in Table(store, first[0].entry.table).tags()
+    for space, wanted in ((first[0], 2), (first[2], 2), (open_space("papers", store, 4), 4)):
+        found = reference_of(store, space.entry)
+        assert found is not None
+        assert found.version == wanted
+    own = Table(store, first[0].entry.table)
+    assert own.tags()[TAG] == first[1].entry.lance_version
+    rebase(store, first[2].entry)
+    again = reference_of(store, first[0].entry)
+    assert again is not None
+    assert again.version == 3
+    tags.put(own, TAG, first[0].entry.lance_version)
+    moved = reference_of(store, first[2].entry)
+    assert moved is not None
+    assert moved.version == 1
