@@ -102,6 +102,43 @@ def test_a_test_is_told_with_all_that_it_found(tmp_path: Path) -> None:
     }
 
 
+def test_rows_of_a_group_count_as_one_in_all_that_is_told(tmp_path: Path) -> None:
+    """Rows of one `year`, which is their value, belong together."""
+    one, two = versions(tmp_path, (some(0, 160), ()), (some(160, 120, 30, 70), ()))
+    record = look(two, one, group="year", effect=LOW, alpha=0.2)
+    vectors, values = (
+        two.vectors()[1],
+        [str(year) for year in two.to_arrow(["year"])["year"].to_pylist()],
+    )
+    sides, blocks = (vectors[:160], vectors[160:]), (values[:160], values[160:])
+    n_blocks = [len(np.unique(of)) for of in blocks]
+    assert min(n_blocks) >= 30
+    found = default_test(permutations=9)(*sides, RNG(0), blocks=blocks)
+    size = effects(*sides, RNG(0), blocks=blocks)
+    (test,) = record.tests
+    assert (test.p_value, test.statistic) == (found.p_value, found.statistic)
+    assert [*test.units] == n_blocks
+    assert record.effect is not None
+    assert (record.effect.auc_low, record.effect.auc_high) == (size.auc_low, size.auc_high)
+
+
+def test_what_blocks_would_have_shown_is_told_where_there_is_no_drift(tmp_path: Path) -> None:
+    one, two = versions(tmp_path, (some(0, 160), ()), (some(160, 120), ()))
+    record = look(two, one, group="year")
+    vectors, values = (
+        two.vectors()[1],
+        [str(year) for year in two.to_arrow(["year"])["year"].to_pylist()],
+    )
+    sides, blocks = (vectors[:160], vectors[160:]), (values[:160], values[160:])
+    found = default_test(permutations=39)(*sides, RNG(0), blocks=blocks)
+    test = default_test()
+    least = detectable_effect(*sides, RNG(0), test=test, found=found, blocks=blocks)
+    assert record.verdict == "no drift"
+    assert least is not None
+    assert record.detectable is not None
+    assert record.detectable.shift_sd == pytest.approx(least.shift_sd)
+
+
 def test_a_year_of_looks_counts_against_each_of_them(tmp_path: Path) -> None:
     """By itself the same p is an alarm."""
     one, two = versions(tmp_path, (some(0, 90), ()), (some(90, 60, high=45), ()))
@@ -225,7 +262,42 @@ def test_each_window_compares_what_came_and_what_went_in_it(tmp_path: Path) -> N
     assert [len(one.before.rows) for one in tests] == [40, 40, 33, 33]
 
 
-@pytest.mark.parametrize(("serving", "block"), [(1, True), (2, True), (4, True), (1, False)])
+def test_what_went_since_versions_that_retention_took_is_looked_at_once(tmp_path: Path) -> None:
+    """They cannot say what they had: all that the reference had is meant."""
+    spaces = versions(
+        tmp_path,
+        (some(0, 40), ()),
+        (some(40, 10), ("r000",)),
+        (some(50, 10), ("r001",)),
+        (some(60, 10), ("r002",)),
+        (some(70, 10), ("r003",)),
+        (some(80, 10), ("r004",)),
+        (some(90, 10), ("r005",)),
+        (some(100, 10), ("r006",)),
+        (some(110, 10), ("r007",)),
+    )
+    for version in range(2, 9):
+        remember(tmp_path, version)
+    catalog = Catalog(str(tmp_path))
+    for gone in ("5", "8"):
+        assert catalog.retire(catalog.resolve("papers", gone))
+    tests = [*looks.tests_of(DriftConfig(), spaces[0], spaces[8], watched=True)]
+    once, four = 365 / 0.3, 92 / 0.075
+    assert told(tests) == [
+        ("rows added or changed since version 8 (not in version 1)", 8, 1, False, 10, once / 0.7),
+        (
+            "rows added or changed since version 5, in 4 looks (not in version 1)",
+            5,
+            4,
+            False,
+            40,
+            four / 0.7,
+        ),
+        ("rows removed or changed since version 1", 1, 1, True, 8, once / 0.3),
+    ]
+
+
+@pytest.mark.parametrize(("serving", "block"), [(1, True), (2, True), (3, True), (1, False)])
 def test_what_a_block_may_have_kept_back_is_looked_at_again(
     tmp_path: Path, serving: int, *, block: bool
 ) -> None:

@@ -1,10 +1,12 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from tasks.drift import default_test
+from tasks.drift.classifier import best_scores
 from tasks.drift.effects import detectable_effect, effects
+from tasks.drift.pool import pooled
 from tasks.errors import DriftError
 
 Reals = npt.NDArray[np.float64]
@@ -55,8 +57,74 @@ def test_the_interval_is_wider_where_rows_depend_on_each_other() -> None:
     assert whole.auc_high - whole.auc_low > 2 * (rows.auc_high - rows.auc_low)
 
 
+@pytest.mark.parametrize("blocked", [False, True])
+def test_sizes_are_those_of_loops_over_pairs_and_folds(*, blocked: bool) -> None:
+    """Sides of 90 and 45 rows: what a classifier says is held against the sides' own odds."""
+    rng = RNG(6)
+    one, other = rng.normal(size=(90, 3)), rng.normal(0.9, 1, size=(45, 3))
+    blocks = (rng.integers(0, 30, 90), rng.integers(0, 20, 45)) if blocked else None
+    found = effects(one, other, RNG(7), blocks=blocks, level=0.9)
+    own = RNG(7)
+    pool = pooled(one, other, own, blocks=blocks, permutations=1).given
+    values, folds = best_scores(pool, own)
+    score, candidate = values[0], pool.sides[0]
+    wins, n_pairs = 0.0, 0
+    beyond = np.zeros((135, 135))  # of each pair of a fold, what its candidate wins
+    held = np.zeros((135, 135), np.bool_)
+    for i in np.flatnonzero(candidate):
+        for j in np.flatnonzero(~candidate & (folds == folds[i])):
+            beyond[i, j] = (score[i] > score[j]) + 0.5 * (score[i] == score[j])
+            held[i, j] = True
+            wins, n_pairs = wins + beyond[i, j], n_pairs + 1
+    auc = wins / n_pairs
+    assert 0.7 < auc < 0.95
+    beyond[held] -= auc
+    variance = 0.0
+    for rows in (candidate, ~candidate):
+        units = np.unique(pool.units[rows])
+        sums = [
+            beyond[pool.units == unit].sum() + beyond[:, pool.units == unit].sum() for unit in units
+        ]
+        variance += np.square(sums).sum() / n_pairs**2 * len(units) / (len(units) - 1)
+    reach = stats.norm.ppf(0.95) * np.sqrt(variance) / (auc * (1 - auc))
+    ends = special.expit(special.logit(auc) + np.array([-reach, reach]))
+    shifts, weights = [], []
+    for fold in range(folds.max() + 1):
+        sides = [score[(folds == fold) & (candidate == side)] for side in (False, True)]
+        squares = sum(((side - side.mean()) ** 2).sum() for side in sides)
+        n = len(sides[0]) + len(sides[1])
+        shifts.append((sides[1].mean() - sides[0].mean()) / np.sqrt(squares / (n - 2)))
+        weights.append(n)
+    share = np.mean(score[candidate] > 0) - np.mean(score[~candidate] > 0)
+    assert [found.auc, found.auc_low, found.auc_high, found.shift_sd, found.share] == pytest.approx(
+        [auc, *ends, np.average(shifts, weights=weights), share]
+    )
+
+
+def test_the_share_is_that_of_the_law_where_one_side_is_much_larger() -> None:
+    shares = []
+    for seed in range(10):
+        rng = RNG(seed)
+        one, other = rng.normal(size=(900, 3)), rng.normal(size=(100, 3))
+        other[:, 0] += 2
+        shares.append(effects(one, other, rng).share)
+    assert np.mean(shares) == pytest.approx(2 * stats.norm.cdf(1) - 1, abs=0.05)
+
+
+def test_the_better_classifier_of_two_is_chosen_without_its_own_fold() -> None:
+    """Among few rows, the better of two by luck would be far above chance."""
+    found = []
+    for seed in range(150):
+        rng = RNG(seed)
+        one, other = rng.normal(size=(2, 15, 4))
+        found.append(effects(one, other, rng).auc)
+    error = np.std(found) / np.sqrt(len(found))
+    assert np.mean(found) < 0.5 + 4 * error
+
+
 def test_sides_that_never_meet_have_an_auc_of_1_and_an_honest_end() -> None:
-    found = effects(*moved(RNG(1), 40.0, 30), RNG(1))
+    one, other = moved(RNG(1), 40.0, 60)
+    found = effects(one[:30], other, RNG(1))
     assert (found.auc, found.auc_high, found.share) == (1.0, 1.0, 1.0)
     assert found.auc_low == pytest.approx(0.025 ** (1 / 30))
 

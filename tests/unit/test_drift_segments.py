@@ -1,5 +1,5 @@
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +9,7 @@ from scipy import stats
 from tasks.drift import counted as module
 from tasks.drift.clusters import centres_of, nearest_centre
 from tasks.drift.counted import Counted, counted_of
-from tasks.drift.segments import Kind, Segments, segments
+from tasks.drift.segments import Kind, Segment, Segments, segments
 from tasks.drift.topics import neighbours_of, topics_of
 from tasks.errors import DriftError
 from tasks.metrics.significance import holm
@@ -71,6 +71,30 @@ def test_a_topic_is_found_where_it_is_and_with_the_p_of_its_size() -> None:
     assert all(topic.p_value > 0.02 for topic in topics_of(graph, units, ~sides, rng))
 
 
+def test_topics_of_blocks_are_found_by_chance_no_more_often_than_their_p_says() -> None:
+    """Rows of a document lie together, and so do those of documents about one thing."""
+    rng = np.random.default_rng(13)
+    least = []
+    for _ in range(40):
+        units = np.repeat(np.arange(60), 5)
+        rows = rng.normal(size=(60, 3))[units] + 0.1 * rng.normal(size=(300, 3))
+        sides = (rng.permutation(60) < 30)[units]
+        found = topics_of(neighbours_of(rows, units), units, sides, rng)
+        least.append(min((topic.p_value for topic in found), default=1.0))
+    for t in (0.05, 0.1, 0.3):
+        assert sum(p <= t for p in least) <= stats.binom.ppf(0.999, len(least), t)
+
+
+def test_a_topic_of_the_larger_side_has_more_of_it_around_than_chance_gives() -> None:
+    rng = np.random.default_rng(14)
+    rows = np.concatenate([rows_of(rng, 800, [0, 1, 2]), rows_of(rng, 40, [11])])
+    sides = np.arange(840) >= 200  # three of the larger side for each of the other
+    units = np.arange(840)
+    found = topics_of(neighbours_of(rows, units), units, sides, rng)
+    assert set(found[0].rows.tolist()) <= set(range(800, 840))
+    assert (len(found[0].rows) >= 30, found[0].p_value) == (True, 0.001)
+
+
 def test_topics_are_found_by_chance_no_more_often_than_their_p_says() -> None:
     rng = np.random.default_rng(3)
     least = []
@@ -112,12 +136,31 @@ def test_growth_of_blocks_is_rare_by_chance_where_that_of_rows_is_not(
     assert sum(p <= 0.05 for p in by_row) > 20
 
 
+def test_growth_that_no_arrangement_reaches_has_the_least_p(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PERMUTATIONS", 199)
+    units, sides = np.repeat(np.arange(40), 3), np.repeat(np.arange(40) // 20, 3)
+    found = counted(np.zeros((120, 1)), units.tolist(), sides.tolist())
+    assert found.growth(sides, 2).tolist() == [1 / 200, 1 / 200]
+
+
 def planted(seed: int, n_topic: int = 60) -> tuple[Segments, Rows, Rows]:
     rng = np.random.default_rng(seed)
     baseline = rows_of(rng, 2000, list(range(10)))
     rest = rows_of(rng, 2000 - n_topic, list(range(10)))
     candidate = np.concatenate([rest, rows_of(rng, n_topic, [11])])
     return segments(baseline, candidate, rng), baseline, candidate
+
+
+def parts_of_drift(found: Sequence[Segment]) -> list[float]:
+    sizes = []
+    for one in found:
+        p, q, other = one.share_baseline, one.share_candidate, 0.0
+        if one.shift is not None and one.shift.p_value <= 0.05:
+            other = max(0.0, 2 * one.shift.effect - 1)
+        sizes.append((abs(p - q * (1 - other)) + q * other) / 2)
+    return [size / sum(sizes) for size in sizes]
 
 
 def test_a_new_topic_is_the_first_segment_with_its_rows() -> None:
@@ -136,7 +179,9 @@ def test_a_new_topic_is_the_first_segment_with_its_rows() -> None:
 def test_segments_are_a_partition_and_their_drift_sums_to_1() -> None:
     found, _, _ = planted(1)
     assert (found.n_baseline, found.n_candidate, found.n_aside) == (1400, 2000, 600)
-    assert sum(one.drift for one in found.found) == pytest.approx(1)
+    assert [one.drift for one in found.found] == pytest.approx(parts_of_drift(found.found))
+    quiet = [one.shift for one in found.found if one.shift and one.shift.p_value > 0.05]
+    assert any(shift.effect > 0.51 for shift in quiet)  # a size by chance, that counts for nothing
     assert sum(one.share_baseline for one in found.found) == pytest.approx(1)
     rows = np.concatenate([one.candidate for one in found.found])
     np.testing.assert_array_equal(np.sort(rows), np.arange(2000))
@@ -154,16 +199,12 @@ def test_p_values_and_drift_follow_from_growth_and_shift() -> None:
     clusters = [one for one in found if one.kind is Kind.CLUSTER]
     tests = {f"growth {one.name}": one.p_growth for one in clusters}
     tests |= {f"shift {one.name}": one.shift.p_value for one in clusters if one.shift is not None}
-    corrected, sizes = holm(tests), []
+    corrected = holm(tests)
     for one in found:
         if one.kind is Kind.CLUSTER:
             own = [corrected.get(f"{what} {one.name}", 1.0) for what in ("growth", "shift")]
             assert one.p_value == min(1.0, 3 * min(own))
-        p, q, other = one.share_baseline, one.share_candidate, 0.0
-        if one.shift is not None and one.shift.p_value <= 0.05:
-            other = max(0.0, 2 * one.shift.effect - 1)
-        sizes.append((abs(p - q * (1 - other)) + q * other) / 2)
-    assert [one.drift for one in found] == pytest.approx([size / sum(sizes) for size in sizes])
+    assert [one.drift for one in found] == pytest.approx(parts_of_drift(found))
     assert any(one.shift is not None and one.shift.p_value <= 0.05 for one in found)
     assert 0 < sum(one.p_value <= 0.05 for one in clusters) < len(clusters)
 
@@ -227,6 +268,13 @@ def test_a_column_shows_which_value_grew_and_which_moved() -> None:
     assert set(values) == {"language=de", "language=en", "language=fr"}
     assert sum(one.drift for one in values.values()) == pytest.approx(1)
     assert values["language=de"].growth == pytest.approx(0.2, abs=0.06)
+    assert sum(one.drift for one in found if one.kind is not Kind.VALUE) == pytest.approx(1)
+    tests = {f"growth {name}": one.p_growth for name, one in values.items()}
+    tests |= {f"shift {name}": one.shift.p_value for name, one in values.items() if one.shift}
+    corrected = holm(tests)
+    assert {name: one.p_value for name, one in values.items()} == {
+        name: min(corrected[f"growth {name}"], corrected[f"shift {name}"]) for name in values
+    }
     moved = values["language=fr"]
     assert moved.shift is not None
     assert moved.shift.p_value == 0.0001
@@ -293,6 +341,12 @@ def some(n: int, dim: int = 3) -> Rows:
         (
             lambda rng: segments(some(100), some(50), rng, blocks=([1] * 100, [2] * 50)),
             "baseline has 1 blocks: at least 4",
+        ),
+        (
+            lambda rng: segments(
+                some(100), some(50), rng, blocks=([*range(100)], [1, 2, 3, 3, 3] * 10)
+            ),
+            "candidate has 3 blocks: at least 4",
         ),
         (
             lambda rng: segments(some(100), some(50), rng, columns={"x": ([1], [1])}),

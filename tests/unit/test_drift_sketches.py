@@ -2,6 +2,7 @@ import hashlib
 import io
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -94,6 +95,20 @@ def test_parts_merged_in_any_order_are_the_whole() -> None:
         first.merge(second)
         first.merge(Sketch(basis()))
         the_same(first, whole)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_small_part_adds_no_row_where_the_other_no_longer_has_all(seed: int) -> None:
+    """Else a sample would have some of the rows with hashes above a limit, and not others."""
+    on = replace(basis(), seed=seed)
+    parts = [(rows(0, 300), named("a")), (rows(1, 2), named("b", 2))]
+    whole = sketch_of(*parts, on=on)
+    for order in ((0, 1), (1, 0)):
+        first, second = (sketch_of(parts[place], on=on) for place in order)
+        first.merge(second)
+        the_same(first, whole)
+        complete = hashed([*parts[0][1], *parts[1][1]], seed) < np.uint64(first.limit)
+        assert len(first.ids) == complete.sum()
 
 
 def test_what_is_removed_was_never_there() -> None:

@@ -5,6 +5,7 @@ import numpy.typing as npt
 import pytest
 from scipy import linalg, stats
 
+from tasks.drift import default
 from tasks.drift.classifier import auc, best_scores, classifier, folds_of
 from tasks.drift.components import leading_shifts, shifts, spreads
 from tasks.drift.default import PARTS, STATISTICS, combined
@@ -211,6 +212,16 @@ def test_the_default_is_the_soft_maximum_of_its_parts() -> None:
     pool = pool_of(13)
     z = [stats.zscore(part(pool, RNG(0))) for part in PARTS]
     assert combined(pool, RNG(0)) == pytest.approx(np.log(np.mean(np.exp(z), axis=0)))
+
+
+def test_the_default_is_the_same_however_many_arrangements_are_held_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = pool_of(13)
+    whole = combined(pool, RNG(0))
+    assert len(whole) == 13
+    monkeypatch.setattr(default, "AT_ONCE", 5)
+    assert combined(pool, RNG(0)) == pytest.approx(whole)
 
 
 def shifted_rows(rng: np.random.Generator) -> tuple[Reals, Reals]:
