@@ -344,6 +344,28 @@ def test_a_run_looks_and_drift_blocks_only_if_that_is_asked(corpus: Path, store:
     assert serving.version == 2
 
 
+def test_a_version_serves_unseen_only_where_drift_does_not_block(corpus: Path, store: str) -> None:
+    unknown = {"group": "yeer"}
+    assert run(corpus, store, notes(0, 20), drift=unknown)["promoted"]
+    seen = run(corpus, store, notes(0, 40), drift=unknown)
+    assert (seen["promoted"], seen["drift"]) == (True, None)
+    assert seen["notes"][-1].startswith(
+        "drift was not looked for: space 'notes' has no metadata column 'yeer', did you mean 'year'"
+    )
+    with pytest.raises(ConfigError, match="no metadata column 'yeer'") as raised:
+        run(corpus, store, notes(0, 60), drift=unknown | {"block": True})
+    assert "version 3 is made, and does not serve, since drift" in raised.value.__notes__[0]
+    serving = Catalog(store).serving("notes")
+    assert serving is not None
+    assert (serving.version, open_space("notes", store, "latest").version) == (2, 3)
+
+
+def test_some_records_alone_are_not_looked_at(corpus: Path, store: str) -> None:
+    write_jsonl(corpus / "a.jsonl", notes(0, 60))
+    assert refresh(config(corpus, drift=DRIFT), store, limit=40)["drift"] is None
+    assert drifts.looks(store, "notes").num_rows == 0
+
+
 def test_another_encoder_is_not_called_drift(corpus: Path, store: str) -> None:
     held = notes(0, N)
     run(corpus, store, held, drift=None)

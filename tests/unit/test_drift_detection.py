@@ -14,6 +14,7 @@ from scipy.stats import norm
 from schemas.config import DriftConfig
 from schemas.drift import DriftRecord, Found, Verdict
 from tasks import looks
+from tasks.detect import Detected, detect
 from tasks.detection import Asked, run_detection
 from tasks.digests import digest_json
 from tasks.drift import default_test
@@ -242,7 +243,7 @@ def test_each_window_compares_what_came_and_what_went_in_it(tmp_path: Path) -> N
         tmp_path,
         (some(0, 40), ()),
         (some(40, 10), ("r000",)),
-        (some(50, 10), ("r001", "r002")),
+        (some(50, 10) | {"r010": 80}, ("r001", "r002")),  # nor is it there as the reference had it
         (some(60, 10), ("r003", "r040")),
         (some(70, 7) | {"r004": 70}, ("r005", "r006", "r050")),
     )
@@ -252,14 +253,14 @@ def test_each_window_compares_what_came_and_what_went_in_it(tmp_path: Path) -> N
     once, four = 365 / 0.3, 92 / 0.075
     assert told(tests) == [
         ("rows added or changed since version 4 (not in version 1)", 4, 1, False, 8, once / 0.7),
-        ("rows added or changed since version 1, in 4 looks", 1, 4, False, 36, four / 0.7),
+        ("rows added or changed since version 1, in 4 looks", 1, 4, False, 37, four / 0.7),
         ("rows removed or changed since version 4", 4, 1, True, 3, once / 0.3),
-        ("rows removed or changed since version 1, in 4 looks", 1, 4, True, 7, four / 0.3),
+        ("rows removed or changed since version 1, in 4 looks", 1, 4, True, 8, four / 0.3),
     ]
     assert [one.sides for one in tests] == [("baseline", "candidate")] * 2 + [
         ("stayed", "went")
     ] * 2
-    assert [len(one.before.rows) for one in tests] == [40, 40, 33, 33]
+    assert [len(one.before.rows) for one in tests] == [40, 40, 32, 32]
 
 
 def test_what_went_since_versions_that_retention_took_is_looked_at_once(tmp_path: Path) -> None:
@@ -313,6 +314,59 @@ def test_what_a_block_may_have_kept_back_is_looked_at_again(
         wanted.append(("rows added or changed since version 2 (not in version 1)", 2, 1, False, 20))
     assert [one[:-1] for one in tests] == wanted
     assert {one[-1] for one in tests} == {365 / 0.3 / 0.7}
+
+
+def test_a_look_beside_the_reference_is_one_of_a_year_until_a_later_one_was_made(
+    tmp_path: Path,
+) -> None:
+    versions(tmp_path, *((some(10 * n, 10), ()) for n in range(3)))
+    store = str(tmp_path)
+    Catalog(store).promote("papers", 1, who="me", why="", expected_from=None)
+
+    def seen(version: str, baseline: str | None, *, by_sketches: bool = False) -> tuple[bool, str]:
+        """Whether it is one of a year's, and how it is made again."""
+        found: Detected = detect.fn(
+            store, "papers", DriftConfig(), version, baseline, by_sketches=by_sketches
+        )
+        start, _, command = found.record.command.partition(" papers --candidate ")
+        assert start == "vectorline drift"
+        return found.record.watched, command.removesuffix(f" --store {store}")
+
+    assert seen("2", "reference") == (True, "2")
+    assert seen("latest", "1") == (False, "3 --baseline 1")
+    assert seen("latest", None, by_sketches=True) == (False, "3 --baseline 1 --sketches")
+    assert seen("2", None) == (True, "2")
+    assert seen("latest", None) == (True, "3")
+    assert seen("2", None) == (False, "2 --baseline 1")
+    assert watch_of(open_space("papers", store, 3), 1) == Watch(1, 2, (2, 3))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "alarm"),
+    [
+        ("drift", True),
+        ("encoder changed", True),
+        ("no drift", False),
+        ("cannot tell", False),
+        ("not comparable", False),
+    ],
+)
+def test_what_scripts_are_told_is_what_counts(verdict: Verdict, *, alarm: bool) -> None:
+    record = drift_reports.drift().model_copy(update={"verdict": verdict})
+    found = Detected(record, "page.html")
+    said = found.summary()
+    assert (found.alarm, said["alarm"], said["verdict"]) == (alarm, alarm, verdict)
+    assert said["p_value"] == pytest.approx(0.01217)  # for a year of looks
+    assert (said["version"], said["baseline"], said["report"]) == (9, 4, "page.html")
+    assert (said["n_baseline"], said["n_candidate"]) == (2000, 300)
+    assert said["effect"] == {
+        "auc": 0.63,
+        "auc_low": 0.59,
+        "auc_high": 0.67,
+        "shift_sd": 0.71,
+        "share": 0.14,
+    }
+    assert found.title == f"papers version 9 since version 4: {verdict}"
 
 
 def test_a_watch_is_of_the_years_looks_at_this_encoders_rows(tmp_path: Path) -> None:

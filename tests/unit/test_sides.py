@@ -188,6 +188,28 @@ def test_rows_of_one_value_belong_together_and_are_drawn_together(versions: list
     assert alone.units == 40
 
 
+def test_rows_without_a_value_belong_to_nothing(tmp_path: Path) -> None:
+    held = rows(0, 6)
+    for row, year in zip(held, [1, None, 1, None, None, 2], strict=True):
+        row["year"] = year
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", held)
+    store = str(tmp_path / "vectors")
+    refresh(config(tmp_path / "corpus"), store)
+    space = open_space("notes", store, 1)
+    side = sides(space, space, group="year").were
+    assert side.blocks is not None
+    of: dict[int, set[str]] = {}
+    for block, record in zip(side.blocks.tolist(), side.record_ids, strict=True):
+        of.setdefault(block, set()).add(record)
+    assert sorted(map(sorted, of.values())) == [
+        ["r000", "r002"],
+        ["r001"],
+        ["r003"],
+        ["r004"],
+        ["r005"],
+    ]
+
+
 def test_chunks_of_a_document_belong_together(tmp_path: Path) -> None:
     settings = config(tmp_path / "corpus", chunk={"use": "text", "tokens": 4})
     long = [{"id": f"d{n}", "text": " ".join(["word"] * (4 + n)), "year": 0} for n in range(6)]
@@ -207,8 +229,9 @@ def test_chunks_of_a_document_belong_together(tmp_path: Path) -> None:
 def test_windows_are_the_last_days_and_those_before(tmp_path: Path) -> None:
     settings = config(tmp_path / "corpus")
     settings["source"]["metadata"] = ["year", "day"]
-    days = ["2026-01-01", "2026-01-05T12:00:00", None, "2026-01-09", "2026-01-10", "no day"]
-    held = [{**row, "day": day} for row, day in zip(rows(0, 6), days, strict=True)]
+    days = ["2026-01-01", "2026-01-08T00:00:00", None, "2026-01-09", "2026-01-10", "no day"]
+    days.append("2026-01-08T00:00:01")  # the first second of two days up to the newest
+    held = [{**row, "day": day} for row, day in zip(rows(0, 7), days, strict=True)]
     write_jsonl(tmp_path / "corpus" / "a.jsonl", held)
     store = str(tmp_path / "vectors")
     refresh(settings, store)
@@ -216,7 +239,7 @@ def test_windows_are_the_last_days_and_those_before(tmp_path: Path) -> None:
     before, now, newest = windows(space, WindowConfig(column="day", days=2), group=None, seed=0)
     assert f"{newest:%Y-%m-%d}" == "2026-01-10"
     assert ids(before) == {"r000", "r001"}
-    assert ids(now) == {"r003", "r004"}
+    assert ids(now) == {"r003", "r004", "r006"}
     with pytest.raises(ConfigError, match="column 'year' of space 'notes' has no times"):
         windows(space, WindowConfig(column="year", days=2), group=None, seed=0)
     with pytest.raises(ConfigError, match="no metadata column 'days', did you mean 'day'"):
