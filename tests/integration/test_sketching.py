@@ -190,11 +190,24 @@ def test_versions_compare_by_their_sketches(versions: list[Space]) -> None:
     store = versions[0].store_uri
     record = look(store, "2", "1", by_sketches=True).record
     assert record.verdict == "drift"
-    assert record.tests[0].n_candidate == 120
+    assert [(one.n_baseline, one.n_candidate, one.total) for one in record.tests] == [
+        (N, 120, N + 70)  # drawn from all rows
+    ]
     assert "sketches know nothing of columns" in record.notes[-2]
     said = record.notes[-1]
     assert said.startswith("of all rows: MMD^2 ")
     assert "% would have to change cluster, 0.0% the length of their vector, " in said
+
+
+def test_chunks_of_a_document_change_sides_together_in_sketches(tmp_path: Path) -> None:
+    settings = config(tmp_path / "corpus", chunk={"tokens": 4})
+    store, held = str(tmp_path / "vectors"), notes(0, 34)
+    for rows in (held, held + notes(34, 31)):
+        write_jsonl(tmp_path / "corpus" / "a.jsonl", rows)
+        refresh(settings, store)
+    (found,) = look(store, "2", "1", by_sketches=True).record.tests
+    assert found.units == (34, 31)
+    assert (found.n_baseline, found.n_candidate) == (102, 93)
 
 
 def test_few_new_rows_are_counted_and_all_rows_told(versions: list[Space], tmp_path: Path) -> None:
