@@ -32,6 +32,7 @@ from tests.tables import change, new_table, rows
 
 METADATA = pa.schema([pa.field("topic", pa.string())])
 MIDDLES = np.eye(4) * 5
+RNG = np.random.default_rng
 WORDS = ("sea", "law", "food", "bees")
 
 
@@ -249,8 +250,12 @@ def test_quality_is_that_of_the_run_and_of_the_rows(tmp_path: Path) -> None:
     )
 
 
-def test_the_density_is_counted_in_the_plane_of_the_baseline(space: Space) -> None:
-    before, now = side(space, 0, OLD), side(space, OLD, OLD + NEW)
+def test_the_density_is_counted_in_the_plane_of_the_baseline(tmp_path: Path) -> None:
+    """Of all rows: one that lies far out is counted at the edge."""
+    vectors = np.array(around(RNG(1).choice(3, 500)))
+    vectors[-1] = (30, -20, 10, 5)
+    space = stored(tmp_path, vector=vectors.tolist())
+    before, now = side(space, 0, 300), side(space, 300, 500)
     found = density(before, now)
     assert found is not None
     wide = before.vectors.astype(np.float64)
