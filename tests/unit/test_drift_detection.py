@@ -1,7 +1,7 @@
 """What one look for drift sets beside what, and what it makes of what comes out."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -52,7 +52,8 @@ def versions(folder: Path, *changes: tuple[Mapping[str, int], tuple[str, ...]]) 
 
 def look(candidate: Space, baseline: Space, *, watched: bool = False, **more: Any) -> DriftRecord:
     settings = DriftConfig.model_validate(more)
-    return run_detection(Asked(settings, candidate, baseline, watched, "what was typed"))
+    watch = looks.watch_of(candidate, baseline.version) if watched else None
+    return run_detection(Asked(settings, candidate, baseline, watch, "what was typed"))
 
 
 def remember(store: str | Path, version: int, baseline: int = 1, **more: Any) -> DriftRecord:
@@ -215,10 +216,10 @@ def test_drift_blocks_and_nothing_else_does(tmp_path: Path, low: int, verdict: V
 
 def test_each_way_to_look_has_a_report_of_its_own(tmp_path: Path) -> None:
     one, two, three = versions(tmp_path, *((some(10 * n, 10), ()) for n in range(3)))
-    plain = Asked(DriftConfig(), three, one, False, "typed")
+    plain = Asked(DriftConfig(), three, one, None, "typed")
     asked = [
         plain,
-        replace(plain, watched=True),
+        replace(plain, watch=looks.watch_of(three, 1)),
         replace(plain, by_sketches=True),
         replace(plain, baseline=two),
         replace(plain, baseline=None),
@@ -229,6 +230,11 @@ def test_each_way_to_look_has_a_report_of_its_own(tmp_path: Path) -> None:
     assert replace(plain, command="typed otherwise").id == plain.id
     assert plain.id.startswith("3-since-1-")
     assert asked[4].id.startswith("3-since-none-")
+
+
+def watched(baseline: Space, candidate: Space, **more: Any) -> Iterator[looks.Test]:
+    watch = looks.watch_of(candidate, baseline.version)
+    return looks.tests_of(DriftConfig.model_validate(more), baseline, candidate, watch)
 
 
 def told(tests: list[looks.Test]) -> list[tuple[str, int, int | None, bool, int, float]]:
@@ -249,7 +255,7 @@ def test_each_window_compares_what_came_and_what_went_in_it(tmp_path: Path) -> N
     )
     for version in (2, 3, 4):
         remember(tmp_path, version)
-    tests = [*looks.tests_of(DriftConfig(), spaces[0], spaces[4], watched=True)]
+    tests = [*watched(spaces[0], spaces[4])]
     once, four = 365 / 0.3, 92 / 0.075
     assert told(tests) == [
         ("rows added or changed since version 4 (not in version 1)", 4, 1, False, 8, once / 0.7),
@@ -282,7 +288,7 @@ def test_what_went_since_versions_that_retention_took_is_looked_at_once(tmp_path
     catalog = Catalog(str(tmp_path))
     for gone in ("5", "8"):
         assert catalog.retire(catalog.resolve("papers", gone))
-    tests = [*looks.tests_of(DriftConfig(), spaces[0], spaces[8], watched=True)]
+    tests = [*watched(spaces[0], spaces[8])]
     once, four = 365 / 0.3, 92 / 0.075
     assert told(tests) == [
         ("rows added or changed since version 8 (not in version 1)", 8, 1, False, 10, once / 0.7),
@@ -306,7 +312,7 @@ def test_what_a_block_may_have_kept_back_is_looked_at_again(
     for version in (2, 3):
         remember(tmp_path, version)
     Catalog(str(tmp_path)).promote("papers", serving, who="me", why="", expected_from=None)
-    tests = told([*looks.tests_of(DriftConfig(block=block), spaces[0], spaces[3], watched=True)])
+    tests = told([*watched(spaces[0], spaces[3], block=block)])
     wanted = [("rows added or changed since version 3 (not in version 1)", 3, 1, False, 10)]
     if block and serving == 1:
         wanted.append(("rows added or changed since version 1", 1, 1, False, 30))
