@@ -1,7 +1,7 @@
 """What one look for drift sets beside what, and what it makes of what comes out."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -42,6 +42,12 @@ def some(first: int, n: int, low: int = 0, high: int = 40, seed: int = 0) -> dic
     return {f"r{first + row:03d}": int(value) for row, value in enumerate(drawn)}
 
 
+def groups(first: int, values: Iterable[int], each: int) -> dict[str, int]:
+    """Rows `r000` on: so many of each value, which is their `year`, one after the other."""
+    every = [value for value in values for _ in range(each)]
+    return {f"r{first + row:03d}": value for row, value in enumerate(every)}
+
+
 def versions(folder: Path, *changes: tuple[Mapping[str, int], tuple[str, ...]]) -> list[Space]:
     """A version of each change: rows that are written, ids that go."""
     table = new_table(folder, fingerprint=FINGERPRINT)
@@ -78,7 +84,7 @@ def test_a_test_is_told_with_all_that_it_found(tmp_path: Path) -> None:
     one, two = versions(tmp_path, (some(0, 90), ()), (some(90, 60, high=45), ()))
     record = look(two, one, seed=4)
     vectors = two.vectors()[1]
-    found = default_test(permutations=39)(vectors[:90], vectors[90:], RNG(4))
+    found = default_test(permutations=199)(vectors[:90], vectors[90:], RNG(4))
     size = effects(vectors[:90], vectors[90:], RNG(4))
     assert record.tests == (
         Found(
@@ -91,7 +97,7 @@ def test_a_test_is_told_with_all_that_it_found(tmp_path: Path) -> None:
             n_candidate=60,
             units=(90, 60),
             total=60,
-            permutations=39,
+            permutations=199,
         ),
     )
     assert record.effect is not None
@@ -106,39 +112,54 @@ def test_a_test_is_told_with_all_that_it_found(tmp_path: Path) -> None:
 
 def test_rows_of_a_group_count_as_one_in_all_that_is_told(tmp_path: Path) -> None:
     """Rows of one `year`, which is their value, belong together."""
-    one, two = versions(tmp_path, (some(0, 160), ()), (some(160, 120, 30, 70), ()))
-    record = look(two, one, group="year", effect=LOW, alpha=0.2)
-    vectors, values = (
-        two.vectors()[1],
-        [str(year) for year in two.to_arrow(["year"])["year"].to_pylist()],
+    one, two = versions(
+        tmp_path, (groups(0, range(40), 4), ()), (groups(160, range(30, 60), 4), ())
     )
+    record = look(two, one, group="year")
+    vectors, values = two.vectors()[1], np.repeat([*map(str, (*range(40), *range(30, 60)))], 4)
     sides, blocks = (vectors[:160], vectors[160:]), (values[:160], values[160:])
-    n_blocks = [len(np.unique(of)) for of in blocks]
-    assert min(n_blocks) >= 30
-    found = default_test(permutations=9)(*sides, RNG(0), blocks=blocks)
+    found = default_test(permutations=199)(*sides, RNG(0), blocks=blocks)
     size = effects(*sides, RNG(0), blocks=blocks)
     (test,) = record.tests
     assert (test.p_value, test.statistic) == (found.p_value, found.statistic)
-    assert [*test.units] == n_blocks
+    assert (test.n_baseline, test.n_candidate, test.units) == (160, 120, (40, 30))
     assert record.effect is not None
     assert (record.effect.auc_low, record.effect.auc_high) == (size.auc_low, size.auc_high)
 
 
 def test_what_blocks_would_have_shown_is_told_where_there_is_no_drift(tmp_path: Path) -> None:
-    one, two = versions(tmp_path, (some(0, 160), ()), (some(160, 120), ()))
+    years = RNG(3).permutation(40)[:30].tolist()
+    one, two = versions(tmp_path, (groups(0, range(40), 4), ()), (groups(160, years, 4), ()))
     record = look(two, one, group="year")
-    vectors, values = (
-        two.vectors()[1],
-        [str(year) for year in two.to_arrow(["year"])["year"].to_pylist()],
-    )
+    vectors, values = two.vectors()[1], np.repeat([*map(str, (*range(40), *years))], 4)
     sides, blocks = (vectors[:160], vectors[160:]), (values[:160], values[160:])
-    found = default_test(permutations=39)(*sides, RNG(0), blocks=blocks)
+    found = default_test(permutations=199)(*sides, RNG(0), blocks=blocks)
     test = default_test()
     least = detectable_effect(*sides, RNG(0), test=test, found=found, blocks=blocks)
     assert record.verdict == "no drift"
     assert least is not None
     assert record.detectable is not None
     assert record.detectable.shift_sd == pytest.approx(least.shift_sd)
+
+
+def test_groups_are_compared_with_as_many_rows_as_those_of_the_other_side(tmp_path: Path) -> None:
+    """Forty of 5 rows beside thirty of 2, of which all are."""
+    one, two = versions(
+        tmp_path, (groups(0, range(40), 5), ()), (groups(200, range(30, 60), 2), ())
+    )
+    (alike,) = looks.tests_of(DriftConfig(group="year"), one, two, None)
+    assert np.bincount(alike.before.rows // 5).tolist() == [2] * 40
+    assert alike.now.rows.tolist() == list(range(200, 260))
+    assert (alike.units, alike.now.total) == ((40, 30), 60)
+    (as_drawn,) = looks.tests_of(DriftConfig(), one, two, None)
+    assert (len(as_drawn.before.rows), as_drawn.units) == (200, (200, 60))
+    vectors = two.vectors()[1]
+    values = np.repeat([*map(str, (*range(40), *range(30, 60)))], [5] * 40 + [2] * 30)
+    sides, blocks = ((of[alike.before.rows], of[alike.now.rows]) for of in (vectors, values))
+    (told,) = look(two, one, group="year").tests
+    found = default_test(permutations=199)(*sides, RNG(0), blocks=blocks)
+    assert (told.p_value, told.statistic) == (found.p_value, found.statistic)
+    assert (told.n_baseline, told.n_candidate, told.units) == (80, 60, (40, 30))
 
 
 def test_a_year_of_looks_counts_against_each_of_them(tmp_path: Path) -> None:
@@ -173,12 +194,12 @@ def test_what_came_is_told_before_what_went_where_both_are_alarms(tmp_path: Path
     one, two = versions(tmp_path, (some(0, 100) | gone, ()), (some(180, 40, 80, 90), tuple(gone)))
     record = look(two, one)
     assert [(test.what, test.p_value, test.adjusted) for test in record.tests] == [
-        ("rows added or changed since version 1", 1 / 80, 2 / 80),
-        ("rows removed or changed since version 1", 1 / 80, 2 / 80),
+        ("rows added or changed since version 1", 1 / 200, 2 / 200),
+        ("rows removed or changed since version 1", 1 / 200, 2 / 200),
     ]
     assert record.verdict == "drift"
     assert record.reason.startswith(
-        "rows added or changed since version 1 differ (p at most 0.025)"
+        "rows added or changed since version 1 differ (p at most 0.01)"
     )
     assert [*record.quality] == ["baseline", "candidate"]
 
