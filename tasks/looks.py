@@ -212,8 +212,11 @@ def is_refitted(space: Space) -> bool:
 
 
 def watch_of(candidate: Space, reference: int) -> Watch:
-    """What the looks at this space so far leave behind, from this reference on."""
-    told = drifts.looks(candidate.store_uri, candidate.entry.space).to_pylist()
+    """What the looks at this space so far leave behind, from this reference on.
+
+    One that saw rows has spent its part of alpha, whatever was said when it was made again.
+    """
+    told = drifts.verdicts(candidate.store_uri, candidate.entry.space).to_pylist()
     seen = sorted(
         {
             look["version"]

@@ -35,6 +35,8 @@ LOOKS = pa.schema(
     ]
 )
 
+SAME = ("version", "baseline", "watched")  # what a look that is made again has in common
+
 
 def write(store_uri: str, record: DriftRecord, page: str) -> None:
     """Keeps a report durably: its page, its row in the space's history, then the record.
@@ -66,10 +68,15 @@ def looks(store_uri: str, space: str, new: DriftRecord | None = None) -> pa.Tabl
 
     Of a version that was looked at again beside the same baseline the last look counts.
     """
-    kept = history.read(store_uri, space, NAME, LOOKS, ("version", "baseline", "watched"))
+    kept = history.read(store_uri, space, NAME, LOOKS, SAME)
     if new is None:
         return kept
     return pa.concat_tables([kept, pa.Table.from_pylist([_row(new)], LOOKS)])
+
+
+def verdicts(store_uri: str, space: str) -> pa.Table:
+    """All looks at a space as `looks` has them, one for each verdict that was ever said of it."""
+    return history.read(store_uri, space, NAME, LOOKS, (*SAME, "verdict"))
 
 
 def _row(record: DriftRecord) -> dict[str, object]:

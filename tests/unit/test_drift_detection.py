@@ -414,6 +414,22 @@ def test_a_watch_is_of_the_years_looks_at_this_encoders_rows(tmp_path: Path) -> 
     assert watch_of(spaces[8], 2) == Watch(2, 1, (7,))
 
 
+def test_a_look_counts_even_where_another_encoder_was_seen_when_it_was_made_again(
+    tmp_path: Path,
+) -> None:
+    spaces = versions(tmp_path, *((some(10 * n, 10), ()) for n in range(4)))
+    remember(tmp_path, 2)
+    remember(tmp_path, 3, verdict="encoder changed")
+    remember(tmp_path, 3, created_at=MADE + timedelta(hours=1), verdict="no drift")
+    remember(tmp_path, 2, created_at=MADE + timedelta(hours=2), verdict="encoder changed")
+    assert watch_of(spaces[3], 1) == Watch(1, 2, (2, 3))
+    told = drifts.looks(str(tmp_path), "papers").to_pylist()
+    assert [(one["version"], one["verdict"]) for one in told] == [
+        (3, "no drift"),
+        (2, "encoder changed"),
+    ]
+
+
 def test_a_look_is_a_row_of_what_it_found(tmp_path: Path) -> None:
     versions(tmp_path, (some(0, 10), ()))
     record = remember(tmp_path, 9, baseline=4)
