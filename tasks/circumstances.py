@@ -65,15 +65,16 @@ def encoders(baseline: Space, candidate: Space, seed: int) -> Encoders | None:
     return Encoders(records=len(ids), neighbour_overlap=overlap.value, linear_cka=alike)
 
 
-def density(before: Side, now: Side) -> Density | None:
+def density(before: Side, now: Side, whole: Side | None = None) -> Density | None:
     """Both sides in the plane of the baseline's two largest components; None for one dimension.
 
     The plane is that of the baseline's rows alone, which are drawn alike for each later version:
-    pictures of several looks can be laid beside each other.
+    pictures of several looks can be laid beside each other. It is that of `whole` where `before`
+    has some rows of each of its blocks.
     """
     if before.vectors.shape[1] < 2:
         return None
-    centre, plane = _plane(before.vectors)
+    centre, plane = _plane((whole or before).vectors)
     points = [(side.vectors - centre) @ plane for side in (before, now)]
     every = np.concatenate(points)
     tail = (1 - SHOWN) / 2

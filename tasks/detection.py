@@ -195,11 +195,11 @@ def _described(asked: Asked, told: Result, size: Effects, record: DriftRecord) -
     """The verdict, by the test that says most, and what shows it."""
     settings, test = asked.settings, told.test
     record = _measured(settings, told, size, record)
-    where, odd = segments(test.before, test.now, settings, removed=test.removed)
+    where, odd = segments(test.before, test.now, settings, removed=test.removed, whole=test.whole)
     update = {
         "segments": where,
         "notes": (*record.notes, *odd),
-        "density": circumstances.density(test.before, test.now),
+        "density": circumstances.density(test.before, test.now, test.whole),
         "quality": {
             name: circumstances.quality(side.space, side)
             for name, side in zip(test.sides, (test.before, test.now), strict=True)

@@ -25,7 +25,11 @@ OF_ANOTHER = ("encoder changed", "not comparable")  # looks that saw no rows
 
 @dataclass(frozen=True)
 class Test:
-    """Two sides, and for how many tests of them this one stands."""
+    """Two sides, and for how many tests of them this one stands.
+
+    `whole` is the first side as it was drawn, where its groups were made like the other's: what is
+    fitted on it is the same whatever it stands beside.
+    """
 
     what: str
     before: Side
@@ -33,6 +37,7 @@ class Test:
     window: Window
     looks: int | None = None
     removed: bool = False
+    whole: Side | None = None
 
     @property
     def sides(self) -> tuple[str, str]:
@@ -92,7 +97,7 @@ def tests_of(
         else:
             rng = np.random.default_rng(settings.seed)
             before, now = alike_sides(test.before, test.now, rng)
-            yield replace(test, before=before, now=now)
+            yield replace(test, before=before, now=now, whole=test.before)
 
 
 def _tests(

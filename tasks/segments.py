@@ -26,12 +26,17 @@ OTHERS = "(others)"
 
 
 def segments(
-    before: Side, now: Side, settings: DriftConfig, *, removed: bool = False
+    before: Side,
+    now: Side,
+    settings: DriftConfig,
+    *,
+    removed: bool = False,
+    whole: Side | None = None,
 ) -> tuple[tuple[Segment, ...], tuple[str, ...]]:
     """The most telling first, values of columns after the others; and what is odd.
 
-    No segment where there are too few rows, and why. Raises ConfigError for a column that the space
-    has not.
+    Clusters are fitted on `whole` where `before` has some rows of each of its blocks. No segment
+    where there are too few rows, and why. Raises ConfigError for a column that the space has not.
     """
     columns = {
         name: _commonest(_labels(before.column(name)), _labels(now.column(name)))
@@ -46,6 +51,7 @@ def segments(
             blocks=before.blocks_beside(now),
             columns=columns,
             alpha=settings.alpha,
+            whole=None if whole is None or whole.blocks is None else (whole.vectors, whole.blocks),
         )
     except DriftError as error:
         return (), (f"segments were not looked for: {error}",)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tasks.drift.basis import checked_rows
 from tasks.drift.clusters import Numbers, centres_of, nearest_centre
 from tasks.drift.counted import Counted, counted_of
 from tasks.drift.default import default_test
@@ -111,6 +112,7 @@ def segments(
     blocks: Blocks | None = None,
     columns: Mapping[str, tuple[Labels, Labels]] | None = None,
     alpha: float = 0.05,
+    whole: tuple[npt.ArrayLike, Labels] | None = None,
 ) -> Segments:
     """Where the rows (n, dim) and (m, dim) differ: the first segment is the one to look at.
 
@@ -119,7 +121,9 @@ def segments(
     Clusters are the same whatever the candidate is. Around a topic's rows there is nearly nothing
     of the other side; its middle is one more centre, and a row belongs to the nearest of all. Above
     10,000 rows a side a sample stands for all; topics are looked for among no more of a side than
-    three times those of the other. With `blocks`, whole blocks are set aside, and permuted. Raises
+    three times those of the other. With `blocks`, whole blocks are set aside, and permuted. Where
+    the baseline has some rows of each of its blocks, `whole` has all of them, shape (k, dim), and
+    their labels: clusters are fitted on these, and are the same whichever rows were taken. Raises
     DriftError as a DriftTest, for too few rows, and for labels of another length.
     """
     check_alpha(alpha)
@@ -127,8 +131,12 @@ def segments(
     every, warnings = counted_of(baseline, candidate, blocks, counting)
     topics = _topics(every.alike(), alpha)
     aside = every.some_units(ASIDE, fitting)
-    n_clusters = int(np.clip(np.count_nonzero(aside) // EACH, 2, MOST))
-    centres = centres_of(every.rows[aside], n_clusters, fitting)
+    fitted = every.rows[aside]
+    if whole is not None and blocks is not None:
+        of_blocks = np.isin(whole[1], np.asarray(blocks[0])[every.numbers[aside]])
+        fitted = checked_rows(whole[0])[of_blocks]
+    n_clusters = int(np.clip(len(fitted) // EACH, 2, MOST))
+    centres = centres_of(fitted, n_clusters, fitting)
     counted = every.of(~aside)
     of = nearest_centre(counted.rows, np.stack([*centres, *(topic.middle for topic in topics)]))
     names = [f"cluster {number}" for number in range(1, len(centres) + 1)]
@@ -143,8 +151,7 @@ def segments(
     ordered = sorted(made, key=lambda one: (one.p_value > alpha, -one.drift, one.name))
     n_candidate = int(counted.sides.sum())
     n_baseline = len(counted.sides) - n_candidate
-    n_aside = int(np.count_nonzero(aside))
-    return Segments(tuple(ordered), n_baseline, n_candidate, n_aside, tuple(warnings))
+    return Segments(tuple(ordered), n_baseline, n_candidate, len(fitted), tuple(warnings))
 
 
 class _Found(NamedTuple):

@@ -14,6 +14,7 @@ from scipy.stats import norm
 from schemas.config import DriftConfig
 from schemas.drift import DriftRecord, Found, Verdict
 from tasks import looks
+from tasks.circumstances import density
 from tasks.detect import Detected, detect
 from tasks.detection import Asked, run_detection
 from tasks.digests import digest_json
@@ -22,6 +23,7 @@ from tasks.drift.effects import detectable_effect, effects
 from tasks.drift.monitor import Watch
 from tasks.encoders.hashing import HashingEncoder
 from tasks.looks import watch_of
+from tasks.segments import segments
 from tasks.space import Space, open_space
 from tasks.store import drifts, tags
 from tasks.store.catalog import Catalog
@@ -162,6 +164,24 @@ def test_groups_are_compared_with_as_many_rows_as_those_of_the_other_side(tmp_pa
     assert (told.n_baseline, told.n_candidate, told.units) == (80, 60, (40, 30))
 
 
+def test_clusters_and_the_plane_are_of_groups_as_they_were_drawn(tmp_path: Path) -> None:
+    """Else both would be others beside each candidate, whose groups have other sizes."""
+    held = groups(0, range(30), 20) | groups(600, range(30, 60), 10)
+    one, two = versions(tmp_path, (held, ()), (groups(900, range(20, 70), 3), ()))
+    settings = DriftConfig(group="year")
+    (test,) = looks.tests_of(settings, one, two, None)
+    assert test.whole is not None
+    assert test.whole.rows.tolist() == list(range(900))
+    assert len(test.before.rows) == 180
+    record = look(two, one, group="year")
+    assert record.segments == segments(test.before, test.now, settings, whole=test.whole)[0]
+    assert record.segments != segments(test.before, test.now, settings)[0]
+    assert record.density == density(test.before, test.now, test.whole)
+    assert record.density != density(test.before, test.now)
+    (alone,) = looks.tests_of(DriftConfig(), one, two, None)
+    assert alone.whole is None
+
+
 def test_a_year_of_looks_counts_against_each_of_them(tmp_path: Path) -> None:
     """By itself the same p is an alarm."""
     one, two = versions(tmp_path, (some(0, 90), ()), (some(90, 60, high=45), ()))
@@ -198,9 +218,7 @@ def test_what_came_is_told_before_what_went_where_both_are_alarms(tmp_path: Path
         ("rows removed or changed since version 1", 1 / 200, 2 / 200),
     ]
     assert record.verdict == "drift"
-    assert record.reason.startswith(
-        "rows added or changed since version 1 differ (p at most 0.01)"
-    )
+    assert record.reason.startswith("rows added or changed since version 1 differ (p at most 0.01)")
     assert [*record.quality] == ["baseline", "candidate"]
 
 

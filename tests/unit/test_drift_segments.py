@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from tasks.drift import counted as module
-from tasks.drift.clusters import centres_of, nearest_centre
+from tasks.drift.clusters import Numbers, centres_of, nearest_centre
 from tasks.drift.counted import Counted, counted_of
 from tasks.drift.segments import Kind, Segment, Segments, segments
 from tasks.drift.topics import neighbours_of, topics_of
@@ -312,6 +312,32 @@ def test_clusters_are_the_same_whatever_the_candidate_is() -> None:
         named.append({row: name for name, rows in clusters.items() for row in rows})
     assert len(named[0]) == 840
     assert named[1].items() <= named[0].items()
+
+
+def test_clusters_are_of_whole_blocks_whichever_of_their_rows_are_compared() -> None:
+    """They are those of all rows of the baseline, a row of which keeps its cluster."""
+    rng = np.random.default_rng(14)
+    whole, labels = rows_of(rng, 1200, [0, 1, 2, 3]), np.repeat(np.arange(200), 6)
+
+    def named(some: Numbers, n: int, of: list[int], all_of: Rows | None) -> dict[int, str]:
+        found = segments(
+            whole[some],
+            rows_of(rng, n, of),
+            np.random.default_rng(0),
+            blocks=(labels[some], np.arange(n) // 3),
+            whole=None if all_of is None else (all_of, labels),
+        )
+        assert (found.n_baseline, found.n_aside) == (140 * len(some) // 200, 60 * 6)
+        clusters = {one.name: one.baseline for one in found.found if one.kind is Kind.CLUSTER}
+        return {row: name for name, rows in clusters.items() for row in some[rows].tolist()}
+
+    every = named(np.arange(1200), 600, [0, 1, 2, 3], None)
+    assert (len(every), len({*every.values()})) == (840, 3)
+    for n, most, of in ((300, 2, [0, 1, 2, 3]), (900, 3, [0, 0, 3, 11])):
+        some = np.concatenate([6 * block + rng.permutation(6)[:most] for block in range(200)])
+        found = named(np.sort(some), n, of, whole)
+        assert len(found) > 140
+        assert found.items() <= every.items()
 
 
 def test_a_column_of_one_value_makes_no_segments() -> None:

@@ -250,15 +250,18 @@ def test_quality_is_that_of_the_run_and_of_the_rows(tmp_path: Path) -> None:
     )
 
 
-def test_the_density_is_counted_in_the_plane_of_the_baseline(tmp_path: Path) -> None:
-    """Of all rows: one that lies far out is counted at the edge."""
+@pytest.mark.parametrize("drawn", [None, 240])
+def test_the_density_is_counted_in_the_plane_of_the_baseline(
+    tmp_path: Path, drawn: int | None
+) -> None:
+    """Of all rows: one that lies far out is counted at the edge; the plane, of all that was."""
     vectors = np.array(around(RNG(1).choice(3, 500)))
     vectors[-1] = (30, -20, 10, 5)
     space = stored(tmp_path, vector=vectors.tolist())
-    before, now = side(space, 0, 300), side(space, 300, 500)
-    found = density(before, now)
+    before, now, whole = side(space, 0, drawn or 300), side(space, 300, 500), side(space, 0, 300)
+    found = density(before, now, whole if drawn else None)
     assert found is not None
-    wide = before.vectors.astype(np.float64)
+    wide = whole.vectors.astype(np.float64)
     centre = wide.mean(axis=0)
     directions = np.linalg.svd(wide - centre)[2][:2]
     for direction in directions:
