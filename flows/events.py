@@ -5,9 +5,28 @@ from typing import Any
 from prefect import State
 from prefect.client.schemas.objects import StateType
 from prefect.events import emit_event
+from prefect.exceptions import Abort
 
 LONG = ("metrics", "segments", "tests", "libraries")
 """Parts of an answer that an event leaves out: Prefect refuses large ones."""
+
+
+class NeedsSomeone(Exception, Abort):
+    """What a flow raises that ended in a failed state of its own, to whoever asks for its answer.
+
+    Prefect resolves a failed state's data into an exception, and logs a traceback for any but an
+    Abort, which ends a deployment's process and leaves the state as it is. A flow around this one
+    fails with it, since it is an Exception as well.
+    """
+
+    def __init__(self, message: str, summary: dict[str, Any]) -> None:
+        """`summary` is the flow's answer."""
+        super().__init__(message, summary)
+        self.message, self.summary = message, summary
+
+    def __str__(self) -> str:
+        """The one sentence of the state."""
+        return self.message
 
 
 def needs_someone(space: str, what: str, message: str, summary: dict[str, Any]) -> State[Any]:
@@ -16,8 +35,8 @@ def needs_someone(space: str, what: str, message: str, summary: dict[str, Any]) 
     `what` are the words that both are called by: `encoder changed` is the state `EncoderChanged`.
     """
     tell(space, what, message, summary)
-    name = what.title().replace(" ", "")
-    return State(type=StateType.FAILED, name=name, message=message, data=summary)
+    name, data = what.title().replace(" ", ""), NeedsSomeone(message, summary)
+    return State(type=StateType.FAILED, name=name, message=message, data=data)
 
 
 def tell(space: str, what: str, message: str, summary: dict[str, Any]) -> None:
@@ -62,6 +81,8 @@ def found(space: str, summary: dict[str, Any]) -> dict[str, Any] | State[Any]:
 def answer(state: State[Any]) -> dict[str, Any]:
     """What a flow gave, also where it needs someone; raises what it raised."""
     given = state.result(raise_on_failure=False)
+    if isinstance(given, NeedsSomeone):
+        return given.summary
     if isinstance(given, BaseException):
         raise given
     answered: dict[str, Any] = given

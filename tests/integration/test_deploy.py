@@ -8,6 +8,7 @@ import contextlib
 import http.server
 import itertools
 import json
+import logging
 import os
 import signal
 import sys
@@ -139,6 +140,13 @@ def times(one: Row) -> tuple[datetime, datetime]:
 def one_after_the_other(spans: list[tuple[datetime, datetime]]) -> bool:
     spans = sorted(spans)
     return all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+
+
+def complaints(house: House, run: Row) -> list[str]:
+    """What its log has that is worse than a warning."""
+    logs = {"flow_run_id": {"any_": [run["id"]]}, "level": {"ge_": logging.ERROR}}
+    found = ask(house, "POST", "logs/filter", {"logs": logs})
+    return [one["message"] for one in found]
 
 
 def work(house: House, run: Row) -> tuple[datetime, datetime]:
@@ -420,6 +428,7 @@ def test_drift_is_an_event_of_a_run_and_a_state_of_a_look_and_so_is_another_enco
     assert (ran["state_type"], ran["state_name"]) == ("COMPLETED", "Completed")
     assert (looked["state_type"], looked["state_name"]) == ("FAILED", "Drift")
     assert (changed["state_type"], changed["state_name"]) == ("FAILED", "EncoderChanged")
+    assert [complaints(house, one) for one in (ran, looked, changed)] == [[], [], []]
     drift, other = (one["state"]["message"] for one in (looked, changed))
     assert drift.startswith("drift: rows added or changed since version 1 differ")
     assert other.startswith("encoder changed: the encoder of this machine is another one")
@@ -463,6 +472,7 @@ def test_a_gate_that_says_no_is_a_state_an_event_and_a_webhook(house: House, fol
         start(house, deployment)
         (run,) = ended(house, "judged", 1)
         assert (run["state_type"], run["state_name"]) == ("FAILED", "Refused")
+        assert complaints(house, run) == []
         message = run["state"]["message"]
         assert message.startswith("the gate says no: ")
         wait_for(lambda: told, 30)

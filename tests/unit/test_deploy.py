@@ -1,6 +1,7 @@
 """What `vectorline deploy` makes of a config, and the files in deploy/, by their schemas."""
 
 import json
+import pickle
 import subprocess
 import sys
 from importlib.resources import files
@@ -13,7 +14,9 @@ import pytest
 import yaml
 from prefect import State
 from prefect.cli.deploy._models import PrefectYamlModel
+from prefect.exceptions import Abort
 from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.states import get_state_exception
 
 from flows import events
 from flows.deploy import FLOWS, Deployment, deployments, write_prefect_yaml
@@ -232,6 +235,11 @@ def test_an_alarm_is_called_by_its_verdict(
     ended = events.found("notes", {"drift": drift})
     assert isinstance(ended, State)
     assert (ended.name, ended.message) == (state, f"{verdict}: so it is")
+    assert events.answer(ended) == {"drift": drift}
+    raised = get_state_exception(ended)
+    assert isinstance(raised, Abort)  # else Prefect logs a traceback
+    assert isinstance(raised, Exception)  # else a flow around this one would never end
+    assert str(pickle.loads(pickle.dumps(raised))) == ended.message  # noqa: S301
     goes_on: Row = {"drift": drift | {"blocked": False}}
     assert events.found("notes", goes_on) == goes_on
     assert told == [event, event]
