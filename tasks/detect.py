@@ -176,7 +176,7 @@ def _asked(
         if candidate.version >= max((other.version, *so_far.recent)):
             watch = so_far
     words = ["vectorline", "drift", space, "--candidate", str(candidate.version)]
-    if other is not None and watch is None and not windowed:
+    if other is not None and not windowed:  # `reference` may be another one by then
         words += ["--baseline", str(other.version)]
     words += [*(["--sketches"] * by_sketches), *options, "--store", store_uri]
     return Asked(settings, candidate, other, watch, shlex.join(words), by_sketches)

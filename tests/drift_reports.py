@@ -55,7 +55,7 @@ def drift() -> DriftRecord:
         seed=0,
         seconds=12.3,
         created_at=MADE,
-        command="vectorline drift papers --candidate 9 --store /srv/vectors",
+        command="vectorline drift papers --candidate 9 --baseline 4 --store /srv/vectors",
         libraries={"numpy": "2.4.6"},
     )
 

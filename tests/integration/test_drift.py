@@ -313,7 +313,7 @@ def test_a_reference_that_is_no_version_is_told_and_not_replaced_by_another(grow
 def test_looks_are_remembered_and_the_same_look_spends_nothing(grown: str) -> None:
     first = look(grown, "2").record
     assert [(one.since, one.looks) for one in first.tests] == [(1, 1)]
-    assert first.command == f"vectorline drift notes --candidate 2 --store {grown}"
+    assert first.command == f"vectorline drift notes --candidate 2 --baseline 1 --store {grown}"
     again = look(grown, "2").record
     assert (again.id, again.tests) == (first.id, first.tests)
     second = look(grown, "3").record

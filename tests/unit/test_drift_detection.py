@@ -377,11 +377,11 @@ def test_a_look_beside_the_reference_is_one_of_a_year_until_a_later_one_was_made
         assert start == "vectorline drift"
         return found.record.watched, command.removesuffix(f" --store {store}")
 
-    assert seen("2", "reference") == (True, "2")
+    assert seen("2", "reference") == (True, "2 --baseline 1")
     assert seen("latest", "1") == (False, "3 --baseline 1")
     assert seen("latest", None, by_sketches=True) == (False, "3 --baseline 1 --sketches")
-    assert seen("2", None) == (True, "2")
-    assert seen("latest", None) == (True, "3")
+    assert seen("2", None) == (True, "2 --baseline 1")
+    assert seen("latest", None) == (True, "3 --baseline 1")
     assert seen("2", None) == (False, "2 --baseline 1")
     assert watch_of(open_space("papers", store, 3), 1) == Watch(1, 2, (2, 3))
 

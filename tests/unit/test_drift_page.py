@@ -57,6 +57,17 @@ def test_no_drift_says_what_could_have_been_missed() -> None:
     assert "Anything below a shift of 0.29 sd, an AUC of 0.58" in said
 
 
+def test_a_look_of_a_year_is_made_again_as_one_only_while_its_reference_is_there() -> None:
+    record = drift_reports.drift()
+    said = page(record).texts["provenance"]
+    assert (
+        "As one of a year's looks it can be made again without --baseline, while version 4 is the "
+        "reference and no later version was looked at." in said
+    )
+    once = page(record.model_copy(update={"watched": False})).texts["provenance"]
+    assert "As one of" not in once
+
+
 def test_another_encoder_is_told_with_how_alike_both_are() -> None:
     found = page(drift_reports.changed())
     said = found.texts["verdict"]
