@@ -332,7 +332,7 @@ PUBLISH_COLUMNS = ("sink", "from", "to", "pushed", "removed", "refused", "rows",
 REFUSED = 10
 SEGMENTS = 10
 NAME_CHARACTERS = 60
-TEST_COLUMNS = ("rows", "p", "counts as", "baseline", "candidate")
+TEST_COLUMNS = ("rows", "p", "counts as", "compared", "beside")
 
 
 def _test_row(one: dict[str, Any]) -> dict[str, Any]:
@@ -340,8 +340,8 @@ def _test_row(one: dict[str, Any]) -> dict[str, Any]:
         "rows": one["what"],
         "p": f"{one['p_value']:.2g}",
         "counts as": f"{one['adjusted']:.2g}",
-        "baseline": one["n_baseline"],
-        "candidate": one["n_candidate"],
+        "compared": f"{one['n_candidate']:,} {one['sides'][1]}",
+        "beside": f"{one['n_baseline']:,} {one['sides'][0]}",
     }
 
 

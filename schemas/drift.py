@@ -86,15 +86,24 @@ class Example(_Part):
     image: str | None = None
 
 
+SegmentKind: TypeAlias = Literal[
+    "cluster", "value", "new topic", "absent topic", "vanished topic"
+]
+"""What makes rows a segment."""
+
+
 class Segment(_Part):
     """A part of the corpus: a cluster of the baseline, a column's value, a topic of one side.
+
+    Of rows that came a new topic is one that the baseline nearly lacks, an absent one is nearly the
+    baseline's alone; of rows that went a vanished topic is one of which nearly nothing stayed.
 
     Shares are of each side's rows. `p_value` is of growth and of shift inside together, corrected
     over all segments; `growth_p` and `shift_p` are of either alone. `drift_share` is its part of
     the total: those of clusters and topics sum to 1, those of each column's values, too.
     """
 
-    kind: Literal["cluster", "value", "new topic", "vanished topic"]
+    kind: SegmentKind
     name: str
     n_baseline: int
     n_candidate: int

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from schemas.config import DriftConfig
-from schemas.drift import Example, Segment
+from schemas.drift import Example, Segment, SegmentKind
 from tasks.drift import segments as places
 from tasks.drift.segments import Kind
 from tasks.drift.terms import key_terms
@@ -35,8 +35,9 @@ def segments(
 ) -> tuple[tuple[Segment, ...], tuple[str, ...]]:
     """The most telling first, values of columns after the others; and what is odd.
 
-    Clusters are fitted on `whole` where `before` has some rows of each of its blocks. No segment
-    where there are too few rows, and why. Raises ConfigError for a column that the space has not.
+    Clusters are fitted on `whole` where `before` has some rows of each of its blocks. With
+    `removed`, `now` are rows that went, and `before` those that stayed. No segment where there are
+    too few rows, and why. Raises ConfigError for a column that the space has not.
     """
     columns = {
         name: _commonest(_labels(before.column(name)), _labels(now.column(name)))
@@ -55,20 +56,25 @@ def segments(
         )
     except DriftError as error:
         return (), (f"segments were not looked for: {error}",)
+    kinds = WENT if removed else CAME
     order = sorted(
-        found.found, key=lambda one: (one.p_value > settings.alpha, one.kind is Kind.VALUE)
+        (one for one in found.found if one.kind in kinds),
+        key=lambda one: (one.p_value > settings.alpha, one.kind is Kind.VALUE),
     )
-    return tuple(_told(one, before, now, removed=removed) for one in order[:TOLD]), found.warnings
+    told = tuple(_told(one, before, now, kinds[one.kind]) for one in order[:TOLD])
+    return told, found.warnings
 
 
-TURNED = {Kind.NEW: Kind.VANISHED, Kind.VANISHED: Kind.NEW}
+BOTH: dict[Kind, SegmentKind] = {Kind.CLUSTER: "cluster", Kind.VALUE: "value"}
+CAME: dict[Kind, SegmentKind] = {**BOTH, Kind.NEW: "new topic", Kind.VANISHED: "absent topic"}
+WENT: dict[Kind, SegmentKind] = {**BOTH, Kind.NEW: "vanished topic"}
+"""What segments are called beside rows that went: a topic of which all stayed tells nothing."""
 
 
-def _told(found: places.Segment, before: Side, now: Side, *, removed: bool) -> Segment:
-    kind = TURNED.get(found.kind, found.kind) if removed else found.kind
+def _told(found: places.Segment, before: Side, now: Side, called: SegmentKind) -> Segment:
     return Segment(
-        kind=kind.value,
-        name=found.name.replace(found.kind.value, kind.value, 1),
+        kind=called,
+        name=found.name.replace(found.kind.value, called, 1),
         n_baseline=len(found.baseline),
         n_candidate=len(found.candidate),
         baseline_share=found.share_baseline,

@@ -37,7 +37,9 @@ def drift() -> DriftRecord:
         "year of looks): 14% of the rows are of another kind",
         tests=(
             found("rows added or changed since version 8 (not in version 4)", 1e-5, 8.4),
-            found("rows removed or changed since version 4", 0.4, 0.2),
+            found("rows removed or changed since version 8", 0.4, 0.2).model_copy(
+                update={"sides": ("stayed", "went")}
+            ),
         ),
         effect=Effect(auc=0.63, auc_low=0.59, auc_high=0.67, shift_sd=0.71, share=0.14),
         limits=LIMITS,
@@ -68,6 +70,22 @@ def quiet() -> DriftRecord:
             "reason": "rows added or changed since version 4 do not differ beyond chance (p = 0.4)",
             "watched": False,
             "detectable": Effect(auc=0.58, shift_sd=0.29, share=0.11),
+        }
+    )
+
+
+def went() -> DriftRecord:
+    """Rows that went, of a topic of which none stayed."""
+    sides = ("stayed", "went")
+    one = drift()
+    what = "rows removed or changed since version 4"
+    return one.model_copy(
+        update={
+            "reason": f"{what} differ (p = 0.012 for a year of looks): at least 14% of the rows "
+            "that went are of another kind",
+            "tests": (found(what, 1e-5, 8.4).model_copy(update={"sides": sides}),),
+            "segments": (segment("vanished topic 1", "vanished topic", ("quantum",)),),
+            "quality": dict(zip(sides, one.quality.values(), strict=True)),
         }
     )
 

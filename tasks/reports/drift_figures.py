@@ -77,8 +77,8 @@ def timeline(looks: Sequence[Look], current: int, says: str) -> str:
         return svg.inline(figure, "timeline", says)
 
 
-def density(found: Density, says: str) -> str:
-    """Both sides in one plane, each by its share of rows, and where the candidate has more."""
+def density(found: Density, sides: tuple[str, str], says: str) -> str:
+    """Both sides in one plane, each by its share of rows, and where the second has more."""
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
 
@@ -94,8 +94,8 @@ def density(found: Density, says: str) -> str:
         "difference", ["#9a6200", "#ffffff00", svg.CANDIDATE]
     )
     panels = (
-        ("baseline", shares[0], one_sided, 0.0, most),
-        ("candidate", shares[1], one_sided, 0.0, most),
+        (sides[0], shares[0], one_sided, 0.0, most),
+        (sides[1], shares[1], one_sided, 0.0, most),
         ("more (blue), fewer (brown)", difference, two_sided, -reach, reach),
     )
     with svg.drawing():

@@ -36,8 +36,10 @@ def render(record: DriftRecord, looks: pa.Table) -> str:
             points, record.candidate.version, "The statistic of each look, and the band of chance"
         )
     plane = None
-    if record.density is not None:
-        plane = drift_figures.density(record.density, "Where the rows of both sides lie")
+    if record.density is not None and first is not None:
+        plane = drift_figures.density(
+            record.density, first.sides, "Where the rows of both sides lie"
+        )
     return (
         environment()
         .get_template("drift.html")

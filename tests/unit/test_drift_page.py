@@ -85,6 +85,16 @@ def test_segments_have_shares_terms_and_rows_of_both_sides() -> None:
     assert "Qubits that stay" in said
 
 
+def test_rows_that_went_are_told_beside_those_that_stayed() -> None:
+    found = page(drift_reports.went())
+    assert "300 went 300 2,000 stayed" in found.texts["evidence"]
+    assert "two strongest directions of those that stayed; darker" in found.texts["where"]
+    assert "Clusters of the rows that stayed" in found.texts["segments"]
+    assert "vanished topic 1 stayed 0.1%, went 14.7% Typical: stayed" in found.texts["segments"]
+    assert all("baseline" not in found.texts[name] for name in ("where", "segments"))
+    assert all("candidate" not in found.texts[name] for name in ("where", "segments"))
+
+
 def test_what_was_odd_about_any_test_is_told_once() -> None:
     record = drift_reports.drift().model_copy(update={"notes": ("numerics changed",)})
     other = record.tests[1].model_copy(update={"warnings": ("all rows are equal",)})
@@ -202,12 +212,14 @@ def test_both_sides_and_their_difference_are_drawn_each_in_its_colour() -> None:
     """A square is the darker the larger its share is, by the root; the first axis lies flat."""
     baseline, candidate = ((6, 2), (0, 0)), ((1, 1), (1, 1))
     figure = drift_figures.density(
-        Density(low=(0, 0), high=(1, 1), baseline=baseline, candidate=candidate), "rows"
+        Density(low=(0, 0), high=(1, 1), baseline=baseline, candidate=candidate),
+        ("stayed", "went"),
+        "rows",
     )
     titles = re.findall(r'x="(\S+)" y="\S+" [^>]*>([a-z (),]+)</text>', figure)
     assert [title for _, title in sorted(titles, key=lambda one: float(one[0]))] == [
-        "baseline",
-        "candidate",
+        "stayed",
+        "went",
         "more (blue), fewer (brown)",
     ]
     images = re.findall(r'href="data:image/png;base64,([^"]+)" transform="scale\(1 -1\)', figure)
