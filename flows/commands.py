@@ -18,7 +18,7 @@ from tasks.check import Check
 from tasks.config import from_dict, read_config, sinks_of
 from tasks.errors import ConfigError, Interrupted, StoreError
 from tasks.mistakes import Mistake
-from tasks.run import Options, Run, open_run, waiting
+from tasks.run import TRY_SUFFIX, Options, Run, open_run, waiting
 from tasks.secrets import blocks_in
 from tasks.space import Hit, open_space
 from tasks.store.catalog import Catalog
@@ -152,7 +152,7 @@ def _evaluate_config(
     from tasks.suites import read_suite
 
     if args.config is not None:
-        settings = read_config(Path(args.config)).evaluate
+        settings = _given(args).evaluate
     else:
         entry = catalog.config(args.space, fingerprint)
         settings = None if entry is None else _config(entry.config, args.space).evaluate
@@ -192,7 +192,7 @@ def _drift(args: argparse.Namespace) -> dict[str, Any]:
     if args.rebase is not None:
         return _rebase(args, candidate)
     if args.config is not None:
-        settings = read_config(Path(args.config)).drift
+        settings = _given(args).drift
     else:
         entry = catalog.config(args.space, candidate.fingerprint)
         settings = None if entry is None else _config(entry.config, args.space).drift
@@ -589,13 +589,24 @@ def _config_of(args: argparse.Namespace, catalog: Catalog) -> Config:
     That of the encoder that serves, if one does.
     """
     if args.config is not None:
-        return read_config(Path(args.config))
+        return _given(args)
     serving = catalog.serving(args.space)
     entry = catalog.config(args.space, serving.fingerprint if serving else None)
     if entry is None:
         catalog.known(args.space)
         raise ConfigError(f"the catalog has no config of space {args.space!r}: give --config")
     return _config(entry.config, args.space)
+
+
+def _given(args: argparse.Namespace) -> Config:
+    """The config that `--config` names; raises ConfigError where it is another space's."""
+    config = read_config(Path(args.config))
+    if config.space != args.space.removesuffix(TRY_SUFFIX):
+        raise ConfigError(
+            f"{args.config}: space = {config.space!r}, and the command is for {args.space!r}: give "
+            "the config of that space, or leave --config out for the last one that was committed"
+        )
+    return config
 
 
 def _config(data: Mapping[str, object], space: str) -> Config:

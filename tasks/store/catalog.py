@@ -76,10 +76,12 @@ class Catalog:
         if not versions:
             known = ", ".join(self.spaces()) or "none yet"
             drops = _drops(self._entries(), space)
+            file = space.endswith((".yaml", ".yml"))
             raise ConfigError(
                 f"store {layout.root(self.store_uri)!r} has no space {space!r}"
                 + (f", which {_told(drops[-1])}" if drops else "")
                 + f"; it has: {known}; --store or VECTORLINE_STORE names another"
+                + ("; a space is called what `space:` says in its config" if file else "")
             )
         return versions
 
