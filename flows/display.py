@@ -9,6 +9,7 @@ from typing import Any
 
 from schemas.table import RESERVED
 from tasks.errors import VectorlineError
+from tasks.reports.words import chance
 
 TEXT_CHARACTERS = 160
 QUARANTINE_ROWS = 20
@@ -281,16 +282,17 @@ def _drift(args: argparse.Namespace, result: dict[str, Any]) -> None:
     if "reference" in result:
         print(f"space {result['space']}: drift is measured from version {result['reference']} on")
         return
-    since = f" since version {result['baseline']}" if result["baseline"] else ""
-    print(f"space {result['space']}: version {result['version']}{since}")
+    other = result["baseline"] if result["baseline"] != result["version"] else None
+    beside = f" beside version {other}" if other else ""
+    print(f"space {result['space']}: version {result['version']}{beside}")
     print(f"verdict    {result['verdict'].upper()}: {result['reason']}")
     print()
     if result["encoders"]:
-        beside = result["encoders"]
-        overlap = beside["neighbour_overlap"]
+        encoders = result["encoders"]
+        overlap = encoders["neighbour_overlap"]
         share = "unknown" if overlap is None else f"{overlap:.1%}"
         print(
-            f"alike      {share} of the 10 nearest of {beside['records']:,} records are the same\n"
+            f"alike      {share} of the 10 nearest of {encoders['records']:,} records are the same\n"
         )
     if result["tests"]:
         table([_test_row(one) for one in result["tests"]], TEST_COLUMNS)
@@ -338,8 +340,8 @@ TEST_COLUMNS = ("rows", "p", "counts as", "compared", "beside")
 def _test_row(one: dict[str, Any]) -> dict[str, Any]:
     return {
         "rows": one["what"],
-        "p": f"{one['p_value']:.2g}",
-        "counts as": f"{one['adjusted']:.2g}",
+        "p": chance(one["p_value"], at_most=one["at_most"]),
+        "counts as": chance(one["adjusted"], at_most=one["at_most"]),
         "compared": f"{one['n_candidate']:,} {one['sides'][1]}",
         "beside": f"{one['n_baseline']:,} {one['sides'][0]}",
     }
@@ -358,7 +360,7 @@ def _segment_row(one: dict[str, Any], before: str, now: str) -> dict[str, Any]:
         "segment": _cut(one["name"]),
         before: f"{one['baseline_share']:.1%}",
         now: f"{one['candidate_share']:.1%}",
-        "p": f"{one['p_value']:.2g}",
+        "p": chance(one["p_value"]),
         "terms": ", ".join(map(_cut, one["terms"][:5])),
     }
 

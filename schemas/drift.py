@@ -51,6 +51,7 @@ class Found(_Part):
         looks: In how many looks they came; None where they are not watched.
         p_value: Of the test alone.
         adjusted: The same as it is held against alpha: for a year of looks, or several tests.
+        at_most: Whether both are bounds: no arrangement that was tried was as far apart.
         statistic: In the test's own unit.
         null: What the statistic is where nothing drifted, at 101 equally spaced quantiles.
         n_baseline: Rows that were compared.
@@ -67,6 +68,7 @@ class Found(_Part):
     looks: int | None = None
     p_value: float
     adjusted: float
+    at_most: bool = False
     statistic: float
     null: tuple[float, ...] = ()
     n_baseline: int
@@ -86,9 +88,7 @@ class Example(_Part):
     image: str | None = None
 
 
-SegmentKind: TypeAlias = Literal[
-    "cluster", "value", "new topic", "absent topic", "vanished topic"
-]
+SegmentKind: TypeAlias = Literal["cluster", "value", "new topic", "absent topic", "vanished topic"]
 """What makes rows a segment."""
 
 
@@ -181,3 +181,11 @@ class DriftRecord(_Part):
     created_at: AwareDatetime
     command: str = ""
     libraries: dict[str, str] = {}
+
+    @property
+    def looked_at(self) -> str:
+        """Which version beside which, in words."""
+        this = f"version {self.candidate.version}"
+        if self.baseline is None or self.baseline.version == self.candidate.version:
+            return this
+        return f"{this} beside version {self.baseline.version}"

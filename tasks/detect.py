@@ -38,9 +38,7 @@ class Detected:
     @property
     def title(self) -> str:
         """What was looked at, and the verdict, in one line."""
-        record = self.record
-        since = "" if record.baseline is None else f" since version {record.baseline.version}"
-        return f"{record.space} version {record.candidate.version}{since}: {record.verdict}"
+        return f"{self.record.space} {self.record.looked_at}: {self.record.verdict}"
 
     @property
     def alarm(self) -> bool:

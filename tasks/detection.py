@@ -99,8 +99,9 @@ def run_detection(asked: Asked) -> DriftRecord:
     found = identity(asked.baseline, asked.candidate)
     record = record.model_copy(update={"notes": found.notes})
     if found.verdict is not None:
-        beside = circumstances.encoders(asked.baseline, asked.candidate, asked.settings.seed)
-        record = record.model_copy(update={"encoders": beside})
+        if asked.baseline.entry.fingerprint != asked.candidate.entry.fingerprint:
+            beside = circumstances.encoders(asked.baseline, asked.candidate, asked.settings.seed)
+            record = record.model_copy(update={"encoders": beside})
         return _said(record, found.verdict, found.reason)
     if not windowed and asked.baseline.version == asked.candidate.version:
         return _said(record, "cannot tell", f"version {record.candidate.version} is the baseline")
@@ -218,8 +219,9 @@ def _measured(
     if verdict == "no drift" and told.adjusted > settings.alpha:
         least = _detectable(settings, told)
         reason += (
-            f"; a shift of {least.shift_sd:.2f} sd (AUC {least.auc:.2f}) would have been found in "
-            "four cases of five"
+            f"; a shift of the law by {least.shift_sd:.2f} sd in one direction, an AUC of "
+            f"{least.auc:.2f} to one who knows it, would have been found in four cases of five; a "
+            "classifier that must learn it measures less"
             if least
             else "; there are too few rows for any difference to be found"
         )
@@ -318,8 +320,7 @@ def _verdict(settings: DriftConfig, told: Result, size: Effects) -> tuple[Verdic
     sure = told.adjusted <= settings.alpha
     went = "that went " if told.test.removed else ""
     reached = _reached(settings, size, went)
-    least = told.value.p_value <= 1 / (1 + told.value.permutations)  # further than all of chance's
-    p = f"p {'at most' if least else '='} {told.adjusted:.2g}" + (
+    p = f"p {'at most' if told.at_most else '='} {told.adjusted:.2g}" + (
         " for a year of looks" if told.test.looks else ""
     )
     if sure and reached:
@@ -327,7 +328,7 @@ def _verdict(settings: DriftConfig, told: Result, size: Effects) -> tuple[Verdic
     if sure:
         return "no drift", (
             f"{told.test.what} differ ({p}), but too little to matter: AUC {size.auc:.2f}, "
-            f"{size.shift_sd:.2f} sd, {size.share:.0%} of the rows {went}of another kind"
+            f"{size.shift_sd:.2f} sd, at least {size.share:.0%} of the rows {went}of another kind"
         )
     return "no drift", f"{told.test.what} do not differ beyond chance ({p})"
 
@@ -340,7 +341,11 @@ def _reached(settings: DriftConfig, size: Effects, went: str = "") -> list[str]:
         for said, value, limit in (
             (f"a classifier tells them apart with an AUC of {size.auc:.2f}", size.auc, limits.auc),
             (f"the mean has moved by {size.shift_sd:.2f} sd", size.shift_sd, limits.shift_sd),
-            (f"{size.share:.0%} of the rows {went}are of another kind", size.share, limits.share),
+            (
+                f"at least {size.share:.0%} of the rows {went}are of another kind",
+                size.share,
+                limits.share,
+            ),
         )
         if value >= limit
     ]

@@ -63,6 +63,11 @@ class Result:
     value: DriftValue
     adjusted: float
 
+    @property
+    def at_most(self) -> bool:
+        """Whether p is a bound: what was seen is further apart than all that chance gave."""
+        return self.value.p_value <= 1 / (1 + self.value.permutations)
+
     def told(self) -> Found:
         """For the record."""
         test, found = self.test, self.value
@@ -72,6 +77,7 @@ class Result:
             looks=test.looks,
             p_value=found.p_value,
             adjusted=self.adjusted,
+            at_most=self.at_most,
             statistic=found.statistic,
             null=tuple(np.quantile(found.null, np.linspace(0, 1, QUANTILES)).tolist()),
             n_baseline=found.n_baseline,
@@ -191,10 +197,15 @@ class _Looked:
                 yield Test(self.words("removed", own), kept, gone, own, window.looks, removed=True)
 
     def words(self, what: str, window: Window) -> str:
-        """Which rows these are."""
+        """Which rows these are; of an earlier version nothing came since."""
+        this, other = self._candidate.version, window.since
+        if this < other:
+            has, lacks = (this, other) if what == "added" else (other, this)
+            otherwise = "" if self._refitted else " or has otherwise"
+            return f"rows of version {has} that version {lacks} lacks{otherwise}"
         changed = "" if self._refitted else " or changed"
-        several = f", in {window.looks} looks" if window.looks > 1 else ""
-        return f"rows {what}{changed} since version {window.since}{several}"
+        several = f" in {window.looks} looks" if window.looks > 1 else ""
+        return f"rows {what}{changed}{several} since version {other}"
 
     def _since(self, window: Window) -> Sides | None:
         """The candidate beside the version that a window begins with; None where that is gone."""

@@ -62,18 +62,18 @@ def render(record: DriftRecord, looks: pa.Table) -> str:
 def advice(record: DriftRecord) -> Advice:
     """What the page says first."""
     this = record.candidate.version
-    since = "" if record.baseline is None else f" since version {record.baseline.version}"
+    seen = record.looked_at
     if record.verdict == "drift":
         rebase = shlex.join(["vectorline", "drift", record.space, "--rebase", str(this)])
         if record.baseline is None:
-            return Advice("bad", "▼", "Drift", "Look at the segments below.")
+            return Advice("bad", "▼", f"Drift: {seen}", "Look at the segments below.")
         step = (
             "Look at the segments below. If what came or went is meant to be so, measure from here "
             "on:"
         )
-        return Advice("bad", "▼", f"Drift{since}", step, rebase)
+        return Advice("bad", "▼", f"Drift: {seen}", step, rebase)
     if record.verdict == "no drift":
-        return Advice("good", "=", f"No drift{since}", "Nothing.")
+        return Advice("good", "=", f"No drift: {seen}", "Nothing.")
     if record.verdict == "encoder changed":
         return Advice(
             "bad",
@@ -86,11 +86,11 @@ def advice(record: DriftRecord) -> Advice:
         return Advice(
             "unsure",
             "?",
-            f"Versions{since} cannot be compared",
+            f"Cannot be compared: {seen}",
             "Compare the encoders by what they find: `vectorline evaluate` says whether one is "
             "better.",
         )
-    return Advice("unsure", "?", f"Cannot tell{since}", "Look again when more rows have come.")
+    return Advice("unsure", "?", f"Cannot tell: {seen}", "Look again when more rows have come.")
 
 
 def _notes(record: DriftRecord) -> list[str]:

@@ -28,6 +28,7 @@ def environment() -> "jinja2.Environment":
     environment.filters |= {
         "shown": words.shown,
         "number": words.number,
+        "chance": words.chance,
         "part": words.part,
         "interval": words.interval,
         "with_interval": words.with_interval,

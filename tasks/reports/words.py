@@ -31,6 +31,13 @@ def number(value: float, *, sign: bool = False) -> str:
     return _written(value, _decimals(value), sign=sign)
 
 
+def chance(value: float, *, at_most: bool = False) -> str:
+    """A p-value, which may be a bound; 0 is one that is too small for a float."""
+    if value <= 0:
+        return "< 1e-300"
+    return f"at most {value:.2g}" if at_most and value < 1 else f"{value:.2g}"
+
+
 def part(value: float) -> str:
     """A number that may be a count."""
     return f"{value:,.0f}" if abs(value) < 1e9 and value == int(value) else number(value)

@@ -414,5 +414,5 @@ def test_the_program_prints_the_verdict_and_exits_with_3(
     assert told["segments"][0]["kind"] == "new topic"
     page = Path(told["report"])
     assert page.stat().st_size < 2e6
-    assert "Drift since version 1" in page.read_text()
+    assert "Drift: version 2 beside version 1" in page.read_text()
     DriftRecord.model_validate_json(page.with_suffix(".json").read_text())

@@ -97,6 +97,7 @@ def test_a_test_is_told_with_all_that_it_found(tmp_path: Path) -> None:
             null=tuple(np.quantile(found.null, np.linspace(0, 1, 101)).tolist()),
             n_baseline=90,
             n_candidate=60,
+            at_most=found.p_value == 1 / 40,
             units=(90, 60),
             total=60,
             permutations=199,
@@ -298,9 +299,9 @@ def test_each_window_compares_what_came_and_what_went_in_it(tmp_path: Path) -> N
     once, four = 365 / 0.3, 92 / 0.075
     assert told(tests) == [
         ("rows added or changed since version 4 (not in version 1)", 4, 1, False, 8, once / 0.7),
-        ("rows added or changed since version 1, in 4 looks", 1, 4, False, 37, four / 0.7),
+        ("rows added or changed in 4 looks since version 1", 1, 4, False, 37, four / 0.7),
         ("rows removed or changed since version 4", 4, 1, True, 3, once / 0.3),
-        ("rows removed or changed since version 1, in 4 looks", 1, 4, True, 8, four / 0.3),
+        ("rows removed or changed in 4 looks since version 1", 1, 4, True, 8, four / 0.3),
     ]
     assert [one.sides for one in tests] == [("baseline", "candidate")] * 2 + [
         ("stayed", "went")
@@ -332,7 +333,7 @@ def test_what_went_since_versions_that_retention_took_is_looked_at_once(tmp_path
     assert told(tests) == [
         ("rows added or changed since version 8 (not in version 1)", 8, 1, False, 10, once / 0.7),
         (
-            "rows added or changed since version 5, in 4 looks (not in version 1)",
+            "rows added or changed in 4 looks since version 5 (not in version 1)",
             5,
             4,
             False,
@@ -411,7 +412,7 @@ def test_what_scripts_are_told_is_what_counts(verdict: Verdict, *, alarm: bool) 
         "shift_sd": 0.71,
         "share": 0.14,
     }
-    assert found.title == f"papers version 9 since version 4: {verdict}"
+    assert found.title == f"papers version 9 beside version 4: {verdict}"
 
 
 def test_a_watch_is_of_the_years_looks_at_this_encoders_rows(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_every_section_stands_once_and_in_order(record: DriftRecord) -> None:
 
 def test_the_verdict_says_how_sure_how_large_and_what_to_do() -> None:
     said = page(drift_reports.drift()).texts["verdict"]
-    assert "Drift since version 4" in said
+    assert "Drift: version 9 beside version 4" in said
     assert "AUC of a classifier 0.63 95% interval 0.59 to 0.67; 0.5 is chance; 0.6 matters" in said
     assert "Shift of the mean 0.71 sd" in said
     assert "Rows of another kind 14%" in said
@@ -53,8 +53,11 @@ def test_the_verdict_says_how_sure_how_large_and_what_to_do() -> None:
 
 def test_no_drift_says_what_could_have_been_missed() -> None:
     said = page(drift_reports.quiet()).texts["verdict"]
-    assert "No drift since version 4" in said
-    assert "Anything below a shift of 0.29 sd, an AUC of 0.58" in said
+    assert "No drift: version 9 beside version 4" in said
+    assert (
+        "Anything below a shift of the law by 0.29 sd in one direction, an AUC of 0.58 to one"
+        in said
+    )
 
 
 def test_a_look_of_a_year_is_made_again_as_one_only_while_its_reference_is_there() -> None:
