@@ -288,12 +288,10 @@ def _drift(args: argparse.Namespace, result: dict[str, Any]) -> None:
     print(f"verdict    {result['verdict'].upper()}: {result['reason']}")
     print()
     if result["encoders"]:
-        encoders = result["encoders"]
-        overlap = encoders["neighbour_overlap"]
+        both = result["encoders"]
+        overlap = both["neighbour_overlap"]
         share = "unknown" if overlap is None else f"{overlap:.1%}"
-        print(
-            f"alike      {share} of the 10 nearest of {encoders['records']:,} records are the same\n"
-        )
+        print(f"alike      {share} of the 10 nearest of {both['records']:,} records are the same\n")
     if result["tests"]:
         table([_test_row(one) for one in result["tests"]], TEST_COLUMNS)
         print()

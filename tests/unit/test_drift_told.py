@@ -156,9 +156,9 @@ def test_terms_are_of_the_side_that_has_the_topic(space: Space, *, removed: bool
     assert (new.kind, new.name, new.n_baseline) == (kind, f"{kind} 1", 0)
     assert (new.n_candidate, new.terms) == (len(bees), ("bees",))
     every = Side(space, np.arange(OLD + NEW), OLD + NEW, None)
-    (gone, *others), _ = segments(every, rest, DriftConfig(), removed=removed)
+    (gone, *more), _ = segments(every, rest, DriftConfig(), removed=removed)
     if removed:  # that all of them stayed is nothing to tell
-        assert {one.kind for one in (gone, *others)} == {"cluster"}
+        assert {one.kind for one in (gone, *more)} == {"cluster"}
         return
     assert (gone.kind, gone.name, gone.n_candidate) == ("absent topic", "absent topic 1", 0)
     assert gone.terms == ("bees",)
