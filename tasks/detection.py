@@ -19,7 +19,7 @@ from tasks.drift.monitor import Watch, Window
 from tasks.errors import DriftError
 from tasks.identity import identity
 from tasks.libraries import versions_of
-from tasks.looks import Result, Test, is_refitted, result_of, tests_of
+from tasks.looks import Result, Test, is_refitted, nothing_to_test, result_of, tests_of
 from tasks.segments import segments
 from tasks.sketching import sketch_of, sketched_sides
 from tasks.space import Space
@@ -132,6 +132,9 @@ IN_ONE_FIT = (
 def _data(asked: Asked, baseline: Space, record: DriftRecord) -> DriftRecord:
     """The data of two versions of one encoder, or of two windows of one version."""
     tests = [*tests_of(asked.settings, baseline, asked.candidate, asked.watch)]
+    if not tests:
+        reason = nothing_to_test(baseline, asked.candidate, asked.watch)
+        return _said(record, "no drift", reason)
     few, results = list[str](), list[Result]()
     for test in tests:
         beside = f"{test.what}: {test.units[1]:,} beside {test.units[0]:,}"
@@ -142,12 +145,11 @@ def _data(asked: Asked, baseline: Space, record: DriftRecord) -> DriftRecord:
         results.append(result_of(asked.settings, test))
     results.sort(key=lambda one: _order(one, asked.settings.alpha))
     if not results:
-        beside = "; ".join(few) or "nothing came and nothing went"
         return _said(
             record,
             "cannot tell",
             f"at least {ENOUGH} rows or blocks on each side are needed, and there are fewer "
-            f"({beside}){_mend(asked, tests)}",
+            f"({'; '.join(few)}){_mend(asked, tests)}",
         )
     told, size = _most_telling(asked, results)
     results.sort(key=lambda one: one is not told)

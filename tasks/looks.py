@@ -136,6 +136,23 @@ def _tests(
         yield Test(looked.words("removed", once), looked.sides.kept, gone, once, removed=True)
 
 
+def nothing_to_test(baseline: Space, candidate: Space, watch: Watch | None) -> str:
+    """Why there is no test, in words: nothing came, nothing went, but perhaps metadata changed."""
+    looked = _Looked(DriftConfig(), baseline, candidate)
+    windows = () if watch is None else watch.look(candidate.version)[1]
+    since = min((one.since for one in windows), default=baseline.version)
+    first, last = sorted((since, candidate.version))
+    said = f"nothing came and nothing went between versions {first} and {last}"
+    if since != baseline.version:
+        said = (
+            f"of what version {baseline.version} lacks nothing came since version {since}, and of "
+            "what it has nothing went"
+        )
+    beside = looked.since(since)
+    n = 0 if beside is None else beside.redescribed()
+    return f"{said}; metadata of {n:,} records changed, which drift does not look at" if n else said
+
+
 def _held_back(
     settings: DriftConfig, candidate: Space, looks: tuple[Window, ...]
 ) -> Iterator[Window]:
@@ -171,7 +188,7 @@ class _Looked:
     def came(self, looks: tuple[Window, ...]) -> Iterator[Test]:
         """What came in each window and was not in the reference, beside the reference's rows."""
         for window in looks:
-            earlier = self._since(window)
+            earlier = self.since(window.since)
             added = self.sides.added(window.since if earlier is None else earlier)
             if added.total:
                 words = self.words("added", window)
@@ -186,7 +203,7 @@ class _Looked:
         """
         seen = set()
         for window in looks:
-            earlier = self._since(window)
+            earlier = self.since(window.since)
             since = window.since if earlier is not None else self._baseline.version
             if since in seen:
                 continue
@@ -207,17 +224,17 @@ class _Looked:
         several = f" in {window.looks} looks" if window.looks > 1 else ""
         return f"rows {what}{changed}{several} since version {other}"
 
-    def _since(self, window: Window) -> Sides | None:
-        """The candidate beside the version that a window begins with; None where that is gone."""
-        if window.since not in self._earlier:
+    def since(self, version: int) -> Sides | None:
+        """The candidate beside an earlier version; None where that is gone."""
+        if version not in self._earlier:
             space, store_uri = self._candidate.entry.space, self._candidate.store_uri
             there = {one.version for one in Catalog(store_uri).versions(space)}
-            self._earlier[window.since] = (
-                self.sides.beside(open_space(space, store_uri, window.since))
-                if window.since in there
+            self._earlier[version] = (
+                self.sides.beside(open_space(space, store_uri, version))
+                if version in there
                 else None
             )
-        return self._earlier[window.since]
+        return self._earlier[version]
 
 
 def is_refitted(space: Space) -> bool:

@@ -173,6 +173,14 @@ class Sides:
             came = came & self._written_after(since)
         return self._drawn(self._candidate, self._new, came)
 
+    def redescribed(self) -> int:
+        """How many records have other metadata in the candidate, or another source, alone."""
+        first = self._new.chunks == 0
+        at = find(self._new.record_ids, self._old.record_ids)
+        both = np.flatnonzero(first & (at >= 0) & ~self._came)
+        other = (self._new.metadata[both] != self._old.metadata[at[both]]).any(axis=1)
+        return int(np.count_nonzero(other))
+
     @cached_property
     def _old(self) -> BaseRows:
         return _rows(self._baseline)

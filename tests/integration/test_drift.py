@@ -243,7 +243,17 @@ def test_a_change_of_metadata_alone_is_no_news(corpus: Path, store: str) -> None
     assert look(store).record.verdict == "drift"
     run(corpus, store, [{**one, "year": 9} for one in held], drift=None)
     quiet = look(store).record
-    assert quiet.reason.endswith("(nothing came and nothing went)")
+    assert (quiet.verdict, quiet.reason) == (
+        "no drift",
+        "of what version 1 lacks nothing came since version 2, and of what it has nothing went; "
+        "metadata of 340 records changed, which drift does not look at",
+    )
+    assert (quiet.tests, quiet.effect, quiet.detectable) == ((), None, None)
+    once = look(store, "3", "2").record
+    assert once.reason == (
+        "nothing came and nothing went between versions 2 and 3; metadata of 340 records changed, "
+        "which drift does not look at"
+    )
 
 
 def test_a_damaged_report_is_made_anew(corpus: Path, store: str) -> None:
