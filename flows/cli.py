@@ -11,6 +11,9 @@ FAILED, USAGE, REFUSED, INTERRUPTED = 1, 2, 3, 130
 
 EPILOG = """exit codes: 0 done, 1 failed, 2 bad usage or config, 3 a gate said no, 130 interrupted
 A version V is a number, a tag, `serving`, `latest` or a time such as 2026-05-01T12:00."""
+DRIFT = """Exit code 3: drift, or another encoder. A look writes a report (HTML, JSON) into the store.
+Beside the reference it is one of 365 that have alpha together; at a version that was looked at, it
+spends nothing. A verdict that was found before is told again, unless the encoder is another one."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -199,6 +202,7 @@ def _space_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> N
         "--config", metavar="CONFIG", help="its `evaluate`, not that of the last committed config"
     )
     drift = command("drift", "say whether what came in since a version is of another kind")
+    drift.epilog = DRIFT
     drift.add_argument("space", metavar="SPACE")
     drift.add_argument(
         "--baseline", metavar="V", help="the version to measure from (default: the reference)"

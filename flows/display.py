@@ -111,7 +111,8 @@ def _run(args: argparse.Namespace, result: dict[str, Any]) -> None:
     parts = ", ".join(
         f"{name} {seconds[name]:.1f}" for name in ("start", "plan", "encode", "commit")
     )
-    print(f"seconds    {seconds['total']:.1f} ({parts})")
+    looked = f", drift {result['drift']['seconds']:.1f}" if result["drift"] else ""
+    print(f"seconds    {seconds['total']:.1f} ({parts}){looked}")
     _show_reports(result)
     if result["promoted"]:
         print(f"serving    version {result['version']}")
@@ -300,11 +301,10 @@ def _drift(args: argparse.Namespace, result: dict[str, Any]) -> None:
         rows = [_segment_row(one, before, now) for one in result["segments"][:SEGMENTS]]
         table(rows, ("segment", before, now, "p", "terms"))
         print()
-    for warning in dict.fromkeys(
-        [*result["notes"], *(said for one in result["tests"] for said in one["warnings"])]
-    ):
-        print(f"note       {warning}")
-    print(f"report     {result['report']}")
+    for note in result["notes"]:
+        print(f"note       {note}")
+    if result["report"]:
+        print(f"report     {result['report']}")
 
 
 def _publish(args: argparse.Namespace, result: list[dict[str, Any]]) -> None:

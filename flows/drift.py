@@ -3,7 +3,7 @@
 from typing import Any
 
 from prefect import State, flow
-from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.events import needs_someone
 from flows.turns import turn
@@ -38,6 +38,6 @@ def drift(
 
 
 def show_artifacts(found: Detected) -> None:
-    """Lets Prefect show the tests, and a link to the page."""
+    """Lets Prefect show the tests, the verdict, and where the page is."""
     create_table_artifact(found.rows(), key="drift", description=found.title)
-    create_link_artifact(found.page, key="drift-report", link_text=found.title)
+    create_markdown_artifact(found.markdown, key="drift-report", description=found.title)

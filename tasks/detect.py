@@ -15,6 +15,8 @@ from schemas.catalog import VersionEntry
 from schemas.config import DriftConfig
 from schemas.drift import DriftRecord
 from tasks.errors import ConfigError, DriftError, StoreError
+from tasks.libraries import versions_of
+from tasks.progress import Report, listener
 from tasks.run import Run
 from tasks.space import Space, open_space
 from tasks.store import drifts
@@ -30,10 +32,17 @@ ALARMS = ("drift", "encoder changed")
 
 @dataclass(frozen=True)
 class Detected:
-    """A drift report, and where its page is."""
+    """A drift report, and where its page is.
+
+    Attributes:
+        record: The report.
+        page: None where the store could not take it.
+        made_anew: Whether it is not one that was there already.
+    """
 
     record: DriftRecord
-    page: str
+    page: str | None
+    made_anew: bool = True
 
     @property
     def title(self) -> str:
@@ -45,10 +54,22 @@ class Detected:
         """Whether somebody should look."""
         return self.record.verdict in ALARMS
 
+    @property
+    def markdown(self) -> str:
+        """The verdict, why, and where the page is: a path of the machine that made it."""
+        said = f"**{self.title}**: {self.record.reason}"
+        return said if self.page is None else f"{said}\n\n`{self.page}`"
+
     def rows(self) -> list[dict[str, object]]:
         """The tests as rows of a table."""
         columns = {"what", "p_value", "adjusted", "statistic", "n_baseline", "n_candidate"}
         return [one.model_dump(include=columns) for one in self.record.tests]
+
+    def notes(self) -> list[str]:
+        """What was odd about the look or any of its tests, each sentence once."""
+        record = self.record
+        odd = (said for one in record.tests for said in one.warnings)
+        return [*dict.fromkeys([*record.notes, *odd])]
 
     def told(self) -> dict[str, object]:
         """What a run tells of it."""
@@ -58,6 +79,7 @@ class Detected:
             "reason": record.reason,
             "alarm": self.alarm,
             "blocked": record.blocked,
+            "seconds": record.seconds if self.made_anew else 0.0,
             "report": self.page,
         }
 
@@ -74,6 +96,7 @@ class Detected:
             "versions": sides,
             "p_value": first and first.adjusted,
             "detectable_effect": told["detectable"],
+            "notes": self.notes(),
             "n_baseline": first.n_baseline if first else 0,
             "n_candidate": first.n_candidate if first else 0,
             "report": self.page,
@@ -95,12 +118,41 @@ def detect(
 
     Beside its reference it is one of a year's looks, unless a later version was looked at already.
     With `by_sketches` what is kept of both versions is compared, without reading their rows.
-    `options` are those that say how, as the command that makes it again has them. Raises
-    ConfigError for a version or a column that is not there.
+    `options` are those that say how, as the command that makes it again has them. A verdict that
+    was found before, with the same encoder and libraries, stands. Where the store takes no report
+    a note of it says so. Raises ConfigError for a version or a column that is not there.
     """
-    return _detect(
-        _asked(store_uri, space, settings, version, baseline, options, by_sketches=by_sketches)
-    )
+    asked = _asked(store_uri, space, settings, version, baseline, options, by_sketches=by_sketches)
+    asked = replace(asked, tell=_tell)
+    known = _known(store_uri, asked.candidate.entry.table, asked.id)
+    if known is not None and _stands(asked, known):
+        return Detected(known, drifts.page(store_uri, known), made_anew=False)
+    record = _record(asked)
+    try:
+        return _kept(asked, record)
+    except StoreError as error:
+        notes = (*record.notes, f"the report is not kept: {error}")
+        return Detected(record.model_copy(update={"notes": notes}), None)
+
+
+def _tell(part: str) -> None:
+    listener.get()(Report(f"drift: {part}"))
+
+
+def _stands(asked: "Asked", known: DriftRecord) -> bool:
+    """Whether the same would be found again: the encoder is looked at, as it has no version.
+
+    With `block` what serves decides, too, which rows are looked at.
+    """
+    from tasks.detection import LIBRARIES
+    from tasks.identity import identity
+
+    if known.verdict not in ("drift", "no drift") or asked.baseline is None or asked.settings.block:
+        return False
+    if known.libraries != versions_of(LIBRARIES):
+        return False
+    _tell("the encoder")
+    return identity(asked.baseline, asked.candidate).verdict is None
 
 
 @task(name="watch", persist_result=False, cache_policy=NO_CACHE)
@@ -118,9 +170,10 @@ def watch(run: Run, version: VersionEntry | None) -> Detected | None:
         asked = _asked(run.store_uri, run.space, settings, str(version.version), None)
         known = _known(run.store_uri, version.table, asked.id)
         if known is not None:
-            return Detected(known, drifts.page(run.store_uri, known))
+            return Detected(known, drifts.page(run.store_uri, known), made_anew=False)
         _sketch(run, version)
-        return _detect(replace(asked, pause=run.check))
+        asked = replace(asked, pause=run.check, tell=lambda part: run.report(f"drift: {part}"))
+        return _kept(asked, _record(asked))
     except (ConfigError, DriftError, StoreError) as error:
         if not settings.block:
             run.notes.append(f"drift was not looked for: {error}")
@@ -189,13 +242,17 @@ def _baseline(store_uri: str, candidate: Space, named: str) -> Space | None:
     return None if entry is None else open_space(space, store_uri, entry.version)
 
 
-def _detect(asked: "Asked") -> Detected:
+def _record(asked: "Asked") -> DriftRecord:
     from tasks.detection import run_detection
-    from tasks.reports.drift_page import render
 
     started = time.monotonic()
     record = run_detection(asked)
-    record = record.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
+    return record.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
+
+
+def _kept(asked: "Asked", record: DriftRecord) -> Detected:
+    from tasks.reports.drift_page import render
+
     store_uri = asked.candidate.store_uri
     Catalog(store_uri).resolve(record.space, str(record.candidate.version))  # else it was dropped
     drifts.write(store_uri, record, render(record, drifts.looks(store_uri, record.space, record)))

@@ -41,7 +41,8 @@ class Asked:
         watch: The looks so far, where this is one of a year's, which have one alpha together.
         by_sketches: Whether what is kept of both versions is compared, and no row is read.
         command: What was typed.
-        pause: Called between tests; raises where the user asked to stop.
+        pause: Called between parts of the look; raises where the user asked to stop.
+        tell: Called with the name of each part as it begins.
     """
 
     settings: DriftConfig
@@ -51,6 +52,12 @@ class Asked:
     command: str
     by_sketches: bool = False
     pause: Callable[[], None] = lambda: None
+    tell: Callable[[str], None] = lambda part: None
+
+    def begin(self, part: str) -> None:
+        """Tells which part comes now, unless the user asked to stop."""
+        self.pause()
+        self.tell(part)
 
     @property
     def watched(self) -> bool:
@@ -96,6 +103,7 @@ def run_detection(asked: Asked) -> DriftRecord:
     )
     if asked.baseline is None:
         return _said(record, "cannot tell", NOTHING_SERVED)
+    asked.begin("the encoder")
     found = identity(asked.baseline, asked.candidate)
     record = record.model_copy(update={"notes": found.notes})
     if found.verdict is not None:
@@ -131,6 +139,7 @@ IN_ONE_FIT = (
 
 def _data(asked: Asked, baseline: Space, record: DriftRecord) -> DriftRecord:
     """The data of two versions of one encoder, or of two windows of one version."""
+    asked.begin("which rows came and went")
     tests = [*tests_of(asked.settings, baseline, asked.candidate, asked.watch)]
     if not tests:
         reason = nothing_to_test(baseline, asked.candidate, asked.watch)
@@ -141,7 +150,7 @@ def _data(asked: Asked, baseline: Space, record: DriftRecord) -> DriftRecord:
         if min(test.units) < ENOUGH:
             few.append(beside)
             continue
-        asked.pause()
+        asked.begin(f"test of {test.what}")
         results.append(result_of(asked.settings, test))
     results.sort(key=lambda one: _order(one, asked.settings.alpha))
     if not results:
@@ -180,7 +189,7 @@ def _most_telling(asked: Asked, results: Sequence[Result]) -> tuple[Result, Effe
     for one in results:
         if sizes and one.adjusted > settings.alpha:
             break
-        asked.pause()
+        asked.begin(f"size of {one.test.what}")
         size = _size(settings, one.test)
         if one.adjusted <= settings.alpha and _reached(settings, size):
             return one, size
@@ -197,7 +206,8 @@ def _order(result: Result, alpha: float) -> tuple[bool, bool, float, int]:
 def _described(asked: Asked, told: Result, size: Effects, record: DriftRecord) -> DriftRecord:
     """The verdict, by the test that says most, and what shows it."""
     settings, test = asked.settings, told.test
-    record = _measured(settings, told, size, record)
+    record = _measured(asked, told, size, record)
+    asked.begin("segments")
     where, odd = segments(test.before, test.now, settings, removed=test.removed, whole=test.whole)
     update = {
         "segments": where,
@@ -212,13 +222,13 @@ def _described(asked: Asked, told: Result, size: Effects, record: DriftRecord) -
     return record.model_copy(update=update)
 
 
-def _measured(
-    settings: DriftConfig, told: Result, size: Effects, record: DriftRecord
-) -> DriftRecord:
+def _measured(asked: Asked, told: Result, size: Effects, record: DriftRecord) -> DriftRecord:
     """The verdict by one test, how large the difference is, and how small it could have been."""
+    settings = asked.settings
     verdict, reason = _verdict(settings, told, size)
     least = None
     if verdict == "no drift" and told.adjusted > settings.alpha:
+        asked.begin("how small a drift would have been found")
         least = _detectable(settings, told)
         reason += (
             f"; a shift of the law by {least.shift_sd:.2f} sd in one direction, an AUC of "
@@ -269,6 +279,7 @@ def _detectable(settings: DriftConfig, told: Result) -> Detectable | None:
 def _sketches(asked: Asked, baseline: Space, record: DriftRecord) -> DriftRecord:
     """What is kept of both versions: samples are tested, and all rows' sums say how far apart."""
     settings, candidate = asked.settings, asked.candidate
+    asked.begin("sketches")
     try:
         before, now = sketch_of(baseline), sketch_of(candidate)
         apart = distances(before, now)
@@ -281,10 +292,10 @@ def _sketches(asked: Asked, baseline: Space, record: DriftRecord) -> DriftRecord
     test = Test(what, *sides, Window(looks=0, since=baseline.version, tests=1))
     if min(test.units) < ENOUGH:
         return _said(record, "cannot tell", _too_few(asked, baseline, test))
-    asked.pause()
+    asked.begin("test of sketched rows")
     result = result_of(settings, test)
     record = record.model_copy(update={"tests": (result.told(),)})
-    return _measured(settings, result, _size(settings, test), record)
+    return _measured(asked, result, _size(settings, test), record)
 
 
 def _too_few(asked: Asked, baseline: Space, test: Test) -> str:

@@ -7,6 +7,7 @@ Lance never calls fsync on a local disk: what it wrote is gone after a power cut
 import contextlib
 import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
@@ -21,6 +22,8 @@ BLOCK_BYTES = 2**20
 DRAFTS = f".*.{'[0-9a-f]' * 32}"
 """The names of drafts, as a pattern."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+OWN_PLACE = re.compile(r",? \S+\.rs:\d+(:\d+)?")
+"""Where in its own source Lance raised an error, on the machine that it was built on."""
 
 
 class Files(Protocol):
@@ -185,7 +188,7 @@ def of(location: str) -> Files:
 
 def store_error(error: Exception, doing: str) -> StoreError:
     """What to tell the user; of a full disk Lance says so only in its text."""
-    text = str(error)
+    text = OWN_PLACE.sub("", str(error))
     full = isinstance(error, OSError) and error.errno in DISK_FULL
     if full or any(os.strerror(number) in text for number in DISK_FULL):
         return StoreError(

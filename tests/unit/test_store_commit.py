@@ -181,6 +181,12 @@ def test_a_full_disk_is_named_although_lance_says_it_in_text_only() -> None:
     assert str(store_error(OSError("broken"), "writing")) == "writing failed: broken"
 
 
+def test_where_lance_raised_an_error_in_its_own_source_is_not_told() -> None:
+    said = "Permission denied (os error 13), /home/builder/lance/rust/lance/src/refs.rs:162:28"
+    error = store_error(OSError(said), "tagging")
+    assert str(error) == "tagging failed: Permission denied (os error 13)"
+
+
 @pytest.mark.parametrize("lands", ["at once", "during the next try", "never"])
 def test_a_commit_whose_answer_is_lost_makes_one_version(
     store: str, monkeypatch: pytest.MonkeyPatch, lands: str
