@@ -11,7 +11,7 @@ FAILED, USAGE, REFUSED, INTERRUPTED = 1, 2, 3, 130
 
 EPILOG = """exit codes: 0 done, 1 failed, 2 bad usage or config, 3 a gate said no, 130 interrupted
 A version V is a number, a tag, `serving`, `latest` or a time such as 2026-05-01T12:00."""
-DRIFT = """Exit code 3: drift, or another encoder. A look writes a report (HTML, JSON) into the store.
+DRIFT = """Exit code 3: drift, or another encoder. A look writes a report, HTML and JSON.
 Beside the reference it is one of 365 that have alpha together; at a version that was looked at, it
 spends nothing. A verdict that was found before is told again, unless the encoder is another one."""
 

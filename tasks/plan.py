@@ -17,6 +17,7 @@ from tasks import failpoints, ledger
 from tasks.books import books_of_files, books_of_work, file_entries
 from tasks.compare import Compared, Head, compare, head_of, made_anew
 from tasks.digests import digest_text
+from tasks.drift_names import check_columns
 from tasks.errors import Transient
 from tasks.ledger import FileEntry, Ledger
 from tasks.reading import entries_of, list_files, read
@@ -25,7 +26,7 @@ from tasks.scanned import Scanned
 from tasks.shares import Shares, share
 from tasks.store import quarantine
 from tasks.store.diff import Outcome
-from tasks.store.rows import merge_metadata
+from tasks.store.rows import merge_metadata, metadata_schema
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,15 @@ def plan(run: Run) -> Plan:
     version, rows = (0, 0) if dataset is None else (dataset.version, dataset.count_rows())
     listing = list_files(run)
     failpoints.reach("plan")
+    columns = pa.schema([]) if dataset is None else dataset.schema
+    held = metadata_schema(columns).names
     known = _ledger(run, version)
     prior = quarantine.read(run.store_uri, run.table.name)
     unread = listing.known(known)
     if run.options.replay:
         unread -= {n for n in unread if known.entries[listing.files[n].key].quarantined}
     if len(unread) == len(listing.files) == len(known.entries):
+        check_columns(run.config.drift, held)
         entries = list(known.entries.values())
         return Plan(
             version, rows, books_of_files(entries), prior, entries, time.monotonic() - started
@@ -120,7 +124,7 @@ def plan(run: Run) -> Plan:
     if run.fitted:
         compared = made_anew(compared)
     work = Work(reading.scanned, head, compared, reading.types)
-    columns = pa.schema([]) if dataset is None else dataset.schema
+    check_columns(run.config.drift, dict.fromkeys([*held, *reading.types.names, *reading.empty]))
     if run.has_versions:  # else the table binds nobody: encode makes it anew if need be
         merge_metadata(columns, reading.types)
     run.notes += [

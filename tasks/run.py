@@ -19,6 +19,7 @@ from tasks import plugins, trained
 from tasks.compute.base import Demand, Pool, Progress
 from tasks.content import cost_unit
 from tasks.digests import digest_json
+from tasks.drift_names import check_baseline
 from tasks.encoders.base import Encoder
 from tasks.encoders.fitted import FittedEncoder
 from tasks.encoders.word_encoder import WordEncoder
@@ -184,6 +185,7 @@ class Run:
                     f"the source gives {source.modality}, and encoder "
                     f"{self.config.encoder.use!r} reads {' and '.join(self.encoder.modalities)}"
                 )
+        check_baseline(self.config.drift, self.catalog, self.space)
         if self.fitted:
             self._check_fittable()
         chunk = self.config.chunk

@@ -355,14 +355,14 @@ def test_a_run_looks_and_drift_blocks_only_if_that_is_asked(corpus: Path, store:
 
 
 def test_a_version_serves_unseen_only_where_drift_does_not_block(corpus: Path, store: str) -> None:
-    unknown = {"group": "yeer"}
+    unknown = {"baseline": "golden"}
     assert run(corpus, store, notes(0, 20), drift=unknown)["promoted"]
     seen = run(corpus, store, notes(0, 40), drift=unknown)
     assert (seen["promoted"], seen["drift"]) == (True, None)
     assert seen["notes"][-1].startswith(
-        "drift was not looked for: space 'notes' has no metadata column 'yeer', did you mean 'year'"
+        "drift was not looked for: 'golden' is no version of space 'notes': give a number up to 2"
     )
-    with pytest.raises(ConfigError, match="no metadata column 'yeer'") as raised:
+    with pytest.raises(ConfigError, match="'golden' is no version of space") as raised:
         run(corpus, store, notes(0, 60), drift=unknown | {"block": True})
     assert "version 3 is made, and does not serve, since drift" in raised.value.__notes__[0]
     serving = Catalog(store).serving("notes")
