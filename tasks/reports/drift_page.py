@@ -45,6 +45,7 @@ def render(record: DriftRecord, looks: pa.Table) -> str:
         .get_template("drift.html")
         .render(
             record=record,
+            sections=_sections(record, plane),
             advice=advice(record),
             caps=CAPS,
             null=drawn,
@@ -59,6 +60,21 @@ def render(record: DriftRecord, looks: pa.Table) -> str:
     )
 
 
+def _sections(record: DriftRecord, plane: str | None) -> set[str]:
+    """Those that have something to show."""
+    notes = bool(_notes(record))
+    shown = {
+        "verdict": True,
+        "evidence": bool(record.tests) or notes,
+        "timeline": bool(record.tests),
+        "where": plane is not None,
+        "segments": bool(record.segments),
+        "quality": bool(record.quality),
+        "provenance": True,
+    }
+    return {name for name, there in shown.items() if there}
+
+
 def advice(record: DriftRecord) -> Advice:
     """What the page says first."""
     this = record.candidate.version
@@ -67,10 +83,8 @@ def advice(record: DriftRecord) -> Advice:
         rebase = shlex.join(["vectorline", "drift", record.space, "--rebase", str(this)])
         if record.baseline is None:
             return Advice("bad", "▼", f"Drift: {seen}", "Look at the segments below.")
-        step = (
-            "Look at the segments below. If what came or went is meant to be so, measure from here "
-            "on:"
-        )
+        look = "Look at the segments below. " if record.segments else ""
+        step = f"{look}If what came or went is meant to be so, measure from here on:"
         return Advice("bad", "▼", f"Drift: {seen}", step, rebase)
     if record.verdict == "no drift":
         return Advice("good", "=", f"No drift: {seen}", "Nothing.")
