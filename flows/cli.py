@@ -4,7 +4,8 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 DEFAULT_STORE = "./vectors"
 FAILED, USAGE, REFUSED, INTERRUPTED = 1, 2, 3, 130
@@ -343,6 +344,9 @@ def _execute(args: argparse.Namespace) -> int:
 
 def _exit_code(command: str, result: object) -> int:
     """Of a command that came to its end: whether what it looked at is well."""
+    if isinstance(result, list) and command == "publish":
+        codes = _codes(result)
+        return codes.pop() if len(codes) == 1 else FAILED if codes else 0
     if not isinstance(result, dict):
         return 0
     if command == "verify" and not result["ok"]:
@@ -351,4 +355,12 @@ def _exit_code(command: str, result: object) -> int:
         return REFUSED if result.get("alarm") else 0
     gate, drift = result.get("gate"), result.get("drift")
     refused = (gate and not gate["passed"]) or (drift and drift["blocked"])
-    return REFUSED if refused and not result.get("promoted") else 0
+    if refused and not result.get("promoted"):
+        return REFUSED
+    codes = _codes(result.get("published", ()))
+    return 0 if not codes else REFUSED if codes == {REFUSED} else FAILED
+
+
+def _codes(published: Iterable[Mapping[str, Any]]) -> set[int]:
+    """Of the errors of those sinks that have not their version."""
+    return {one["error"]["exit_code"] for one in published if one["error"]}

@@ -20,7 +20,9 @@ NAMED = 3  # metrics of one note
 
 
 def show(args: argparse.Namespace, result: object) -> None:
-    """Prints a result on standard output."""
+    """Prints a result on standard output, and which sinks failed on standard error."""
+    if args.command in ("publish", "run", "backfill"):
+        _show_failed_sinks(args, result)
     if args.json:
         print(json.dumps(result, ensure_ascii=False, default=str))
         return
@@ -116,11 +118,7 @@ def _run(args: argparse.Namespace, result: dict[str, Any]) -> None:
     _show_reports(result)
     if result["promoted"]:
         print(f"serving    version {result['version']}")
-    for one in result["published"]:
-        print(
-            f"published  {one['sink']}: version {one['to_version']}, {one['upserted']:,} rows "
-            f"pushed, {one['deleted']:,} removed, {one['count']:,} there"
-        )
+    _show_sinks(result["published"])
     if result["records"]["quarantined"]:
         print(f"quarantine `vectorline quarantine {result['space']}` says why")
     said = f": {result['gate']['reason']}" if result["gate"] else ""
@@ -307,6 +305,28 @@ def _drift(args: argparse.Namespace, result: dict[str, Any]) -> None:
         print(f"report     {result['report']}")
 
 
+def _show_sinks(published: list[dict[str, Any]]) -> None:
+    for one in published:
+        if not one["error"]:
+            print(
+                f"published  {one['sink']}: version {one['to_version']}, {one['upserted']:,} rows "
+                f"pushed, {one['deleted']:,} removed, {one['count']:,} there"
+            )
+
+
+def _show_failed_sinks(args: argparse.Namespace, result: object) -> None:
+    whole: Any = result
+    space, published = (
+        (args.space, whole) if args.command == "publish" else (whole["space"], whole["published"])
+    )
+    failed = [one for one in published if one["error"]]
+    for one in failed:
+        print(f"vectorline: sink {one['sink']!r}: {one['error']['message']}", file=sys.stderr)
+    if failed:
+        again = f"`vectorline publish {space}` goes on from there; what serves, serves"
+        print(f"note       {again}", file=sys.stderr)
+
+
 def _publish(args: argparse.Namespace, result: list[dict[str, Any]]) -> None:
     del args
     rows = [
@@ -321,6 +341,7 @@ def _publish(args: argparse.Namespace, result: list[dict[str, Any]]) -> None:
             "seconds": f"{one['seconds']:.1f}",
         }
         for one in result
+        if not one["error"]
     ]
     table(rows, PUBLISH_COLUMNS)
     for one in result:

@@ -61,20 +61,24 @@ def tell(space: str, what: str, message: str, summary: dict[str, Any]) -> None:
 def found(space: str, summary: dict[str, Any]) -> dict[str, Any] | State[Any]:
     """The answer of a flow that judged a version, or the state that its verdict asks for.
 
-    `Refused` where the gate said no, `Drift` where drift blocks, and nobody overruled it. Drift
-    that does not block is an event alone, and so is another encoder.
+    `Refused` where the gate said no, `Drift` where drift blocks, and nobody overruled it, and
+    `NotPublished` where a sink has not the version that serves. Drift that does not block is an
+    event alone, and so is another encoder.
     """
     gate, drift = summary.get("gate"), summary.get("drift")
+    failed = [one for one in summary.get("published", ()) if one["error"]]
     overruled = bool(summary.get("promoted"))
     if gate and not gate["passed"] and not overruled:
         reason = gate.get("reason") or summary.get("reason") or ", ".join(gate["failed"])
         return needs_someone(space, "refused", f"the gate says no: {reason}", summary)
-    if not drift or not drift["alarm"]:
-        return summary
-    message = f"{drift['verdict']}: {drift['reason']}"
-    if drift["blocked"] and not overruled:
-        return needs_someone(space, drift["verdict"], message, summary)
-    tell(space, drift["verdict"], message, summary)
+    if drift and drift["alarm"]:
+        message = f"{drift['verdict']}: {drift['reason']}"
+        if drift["blocked"] and not overruled:
+            return needs_someone(space, drift["verdict"], message, summary)
+        tell(space, drift["verdict"], message, summary)
+    if failed:
+        message = "; ".join(f"sink {one['sink']!r}: {one['error']['message']}" for one in failed)
+        return needs_someone(space, "not published", message, summary)
     return summary
 
 

@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
-from prefect import flow
+from prefect import State, flow
 from prefect.artifacts import create_table_artifact
 
+from flows.events import found
 from flows.turns import turn
 from schemas.config import SinkConfig
-from schemas.publication import PublicationRecord
 from tasks.errors import Interrupted, VectorlineError
-from tasks.publish import PublishOptions, told
+from tasks.publish import PublishOptions, told, told_failure
 from tasks.publish import publish as publish_to
 from tasks.run import Stop, stopped_by_signals
+
+SHOWN = ("sink", "to_version", "upserted", "deleted", "count", "verified", "error")
 
 
 @flow(
@@ -20,12 +22,13 @@ from tasks.run import Stop, stopped_by_signals
 )
 def publish(
     space: str, sinks: list[dict[str, Any]], store_uri: str, options: dict[str, Any]
-) -> dict[str, Any]:
+) -> dict[str, Any] | State[Any]:
     """All of these sinks, one after the other; `published` is what `vectorline publish` prints."""
     configs = [SinkConfig.model_validate(one, strict=False) for one in sinks]
     stop = Stop()
     with turn(space, store_uri), stopped_by_signals(stop):
-        return {"published": each(store_uri, space, configs, PublishOptions(**options), stop)}
+        published = each(store_uri, space, configs, PublishOptions(**options), stop)
+        return found(space, {"published": published})
 
 
 def each(
@@ -35,28 +38,16 @@ def each(
     options: PublishOptions,
     stop: Stop,
 ) -> list[dict[str, Any]]:
-    """What became of each sink; what goes wrong with one keeps no other from its version.
-
-    Raises the first error at the end, with the others and what was done as its notes.
-    """
-    done: list[PublicationRecord] = []
-    failed: list[VectorlineError] = []
+    """What became of each sink; what goes wrong with one keeps no other from its version."""
+    rows = []
     for config in sinks:
         try:
-            done.append(publish_to(store_uri, space, config, options, stop))
+            rows.append(told(publish_to(store_uri, space, config, options, stop)))
         except Interrupted:
             raise
         except VectorlineError as error:
-            failed.append(error)
-    rows = [told(one) for one in done]
+            rows.append(told_failure(config, error))
     if rows:
-        shown = ("sink", "to_version", "upserted", "deleted", "count", "verified")
-        create_table_artifact([{key: one[key] for key in shown} for one in rows], key="published")
-    if not failed:
-        return rows
-    for other in failed[1:]:
-        failed[0].add_note(str(other))
-    for one in done:
-        failed[0].add_note(f"sink {one.sink!r} has version {one.to_version}")
-    failed[0].add_note(f"`vectorline publish {space}` goes on from here; what serves, serves")
-    raise failed[0]
+        shown = [{key: one[key] for key in SHOWN} for one in rows]
+        create_table_artifact(shown, key="published")
+    return rows

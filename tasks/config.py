@@ -27,7 +27,7 @@ from tasks.suites import check_suite
 
 ENCODER_PATHS = ("model", "pretrained", "checkpoint")
 SOURCE_PATHS = ("path", "root", "sidecar", "cache")
-SINK_PATHS = ("path",)
+SINK_PATHS = ("path", "uri")
 LISTS = ("source", "publish")  # one of them may stand alone
 SOURCE_TABLES = ("nodes",)  # with a path of their own
 TRAIN_PATHS = ("path", "counts")

@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from schemas.config import SinkConfig
 from schemas.publication import PublicationRecord
-from tasks.errors import ConfigError, Interrupted, SinkError
+from tasks.errors import ConfigError, Interrupted, SinkError, VectorlineError
 from tasks.opening import opened
 from tasks.patient import PatientSink
 from tasks.progress import Report, listener
@@ -109,4 +109,24 @@ def told(record: PublicationRecord) -> dict[str, Any]:
         "verified": proof is not None and proof.verified,
         "sampled": proof and proof.sampled,
         "refused": [one.model_dump() for one in record.refused],
+        "error": None,
+    }
+
+
+def told_failure(config: SinkConfig, error: VectorlineError) -> dict[str, Any]:
+    """The same of a sink that could not be brought to the version."""
+    nothing = dict.fromkeys(("from_version", "to_version", "count", "sampled", "seconds", "recall"))
+    return nothing | {
+        "sink": config.label,
+        "use": config.use,
+        "upserted": 0,
+        "deleted": 0,
+        "n_refused": 0,
+        "refused": [],
+        "verified": False,
+        "error": {
+            "kind": type(error).__name__,
+            "message": " ".join([str(error), *getattr(error, "__notes__", ())]),
+            "exit_code": error.exit_code,
+        },
     }

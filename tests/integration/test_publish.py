@@ -23,7 +23,7 @@ from tasks.shortening import compression_of
 from tasks.sinks.base import Mode
 from tasks.space import open_space
 from tasks.store.catalog import Catalog
-from tests.pipeline import PROGRAM, write_config
+from tests.pipeline import PROGRAM, write_config, write_jsonl
 from tests.publishing import (
     LAST,
     PUBLISH_POINTS,
@@ -354,8 +354,24 @@ def test_the_program_publishes_and_says_plainly_what_failed(store: str, tmp_path
     keys = ("sink", "from_version", "to_version", "upserted", "deleted", "count", "verified")
     assert [told[key] for key in keys] == ["parquet", None, 1, 40, 0, 40, True]
     failed = call(down, good)
-    assert (failed.returncode, json.loads(failed.stdout)["error"]["kind"]) == (1, "SinkUnavailable")
+    one, other = json.loads(failed.stdout)
+    assert (failed.returncode, one["sink"], one["verified"]) == (1, "qdrant", False)
+    assert (one["error"]["kind"], one["to_version"]) == ("SinkUnavailable", None)
+    assert "Qdrant at http://127.0.0.1:9, opening: " in one["error"]["message"]
+    assert (other["sink"], other["to_version"], other["error"]) == ("parquet", 1, None)
+    assert "sink 'qdrant': Qdrant at http://127.0.0.1:9, opening: " in failed.stderr
     assert "Traceback" not in failed.stderr
-    assert "Qdrant at http://127.0.0.1:9, opening: " in failed.stderr
-    assert "sink 'parquet' has version 1" in failed.stderr
     assert call({**good, "mode": "rowwise"}).returncode == 2
+
+
+def test_a_run_whose_sink_fails_tells_its_version_all_the_same(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    write_jsonl(corpus / "a.jsonl", [{"id": "a", "text": "a b", "year": 1}])
+    down = {"use": "qdrant", "url": "http://127.0.0.1:9", "collection": "notes"}
+    path = write_config(tmp_path, corpus, publish=down)
+    words = [str(PROGRAM), "run", str(path), "--store", str(tmp_path / "vectors"), "--json"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["version"], told["promoted"]) == (1, 1, True)
+    assert [one["error"]["kind"] for one in told["published"]] == ["SinkUnavailable"]
+    assert "sink 'qdrant': Qdrant at http://127.0.0.1:9, opening: " in done.stderr
