@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import faiss
 
 FILE = "index.faiss"
-BLOCK_BYTES = 2**20
+BLOCK_BYTES = 2**16
 SEED = 1234
 PER_CENTROID = 39  # fewer rows to train on, and faiss warns
 PQ_CENTROIDS = 256
@@ -153,13 +153,9 @@ class _Index:
             parameters.set_index_parameter(self._index, "nprobe", nprobe)
         if "HNSW" in self._now and "IVF" not in self._now:
             parameters.set_index_parameter(self._index, "efSearch", ef_search)
-        (draft.path / folder).mkdir()
-        with (draft.path / folder / FILE).open(
-            "xb"
-        ) as file:  # faiss itself swallows errors at close
-            writer = faiss.PyCallbackIOWriter(file.write, BLOCK_BYTES)  # type: ignore[attr-defined]
+        with draft.opened(f"{folder}/{FILE}") as put:  # faiss itself swallows errors at close
+            writer = faiss.PyCallbackIOWriter(put, BLOCK_BYTES)  # type: ignore[attr-defined]
             faiss.write_index(self._index, writer)
-        draft.adopt(folder)
 
     def search(self, queries: exact.Vectors, k: int) -> tuple[Labels, Scores]:
         by, labels = self._index.search(np.ascontiguousarray(queries, np.float32), k)

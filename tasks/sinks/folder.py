@@ -20,7 +20,7 @@ import threading
 import time
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -157,17 +157,29 @@ class Draft:
 
     def write(self, name: str, pieces: Sequence[Data], rows: int, part: int | None = None) -> None:
         """Writes a file, durably; several threads may write different ones."""
+        with self.opened(name, rows, part) as put:
+            for piece in pieces:
+                put(piece)
+
+    @contextlib.contextmanager
+    def opened(
+        self, name: str, rows: int = 0, part: int | None = None
+    ) -> Iterator[Callable[[Data], None]]:
+        """What writes a file, durable at the end, piece by piece."""
         target = self.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("xb") as file:
-            for piece in pieces:
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
         checksum = size_bytes = 0
-        for piece in pieces:
+
+        def put(piece: Data) -> None:
+            nonlocal checksum, size_bytes
+            file.write(piece)
             checksum = zlib.crc32(piece, checksum)
             size_bytes += memoryview(piece).nbytes
+
+        with target.open("xb") as file:
+            yield put
+            file.flush()
+            os.fsync(file.fileno())
         self._add(name, checksum, size_bytes, rows, part)
         failpoints.reach("sink-file")
 
