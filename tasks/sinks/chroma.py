@@ -32,8 +32,10 @@ from tasks.sinks.base import (
 )
 from tasks.sinks.http_answers import failure_of
 from tasks.sinks.plain import (
+    NO_HASH,
     Holds,
     Lists,
+    hash_of,
     hexes_of,
     plain_rows,
     set_each,
@@ -149,7 +151,7 @@ class ChromaSink(RemoteSink["ClientAPI"]):
                 ),
             )
             rows = zip(found["ids"], found["metadatas"] or [], strict=True)
-            part = [Held(_id(one), bytes.fromhex(str(row[HASH]))) for one, row in rows]
+            part = [Held(_id(one), hash_of((row or {}).get(HASH))) for one, row in rows]
             yield part
             start += len(part)
             if len(part) < LISTED:
@@ -273,12 +275,14 @@ class ChromaSink(RemoteSink["ClientAPI"]):
             name,
             lambda one: one.get(ids=_keys(ids), include=["metadatas", "embeddings"]),
         )
-        rows: list[dict[str, Any]] = [dict(row) for row in found["metadatas"] or []]
-        vectors = np.asarray(found["embeddings"], np.float32).reshape(len(rows), shape.dim)
+        said: list[dict[str, Any]] = [dict(row or {}) for row in found["metadatas"] or []]
+        ours = [at for at, row in enumerate(said) if _is_whole(row, shape)]
+        rows = [said[at] for at in ours]
+        vectors = np.asarray(found["embeddings"], np.float32).reshape(len(said), shape.dim)[ours]
         if shape.metric is Metric.COSINE:
             vectors = restored(vectors, [row[f"_{VECTOR}"] for row in rows])
         full = _unpacked(rows) if shape.full_dim else None
-        kept, hashes = [_id(one) for one in found["ids"]], [row[HASH] for row in rows]
+        kept, hashes = [_id(found["ids"][at]) for at in ours], [row[HASH] for row in rows]
         return table_of(shape, kept, hashes, vectors, rows, full)
 
     def _nearest(self, name: str, shape: Shape, queries: Queries, k: int) -> list[list[Near]]:
@@ -343,6 +347,14 @@ def _get(client: "ClientAPI", name: str) -> "Collection | None":
         return client.get_collection(name, embedding_function=None)
     except NotFoundError:
         return None
+
+
+def _is_whole(row: dict[str, Any], shape: Shape) -> bool:
+    """Whether a row has all that vectorline put beside the columns; one of others has not."""
+    wanted = {f"_{VECTOR}"} if shape.metric is Metric.COSINE else set()
+    wanted |= {f"_{FULL}"} if shape.full_dim else set()
+    has_all = all(isinstance(row.get(key), str) for key in wanted)
+    return has_all and hash_of(row.get(HASH)) != NO_HASH
 
 
 def _keys(ids: Sequence[str]) -> list[str]:

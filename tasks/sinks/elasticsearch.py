@@ -33,7 +33,7 @@ from tasks.sinks.base import (
 )
 from tasks.sinks.elasticsearch_rows import ELEMENTS
 from tasks.sinks.http_answers import failure_of
-from tasks.sinks.plain import uuids_of
+from tasks.sinks.plain import held_of, id_of, is_ours, keys_of, uuids_of
 from tasks.sinks.remote import WRITING, Failure, RemoteSink, RemoteWriter, Why
 from tasks.sources.web import without_password
 
@@ -175,12 +175,12 @@ class ElasticsearchSink(RemoteSink["Client"]):
 
         def page() -> list[Held]:
             try:
-                said = [one["_source"] for one in islice(hits, PAGE_ROWS)]
+                said = [*islice(hits, PAGE_ROWS)]
             except ScanError:
                 raise SinkUnavailable(
                     f"{self._what('listing', name)}: a shard is missing"
                 ) from None
-            return [Held(one[ID], bytes.fromhex(one[HASH])) for one in said]
+            return [held_of(one["_id"], one.get("_source", {})) for one in said]
 
         while part := self._told("listing", name, page, again=False):
             yield part
@@ -272,7 +272,7 @@ class ElasticsearchSink(RemoteSink["Client"]):
         )
 
     def _remove(self, name: str, ids: Sequence[str]) -> None:
-        self._send(name, [{"_op_type": "delete", "_id": key} for key in uuids_of(ids)])
+        self._send(name, [{"_op_type": "delete", "_id": key} for key in keys_of(ids)])
 
     def _send(self, name: str, actions: list[dict[str, Any]]) -> None:
         from elasticsearch.helpers import streaming_bulk
@@ -303,8 +303,8 @@ class ElasticsearchSink(RemoteSink["Client"]):
         for one in answer["docs"]:
             if "error" in one:
                 raise self._error("reading", name, _refused({"status": 503} | one))
-        found = [one["_source"] for one in answer["docs"] if one["found"]]
-        return rows_of.table(shape, found)
+        found = [(one["_id"], one["_source"]) for one in answer["docs"] if one["found"]]
+        return rows_of.table(shape, [row for key, row in found if is_ours(key, row)])
 
     def _nearest(self, name: str, shape: Shape, queries: Queries, k: int) -> list[list[Near]]:
         """A request for each query."""
@@ -324,7 +324,10 @@ class ElasticsearchSink(RemoteSink["Client"]):
                 size=k,
             )
             hits = answer["hits"]["hits"]
-            return [Near(hit["_source"][ID], rows_of.score(hit["_score"], shape)) for hit in hits]
+            return [
+                Near(id_of(hit["_id"], hit.get("_source", {})), rows_of.score(hit["_score"], shape))
+                for hit in hits
+            ]
 
         return [self._told("searching", name, lambda: one(query)) for query in queries]  # noqa: B023
 

@@ -28,6 +28,7 @@ from tasks.sinks.base import (
     Shape,
 )
 from tasks.sinks.milvus_rows import KEY, MAX_TEXT_BYTES, NAME, OWN
+from tasks.sinks.plain import held_of, id_of, keys_of, uuids_of
 from tasks.sinks.remote import WRITING, Failure, RemoteSink, Why
 
 if TYPE_CHECKING:
@@ -170,14 +171,17 @@ class MilvusSink(RemoteSink["MilvusClient"]):
         while n_rows > PAGE_ROWS * 16**digits:
             digits += 1
         for part in range(16**digits):
-            first = f"{part:0{digits}x}" if digits else ""
+            # Keys of others may be any text: the first part and the last have no bound outside.
+            low, high = (f"{one:0{digits}x}" if digits else "" for one in (part, part + 1))
+            lower = f"{KEY} >= '{low if part else ''}'"
+            is_last = part == 16**digits - 1
             page = self._query(
                 "listing",
                 name,
-                filter=f"{KEY} >= '{first}' and {KEY} < '{first}g'",
-                output_fields=[ID, HASH],
+                filter=lower if is_last else f"{lower} and {KEY} < '{high}'",
+                output_fields=[KEY, ID, HASH],
             )
-            yield [Held(row[ID], bytes.fromhex(row[HASH])) for row in page]
+            yield [held_of(row[KEY], row) for row in page]
 
     def drop(self, name: str) -> None:
         """Takes readers' name away before if it points there: Milvus refuses otherwise."""
@@ -274,7 +278,7 @@ class MilvusSink(RemoteSink["MilvusClient"]):
         )
 
     def _remove(self, name: str, ids: Sequence[str]) -> None:
-        keys = rows_of.keyed(ids)
+        keys = rows_of.keyed(keys_of(ids))
         self._ask(
             WRITING,
             name,
@@ -282,7 +286,9 @@ class MilvusSink(RemoteSink["MilvusClient"]):
         )
 
     def _rows(self, name: str, shape: Shape, ids: Sequence[str]) -> pa.Table:
-        found = self._query("reading", name, filter=rows_of.keyed(ids), output_fields=["*"])
+        found = self._query(
+            "reading", name, filter=rows_of.keyed(uuids_of(ids)), output_fields=["*"]
+        )
         return rows_of.table(shape, found)
 
     def _nearest(self, name: str, shape: Shape, queries: Queries, k: int) -> list[list[Near]]:
@@ -292,7 +298,7 @@ class MilvusSink(RemoteSink["MilvusClient"]):
                 self._full(name),
                 data=list(queries),
                 limit=k,
-                output_fields=[ID],
+                output_fields=[KEY, ID],
                 anns_field=VECTOR,
                 consistency_level="Strong",
                 timeout=self._timeout_s,
@@ -301,7 +307,10 @@ class MilvusSink(RemoteSink["MilvusClient"]):
 
         return [
             [
-                Near(hit["entity"][ID], rows_of.score(hit["distance"], shape.metric))
+                Near(
+                    id_of(hit["entity"][KEY], hit["entity"]),
+                    rows_of.score(hit["distance"], shape.metric),
+                )
                 for hit in of_query
             ]
             for of_query in self._ask("searching", name, ask)

@@ -1,5 +1,6 @@
 """Rows as Milvus has them, and back: every column is a field of its own that may be null."""
 
+import json
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,16 @@ import pyarrow.types as pat
 
 from tasks.errors import RowsRefused
 from tasks.sinks.base import FULL, HASH, ID, VECTOR, Metric, Shape
-from tasks.sinks.plain import Holds, Lists, keyed_rows, set_each, table_of, uuids_of, vectors_of
+from tasks.sinks.plain import (
+    Holds,
+    Lists,
+    is_ours,
+    keyed_rows,
+    set_each,
+    table_of,
+    uuids_of,
+    vectors_of,
+)
 from tasks.sinks.typed import REST, put_back, set_apart
 
 if TYPE_CHECKING:
@@ -63,7 +73,8 @@ def made(rows: pa.Table, shape: Shape) -> list[dict[str, Any]]:
 
 
 def table(shape: Shape, found: list[dict[str, Any]]) -> pa.Table:
-    """The opposite, of rows with all their fields."""
+    """The opposite, of rows with all their fields; those that are not ours are left out."""
+    found = [row for row in found if is_ours(row[KEY], row)]
     put_back(found)
     return table_of(
         shape,
@@ -75,9 +86,9 @@ def table(shape: Shape, found: list[dict[str, Any]]) -> pa.Table:
     )
 
 
-def keyed(ids: Sequence[str]) -> str:
-    """The filter that finds these rows."""
-    return f"{KEY} in [{', '.join(repr(key) for key in uuids_of(ids))}]"
+def keyed(keys: Sequence[str]) -> str:
+    """The filter that finds the rows of these keys."""
+    return f"{KEY} in [{', '.join(json.dumps(key, ensure_ascii=False) for key in keys)}]"
 
 
 def score(said: float, metric: Metric) -> float:

@@ -33,7 +33,19 @@ from tasks.sinks.base import (
     Writer,
 )
 from tasks.sinks.http_answers import failure_of
-from tasks.sinks.plain import Holds, Lists, keyed_rows, set_each, table_of, uuids_of, vectors_of
+from tasks.sinks.plain import (
+    Holds,
+    Lists,
+    held_of,
+    id_of,
+    is_ours,
+    keyed_rows,
+    keys_of,
+    set_each,
+    table_of,
+    uuids_of,
+    vectors_of,
+)
 from tasks.sinks.remote import WRITING, Failure, RemoteSink, RemoteWriter, Why, parts_of
 
 if TYPE_CHECKING:
@@ -164,8 +176,11 @@ class PineconeSink(RemoteSink["Index"]):
         return counts[-1]
 
     def held(self, name: str) -> Iterator[list[Held]]:
-        """By pages, which come with their vectors: Pinecone lists no metadata alone."""
-        self.count(name)
+        """By pages, which come with their vectors: Pinecone lists no metadata alone.
+
+        What others put here without a hash comes at the end.
+        """
+        missing = self.count(name)
         token: str | None = None
         while True:
             page = self._ask(
@@ -178,11 +193,14 @@ class PineconeSink(RemoteSink["Index"]):
                     pagination_token=after,
                 ),
             )
-            said = [one.metadata or {} for one in page.vectors.values()]
-            yield [Held(one[ID], bytes.fromhex(one[HASH])) for one in said]
+            part = [held_of(one.id, one.metadata or {}) for one in page.vectors.values()]
+            yield part
+            missing -= len(part)
             token = page.pagination.next if page.pagination else None
             if token is None:
-                return
+                break
+        if missing > 0:
+            yield from self._unmarked(name)
 
     def fetch(self, name: str, shape: Shape, ids: Sequence[str]) -> pa.Table:
         """After reads have what was written here."""
@@ -298,7 +316,7 @@ class PineconeSink(RemoteSink["Index"]):
             self._deleted.get(name, set()).difference_update(keys)
 
     def _remove(self, name: str, ids: Sequence[str]) -> None:
-        keys = uuids_of(ids)
+        keys = keys_of(ids)
         self._ask(WRITING, name, lambda index: index.delete(ids=keys, namespace=self._full(name)))
         with self._lock:
             self._deleted[name] = set(keys[-self.per_fetch :])
@@ -309,7 +327,7 @@ class PineconeSink(RemoteSink["Index"]):
             name,
             lambda index: index.fetch(ids=uuids_of(ids), namespace=self._full(name)),
         )
-        found: list[Any] = [*page.vectors.values()]
+        found = [one for one in page.vectors.values() if is_ours(one.id, one.metadata or {})]
         said = [one.metadata or {} for one in found]
         full = [np.frombuffer(base64.b64decode(one[FULL]), "<f4") for one in said if FULL in one]
         return table_of(
@@ -336,7 +354,7 @@ class PineconeSink(RemoteSink["Index"]):
                 self._check_there(name, "searching")
             found.append(
                 [
-                    Near((one.metadata or {})[ID], _score(one.score, shape.metric))
+                    Near(id_of(one.id, one.metadata or {}), _score(one.score, shape.metric))
                     for one in answer.matches
                 ]
             )
@@ -367,6 +385,31 @@ class PineconeSink(RemoteSink["Index"]):
         except NotFoundError:
             return {}
         return {id_: dict(one.metadata or {}) for id_, one in found.vectors.items()}
+
+    def _unmarked(self, name: str) -> Iterator[list[Held]]:
+        """Rows that have no hash, with which all of ours are written."""
+        token: str | None = None
+        while True:
+            page = self._ask(
+                "listing",
+                name,
+                lambda index, after=token: index.list_paginated(  # type: ignore[misc]
+                    namespace=self._full(name), limit=LISTED, pagination_token=after
+                ),
+            )
+            keys = [one.id for one in page.vectors if one.id]
+            found = self._ask(
+                "listing",
+                name,
+                lambda index, ids=keys: index.fetch(  # type: ignore[misc]
+                    ids=ids, namespace=self._full(name)
+                ),
+            )
+            rows = [(one.id, one.metadata or {}) for one in found.vectors.values()]
+            yield [held_of(key, row) for key, row in rows if HASH not in row]
+            token = page.pagination.next if page.pagination else None
+            if token is None:
+                return
 
     def _n_rows(self, name: str) -> int:
         """-1 where there is no such namespace."""

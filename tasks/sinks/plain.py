@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
 
-from tasks.sinks.base import FULL, HASH, ID, VECTOR, Shape
+from tasks.sinks.base import FULL, HASH, ID, VECTOR, Held, Shape
 
 Plain: TypeAlias = bool | int | float | str | list[Any] | None
 Vectors: TypeAlias = npt.NDArray[Any]
@@ -29,6 +29,8 @@ DAYS = (-719_162, 2_932_896)  # 0001-01-01 and 9999-12-31, counted from 1970
 DAY_S = 86_400
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 NUMBER = r"^-?\d+$"
+FOREIGN = "not vectorline's: "  # with the key of a row that others wrote it is that row's id
+NO_HASH = bytes(16)
 
 
 class Lists(StrEnum):
@@ -62,6 +64,46 @@ class Holds:
 def uuids_of(ids: Sequence[str]) -> list[str]:
     """A UUID for each id, the same ever after; no two ids share one."""
     return [str(uuid.uuid5(NAMESPACE, one)) for one in ids]
+
+
+def keys_of(ids: Sequence[str]) -> list[str]:
+    """As `uuids_of`, for ids of `id_of`: that of a foreign row gives the key that the row has."""
+    uuids = uuids_of(ids)
+    return [
+        one.removeprefix(FOREIGN) if one.startswith(FOREIGN) else made
+        for one, made in zip(ids, uuids, strict=True)
+    ]
+
+
+def id_of(key: object, row: Mapping[str, Any], id_key: str = ID) -> str:
+    """The id of a row whose key in the store is this, where `uuids_of` gave the key.
+
+    Others may put rows into a collection, with an `id` of their own too: such a row gets an id that
+    no row of ours has, so that it is one too many.
+    """
+    said = row.get(id_key)
+    is_ours = isinstance(said, str) and uuids_of([said]) == [str(key)]
+    return str(said) if is_ours else f"{FOREIGN}{key}"
+
+
+def held_of(key: object, row: Mapping[str, Any], id_key: str = ID) -> Held:
+    """A row of a listing, whoever wrote it."""
+    return Held(id_of(key, row, id_key), hash_of(row.get(HASH)))
+
+
+def hash_of(said: object) -> bytes:
+    """A row's hash, of what `hexes_of` gave; NO_HASH where it is anything else."""
+    try:
+        made = bytes.fromhex(said) if isinstance(said, str) else b""
+    except ValueError:
+        return NO_HASH
+    return made if len(made) == len(NO_HASH) else NO_HASH
+
+
+def is_ours(key: object, row: Mapping[str, Any], id_key: str = ID) -> bool:
+    """Whether vectorline wrote a row, and its id and hash are still there."""
+    held = held_of(key, row, id_key)
+    return held.hash != NO_HASH and not held.id.startswith(FOREIGN)
 
 
 def hexes_of(rows: pa.Table) -> list[str]:

@@ -34,7 +34,7 @@ from tasks.sinks.base import (
     Shape,
 )
 from tasks.sinks.http_answers import failure_of
-from tasks.sinks.plain import uuids_of
+from tasks.sinks.plain import held_of, id_of, keys_of, uuids_of
 from tasks.sinks.qdrant_rows import UNIT
 from tasks.sinks.remote import WRITING, Answer, Failure, RemoteSink, Why
 
@@ -57,6 +57,7 @@ PER_CALL = 1_000
 LISTED = 10_000
 CANDIDATES = 10  # for each row that is asked for
 POLL_S = 0.5
+UUID_DIGITS = 32
 MISSED = 10  # answers about an index in a row: a server that builds one may be late
 
 
@@ -171,8 +172,7 @@ class QdrantSink(RemoteSink["QdrantClient"]):
                     self._full(name), limit=LISTED, offset=after, with_payload=[ID, HASH]
                 ),
             )
-            rows = [one.payload or {} for one in points]
-            yield [Held(row[ID], bytes.fromhex(row[HASH])) for row in rows]
+            yield [held_of(one.id, one.payload or {}) for one in points]
             if offset is None:
                 return
 
@@ -196,7 +196,7 @@ class QdrantSink(RemoteSink["QdrantClient"]):
         )
         sign = -1 if shape.metric is Metric.EUCLIDEAN else 1
         return [
-            [Near((one.payload or {})[ID], sign * one.score) for one in answer.points]
+            [Near(id_of(one.id, one.payload or {}), sign * one.score) for one in answer.points]
             for answer in answers
         ]
 
@@ -320,7 +320,9 @@ class QdrantSink(RemoteSink["QdrantClient"]):
     def _remove(self, name: str, ids: Sequence[str]) -> None:
         from qdrant_client.models import PointIdsList
 
-        points = PointIdsList(points=[*uuids_of(ids)])
+        # Others may have numbers for keys, of 20 digits at most; a UUID has 32.
+        keys = [int(key) if len(key) < UUID_DIGITS else key for key in keys_of(ids)]
+        points = PointIdsList(points=[*keys])
         self._ask(WRITING, name, lambda client: client.delete(self._full(name), points))
 
     def _rows(self, name: str, shape: Shape, ids: Sequence[str]) -> pa.Table:

@@ -12,6 +12,7 @@ from tasks.sinks.plain import (
     Holds,
     Lists,
     Vectors,
+    is_ours,
     keyed_rows,
     table_of,
     uuids_of,
@@ -61,7 +62,8 @@ def batch(rows: pa.Table, shape: Shape, *, near: float | None) -> dict[str, Any]
 
 
 def table(shape: Shape, points: "Sequence[Record]") -> pa.Table:
-    """The opposite."""
+    """The opposite; points that are not ours are left out."""
+    points = [point for point in points if is_ours(point.id, point.payload or {})]
     rows = [point.payload or {} for point in points]
     return table_of(
         shape,

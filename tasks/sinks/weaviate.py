@@ -27,7 +27,7 @@ from tasks.sinks.base import (
     Shape,
 )
 from tasks.sinks.http_answers import failure_of
-from tasks.sinks.plain import uuids_of, vectors_of
+from tasks.sinks.plain import held_of, id_of, keys_of, uuids_of, vectors_of
 from tasks.sinks.remote import WRITING, Failure, RemoteSink, Why
 from tasks.sinks.weaviate_rows import DEFAULT, ROW_ID
 from tasks.sources.web import without_password
@@ -130,8 +130,7 @@ class WeaviateSink(RemoteSink["WeaviateClient"]):
             )
             if not page.objects:
                 return
-            said = [one.properties for one in page.objects]
-            yield [Held(str(one[ROW_ID]), bytes.fromhex(str(one[HASH]))) for one in said]
+            yield [held_of(one.uuid, one.properties, ROW_ID) for one in page.objects]
             start = str(page.objects[-1].uuid)
 
     def drop(self, name: str) -> None:
@@ -260,7 +259,7 @@ class WeaviateSink(RemoteSink["WeaviateClient"]):
     def _remove(self, name: str, ids: Sequence[str]) -> None:
         from weaviate.classes.query import Filter
 
-        where = Filter.by_id().contains_any(uuids_of(ids))
+        where = Filter.by_id().contains_any(keys_of(ids))
         self._ask(WRITING, name, lambda _: self._collection(name).data.delete_many(where=where))
 
     def _rows(self, name: str, shape: Shape, ids: Sequence[str]) -> pa.Table:
@@ -295,7 +294,7 @@ class WeaviateSink(RemoteSink["WeaviateClient"]):
             found.append(
                 [
                     Near(
-                        str(one.properties[ROW_ID]),
+                        id_of(one.uuid, one.properties, ROW_ID),
                         rows_of.score(one.metadata.distance or 0.0, shape.metric),
                     )
                     for one in answer.objects

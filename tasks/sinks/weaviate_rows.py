@@ -12,7 +12,16 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from tasks.sinks.base import FULL, HASH, ID, VECTOR, Metric, Shape
-from tasks.sinks.plain import Holds, Lists, hexes_of, plain_rows, set_each, table_of, vectors_of
+from tasks.sinks.plain import (
+    Holds,
+    Lists,
+    hexes_of,
+    is_ours,
+    plain_rows,
+    set_each,
+    table_of,
+    vectors_of,
+)
 from tasks.sinks.typed import REST, put_back, set_apart
 
 PROPERTY = re.compile(r"[_A-Za-z][_0-9A-Za-z]{0,230}")
@@ -60,7 +69,8 @@ def made(rows: pa.Table, shape: Shape) -> list[dict[str, Any]]:
 
 
 def table(shape: Shape, found: Sequence[Any]) -> pa.Table:
-    """The opposite, of objects with their vectors."""
+    """The opposite, of objects with their vectors; those that are not ours are left out."""
+    found = [one for one in found if is_ours(one.uuid, one.properties, ROW_ID)]
     stored = _stored(shape.columns) | {REST: REST}
     said: list[dict[str, Any]] = [
         {column: one.properties.get(property_) for column, property_ in stored.items()}

@@ -13,7 +13,7 @@ import pytest
 
 from tasks.plugins import build, check_arguments, names
 from tasks.sinks.base import FULL, HASH, ID, VECTOR, Element, Metric, Mode, Shape, Sink
-from tests.stores.peer import Peer, peer
+from tests.stores.peer import Peer, Shared, peer
 
 DIM = 16
 COLUMNS = pa.schema(
@@ -348,3 +348,24 @@ def test_fewer_rows_than_asked_for_and_none(sink: Sink) -> None:
     put(sink, "c", SMALL, many(2))
     assert len(sink.search("c", SMALL, query, 3)[0]) == 2
     assert len(sink.fetch("c", SMALL, [])) == 0
+
+
+def test_rows_of_others_are_listed_as_they_can_be_removed(store: Peer, sink: Sink) -> None:
+    if not isinstance(store, Shared):
+        pytest.skip("nobody else writes there")
+    given = many(30)
+    put(sink, "c", SMALL, given)
+    sink.serve("c")
+    store.intrude(DIM)
+    ours = {*given[ID].to_pylist()}
+    ids = [one.id for part in sink.held("c") for one in part]
+    foreign = [one for one in ids if one not in ours]
+    assert foreign
+    assert sink.count("c") == len(ids) == len({*ids}) == len(given) + len(foreign)
+    assert plain(sink.fetch("c", SMALL, ids)) == plain(given)
+    found = sink.search("c", SMALL, np.ones((1, DIM), np.float32), len(foreign))
+    assert {near.id for near in found[0]} == {*foreign}
+    with sink.writing("c", SMALL, "s") as writer:
+        writer.delete(foreign)
+    sink.finish("c", SMALL)
+    assert plain(everything(sink, "c", SMALL)) == plain(given)

@@ -16,15 +16,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tasks.downstream import downstream, verify_downstream
 from tasks.errors import RowsRefused, SinkError, SinkUnavailable
 from tasks.plugins import build
 from tasks.pushing import Patience, Pushed, Pusher
 from tasks.sinks.base import HASH, ID, VECTOR, Element, Metric, Mode, Shape, Sink
 from tasks.sinks.http_answers import retry_after_s
 from tests import web
+from tests.pipeline import config, refresh, write_jsonl
+from tests.publishing import SPACE, notes, published, seen, sink_of, wanted
 from tests.sink_rows import DIM, OF, fill, rows
 from tests.stores.milvus import Served
-from tests.stores.peer import Peer, peer
+from tests.stores.peer import Peer, Shared, peer
 from tests.wire import elasticsearch, pinecone
 from tests.wire.between import before
 from tests.wire.server import Fault
@@ -71,6 +74,14 @@ def there(place: Peer) -> Iterator[Sink]:
 
 def served(use: str, folder: Path) -> Any:
     return Served(folder) if use == "milvus" else before(peer(use, folder))
+
+
+@pytest.fixture(params=SERVERS)
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Peer]:
+    """A store into which others write too."""
+    made = peer(request.param, tmp_path / "place")
+    yield made
+    made.close()
 
 
 def made_in(store: Peer) -> Iterator[Sink]:
@@ -435,3 +446,20 @@ def test_elasticsearch_before_9_2_has_arrays_and_keeps_them(tmp_path: Path) -> N
     assert all(isinstance(one[VECTOR], list) for one in index.docs.values())
     sink.close()
     store.close()
+
+
+def test_a_publication_removes_what_others_put_there(shared: Peer, tmp_path: Path) -> None:
+    store, corpus = str(tmp_path / "vectors"), tmp_path / "corpus"
+    write_jsonl(corpus / "a.jsonl", notes(0, 20))
+    refresh(config(corpus, encoder={"use": "hashing", "dim": DIM}), store, promote="yes")
+    assert isinstance(shared, Shared)
+    sink = sink_of(shared)
+    published(store, sink)
+    shared.intrude(DIM)
+    with downstream(store, SPACE, sink) as there:
+        assert not all(one.ok for one in verify_downstream(there))
+    record = published(store, sink)
+    assert (record.how, record.upserted, record.deleted) == ("by comparison", 0, 2)
+    assert seen(shared) == wanted(store)
+    with downstream(store, SPACE, sink) as there:
+        assert [one.ok for one in verify_downstream(there)] == [True] * 4

@@ -68,6 +68,16 @@ class Peer(Process):
         client._server._session.close()
         client._admin_client._server._session.close()
 
+    def intrude(self, dim: int) -> None:
+        from chromadb import HttpClient
+
+        client: Any = HttpClient("127.0.0.1", self.port)
+        collection = client.get_collection(SERVED, embedding_function=None)
+        collection.add(ids=["alien", "odd"], embeddings=[[1.0] * dim] * 2)
+        collection.update(ids=["odd"], metadatas=[{"_hash": "not one", "year": 1}])
+        client._server._session.close()
+        client._admin_client._server._session.close()
+
     def _ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
         request = urllib.request.Request(  # noqa: S310 (loopback)
             self.url + path,

@@ -44,6 +44,12 @@ class Peer(Wired):
             row["vector"] = wire._vector(row["vector"], said["vector"]).astype(np.float32)
         return {row.pop("id"): {k: v for k, v in row.items() if k[0] != "_"} for row in rows}
 
+    def intrude(self, dim: int) -> None:
+        client = Elasticsearch(self.wire.url, api_key="made-up", request_timeout=60)
+        document = {"vector": [1.0] * dim}
+        client.bulk(index="docs", operations=[{"index": {"_id": "alien"}}, document])
+        client.close()
+
     def bulk(self, rows: pa.Table) -> None:
         client = Elasticsearch(self.wire.url, api_key="made-up", request_timeout=60)
         vectors = np.stack(rows["vector"].to_numpy())

@@ -43,6 +43,13 @@ class Peer:
             for start in range(0, len(made), 1_000):
                 client.insert("bulk", made[start : start + 1_000])
 
+    def intrude(self, dim: int) -> None:
+        with self._client() as client:
+            client.load_collection("docs")
+            for key in ("'alien'", "zebra", "Zoo"):
+                row = {"_key": key, "id": "n1", "_hash": "not one", "vector": [1.0] * dim}
+                client.insert("docs", [row])
+
     def stop(self) -> None: ...
 
     def start(self) -> None: ...

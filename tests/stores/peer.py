@@ -2,7 +2,7 @@
 
 import importlib
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -33,6 +33,14 @@ class Peer(Protocol):
 
     def close(self) -> None:
         """Ends all that was started."""
+
+
+@runtime_checkable
+class Shared(Protocol):
+    """What a Peer has whose store lets others write into what serves."""
+
+    def intrude(self, dim: int) -> None:
+        """Puts a row of somebody else's there, as the client does it; it has no hash if it may."""
 
 
 def peer(use: str, folder: Path) -> Peer:

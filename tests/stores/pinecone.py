@@ -57,6 +57,12 @@ class Peer(Wired):
         assert done.upserted_count == len(made), done.errors[:1]
         index.close()
 
+    def intrude(self, dim: int) -> None:
+        namespace = self._fetched("docs", ["serving"])[0]["metadata"]["namespace"]
+        index = Pinecone(KEY).index(host=self.wire.url)
+        index.upsert(vectors=[("alien", [1.0] * dim, {"x": 1})], namespace=namespace)
+        index.close()
+
     def _fetched(self, namespace: str, ids: list[str]) -> list[dict[str, Any]]:
         found = self._get("/vectors/fetch", {"namespace": namespace, "ids": ids})
         return list(found["vectors"].values())

@@ -66,6 +66,19 @@ class Peer(Process):
         )
         client.close()
 
+    def intrude(self, dim: int) -> None:
+        from qdrant_client import QdrantClient
+        from qdrant_client.models import PointStruct
+
+        client = QdrantClient(url=self.url, check_compatibility=False)
+        vector = [1.0] * dim
+        points = [
+            PointStruct(id=7, vector=vector, payload={"x": 1}),
+            PointStruct(id=str(uuid4()), vector=vector, payload={"id": "n1", "_hash": 5}),
+        ]
+        client.upsert(ALIAS, points)
+        client.close()
+
     def _ask(self, path: str, body: dict[str, Any]) -> Any:
         request = urllib.request.Request(  # noqa: S310 (loopback)
             self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}

@@ -50,16 +50,7 @@ class Peer(Wired):
         return seen
 
     def bulk(self, rows: pa.Table) -> None:
-        opened = client.connect_to_custom(
-            http_host="127.0.0.1",
-            http_port=self.wire.port,
-            http_secure=False,
-            grpc_host="127.0.0.1",
-            grpc_port=self.wire.grpc_port,
-            grpc_secure=False,
-            auth_credentials=KEY,
-            skip_init_checks=True,
-        )
+        opened = self._client()
         from weaviate.classes.config import Configure, DataType, Property
 
         names = {"row_id": "text", "title": "text", "year": "int", "score": "number"}
@@ -79,3 +70,23 @@ class Peer(Wired):
         for start in range(0, len(objects), 1_000):
             made.data.insert_many(objects[start : start + 1_000])
         opened.close()
+
+    def intrude(self, dim: int) -> None:
+        opened = self._client()
+        one: DataObject[dict[str, Any], None] = DataObject(
+            properties={}, vector={"default": [1.0] * dim}
+        )
+        opened.collections.use("Docs").data.insert_many([one])
+        opened.close()
+
+    def _client(self) -> client.WeaviateClient:
+        return client.connect_to_custom(
+            http_host="127.0.0.1",
+            http_port=self.wire.port,
+            http_secure=False,
+            grpc_host="127.0.0.1",
+            grpc_port=self.wire.grpc_port,
+            grpc_secure=False,
+            auth_credentials=KEY,
+            skip_init_checks=True,
+        )
