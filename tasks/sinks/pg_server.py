@@ -51,9 +51,10 @@ class Server:
 
     def connect(self) -> tuple[int, ...]:
         """The version of pgvector that is there, or could be."""
+        main = self.main  # says what is missing where psycopg is, which telling errors needs
         with self.errors_of("the server"):
             rows = run(
-                self.main,
+                main,
                 "SELECT coalesce(e.extversion, a.default_version), n.nspname "
                 "FROM pg_available_extensions a LEFT JOIN pg_extension e ON e.extname = a.name "
                 "LEFT JOIN pg_namespace n ON n.oid = e.extnamespace WHERE a.name = 'vector'",
@@ -61,7 +62,7 @@ class Server:
             if not rows:
                 raise SinkError(f"{self.place} has no pgvector: install it on the server")
             self._extension_schema = rows[0][1] or "public"
-            self._find_types(self.main)
+            self._find_types(main)
         return tuple(int(part) for part in re.findall(r"\d+", rows[0][0]))
 
     def close(self) -> None:
