@@ -215,12 +215,18 @@ class Folder:
         self._mutex = threading.RLock()
         self._depth = 0
         if Path(readers).name != readers or readers in (COLLECTIONS, LOCK, "", ".", ".."):
-            raise ConfigError(f"name = {readers!r} is no name that a link in a folder can have")
+            raise ConfigError(f"link = {readers!r} is no name that a link in a folder can have")
 
     def connect(self) -> None:
         """Makes the folder where it is not there."""
         with self.told("making the folder"):
-            (self.path / COLLECTIONS).mkdir(parents=True, exist_ok=True)
+            try:
+                (self.path / COLLECTIONS).mkdir(parents=True, exist_ok=True)
+            except FileNotFoundError as error:  # what was to be made cannot be gone
+                raise SinkError(
+                    f"{self.path}: {error.filename} cannot be made: this file system takes no "
+                    "folders there; name another `path`"
+                ) from error
 
     @contextlib.contextmanager
     def told(self, doing: str) -> Iterator[None]:
@@ -420,7 +426,7 @@ class Folder:
                 foreign = here.exists() and not here.is_symlink()
                 if foreign or (here.is_symlink() and here.readlink().parent != Path(COLLECTIONS)):
                     raise SinkError(
-                        f"{here} is not ours: remove it, or give readers another `name`"
+                        f"{here} is not ours: remove it, or give readers another `link`"
                     )
                 self._point(here, f"{COLLECTIONS}/{name}")
 

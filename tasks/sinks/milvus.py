@@ -256,6 +256,10 @@ class MilvusSink(RemoteSink["MilvusClient"]):
             return Failure(_why(call.code().name), f"{call.code().name}: {call.details()}")
         said = str(error.message)
         if "Open local milvus failed" in said:
+            file = self._file or ""
+            if not (Path(file).is_dir() and os.access(file, os.W_OK)):  # it does not say why
+                said = "milvus-lite keeps a folder there and cannot make or write it"
+                return Failure(Why.OTHER, f"{said}: check the rights, or name another path")
             said = "another process has this file open, and milvus-lite lets one in"
             return Failure(Why.TAKEN, said)
         if error.code == MISSING:

@@ -229,7 +229,8 @@ class WeaviateSink(RemoteSink["WeaviateClient"]):
             its.WeaviateGRPCUnavailableError,
         )
         if isinstance(error, away) or not isinstance(error, its.WeaviateBaseError):
-            return Failure(Why.AWAY, str(error))
+            said = str(error).removesuffix(" Details: .").rstrip(".")  # where it has none
+            return Failure(Why.AWAY, said)
         return _meant(_with_code(error))
 
     def _put(self, name: str, shape: Shape, rows: pa.Table) -> None:

@@ -213,11 +213,20 @@ def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "current").mkdir()
     sink = opened("parquet", tmp_path)
     sink.create("c", SHAPE)
-    with pytest.raises(SinkError, match="not ours"):
+    with pytest.raises(SinkError, match=r"not ours: remove it, or give readers another `link`$"):
         sink.serve("c")
     assert sink.serving() is None
     with pytest.raises(SinkError, match="use: parquet"):
         opened("numpy", tmp_path).collections()
+
+
+def test_a_folder_that_cannot_be_made_is_not_said_to_be_gone() -> None:
+    with pytest.raises(SinkError) as told:
+        opened("parquet", Path("/proc/x/y"))
+    assert str(told.value) == (
+        "/proc/x/y: /proc/x cannot be made: this file system takes no folders there; "
+        "name another `path`"
+    )
 
 
 @pytest.mark.parametrize("point", SINK_POINTS)

@@ -361,6 +361,28 @@ def test_no_message_has_a_password(use: str) -> None:
     assert KEY not in str(failed.value)
 
 
+def test_a_weaviate_that_is_away_has_no_details() -> None:
+    with pytest.raises(SinkUnavailable, match=r"failed; does it run there\?$"):
+        build("sinks", "weaviate", {"url": "http://127.0.0.1:9", "collection": "docs"}).connect()
+
+
+@pytest.mark.parametrize("is_file", [True, False])
+def test_a_place_that_milvus_cannot_write_is_not_said_to_be_open(
+    is_file: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.db"
+    if is_file:
+        path.write_text("somebody's")
+    else:
+        path.symlink_to("missing/folder")
+    with pytest.raises(SinkError) as told:
+        build("sinks", "milvus", {"path": str(path), "collection": "docs"}).connect()
+    assert str(told.value) == (
+        f"Milvus at {path}, opening: milvus-lite keeps a folder there and cannot make or write it: "
+        "check the rights, or name another path"
+    )
+
+
 def settled(sink: Sink) -> dict[str, bytes]:
     """What is held once the server is done with what the dead asked for."""
     held: dict[str, bytes] = {}
