@@ -31,7 +31,7 @@ from flows.cli import build_parser
 from flows.deploy import LOST
 from flows.server import quiet_environment
 from flows.turns import skip_missed
-from tasks.errors import ConfigError, SinkError, SinkUnavailable
+from tasks.errors import ConfigError, SinkError
 from tasks.store import canaries, drifts
 from tasks.store.catalog import Catalog
 from tasks.store.lease import lease
@@ -254,9 +254,11 @@ def test_a_sink_takes_its_secret_from_a_block_and_nobody_reads_it(
     assert told("run", written(6), "--allow-removals")["published"][0]["deleted"] == 3
 
     away = written(6, away={"count": 99})
-    with pytest.raises(SinkUnavailable) as caught:
-        told("publish", "secretive", "--config", away)
-    assert str(caught.value) == "count is away, and was asked with {block: secret/store-key}"
+    assert told("publish", "secretive", "--config", away)[0]["error"] == {
+        "kind": "SinkUnavailable",
+        "message": "count is away, and was asked with {block: secret/store-key}",
+        "exit_code": 1,
+    }
     for path in (folder / "secretive").rglob("*"):
         assert path.is_dir() or secret.encode() not in path.read_bytes()
     kept = Catalog(store).config("secretive", Catalog(store).versions("secretive")[-1].fingerprint)
@@ -264,15 +266,16 @@ def test_a_sink_takes_its_secret_from_a_block_and_nobody_reads_it(
     assert cast("Any", kept.config)["publish"][0]["key"] == {"block": "secret/store-key"}
 
     wrong = written(6, key={"block": "secret/no-key"})
-    for command in ("publish", "verify"):
-        sink_named = ["--to" if command == "publish" else "--sink", "fussysink"]
-        with pytest.raises(ConfigError) as missing:
-            told(command, "secretive", "--config", wrong, *sink_named)
-        assert str(missing.value) == (
-            "sink 'fussysink': key comes from Prefect block 'secret/no-key', which the Prefect "
-            f"server at {house.api_url} does not have: `prefect block create secret` leads to the "
-            "form that makes it"
-        )
+    lacks = (
+        "sink 'fussysink': key comes from Prefect block 'secret/no-key', which the Prefect "
+        f"server at {house.api_url} does not have: `prefect block create secret` leads to the "
+        "form that makes it"
+    )
+    (failed,) = told("publish", "secretive", "--config", wrong, "--to", "fussysink")
+    assert failed["error"] == {"kind": "ConfigError", "message": lacks, "exit_code": 2}
+    with pytest.raises(ConfigError) as missing:
+        told("verify", "secretive", "--config", wrong, "--sink", "fussysink")
+    assert str(missing.value) == lacks
     down = f"http://127.0.0.1:{scheduled.free_port()}/api"
     with pytest.raises(SinkError, match=f"at {down} does not give it .*: start that server"):
         told("verify", "secretive", "--sink", "fussysink", api_url=down)
