@@ -15,12 +15,12 @@ from schemas.catalog import PublishedEntry, VersionEntry
 from schemas.publication import Proof, PublicationRecord, Published, Recall, Stamp
 from tasks import differing, failpoints
 from tasks.differing import Difference
-from tasks.errors import SinkError
+from tasks.errors import SinkError, VectorlineError
 from tasks.pushing import Pushed, Pusher
 from tasks.shapes import check_fits, to_plain
 from tasks.shortening import check_recall, measured
 from tasks.sinks.base import Mode, Sink
-from tasks.standing import SLOTS, Standing, Wish
+from tasks.standing import Standing, Wish
 from tasks.store import publications
 from tasks.store.diff import Indices
 from tasks.store.publications import published_of
@@ -82,7 +82,8 @@ class Publication:
             pushed.refused += self.standing.refused(name, stamp) or ()
         else:
             publications.write(self.wish.space.store_uri, record)
-            pushed = self._push(name, stamp, difference, recall)
+            stage = f"publish to {self._label}"
+            pushed = self._push(name, stamp, difference, recall, stage)
         if stamp is None or difference.how != "nothing" or not stamp.finished:
             self._finish(name, pushed, recall)
         self._guard_refusals(pushed)
@@ -103,6 +104,7 @@ class Publication:
         }
         record = record.model_copy(update=done)
         self._keep(record, proof)
+        self._prepare(name, recall)
         return record
 
     @property
@@ -132,9 +134,40 @@ class Publication:
         check_recall(found, config, self._label)
         return found
 
+    def _prepare(self, name: str, recall: Recall | None) -> None:
+        """Fills the collection that takes turns with this one, where it has no version yet.
+
+        With that the next change costs its own size, as all later ones do, and not that of all
+        rows.
+        """
+        if self.standing.mode is not Mode.SWITCH:
+            return
+        other = self.standing.other(name)
+        stamp = self.standing.stamps().get(other)
+        if stamp is not None and stamp.holds is not None:
+            return
+        try:
+            difference = self.standing.difference(other, stamp)
+            stage = f"prepare the next change of {self._label}"
+            pushed = self._push(other, stamp, difference, recall, stage)
+            self._finish(other, pushed, recall)
+        except VectorlineError as error:
+            error.add_note(
+                f"Readers have version {self._entry.version}. What is missing is the second "
+                "collection, into which the next change goes: `vectorline publish` fills it; "
+                "a sink with `mode: rowwise` needs none"
+            )
+            raise
+
     def _push(
-        self, name: str, stamp: Stamp | None, difference: Difference, recall: Recall | None
+        self,
+        name: str,
+        stamp: Stamp | None,
+        difference: Difference,
+        recall: Recall | None,
+        stage: str,
     ) -> Pushed:
+        self.wish.report(stage, 0, difference.n_rows)
         shape, pushed = self.standing.outgoing.shape, Pushed()
         moving = self._stamp(stamp.holds if stamp else None, self.standing.target, recall)
         if stamp is None:
@@ -144,7 +177,6 @@ class Publication:
             stamp = moving
         failpoints.reach("publish-begun")
         written = self._stamp(self.standing.target, None, recall, finished=False)
-        stage = f"publish to {self._label}"
         with self.sink.writing(name, shape, written.model_dump_json()) as writer:
             pusher = Pusher(
                 writer,
@@ -231,7 +263,7 @@ class Publication:
         stamps = self.standing.stamps()
         own = {name}
         if self.standing.mode is Mode.SWITCH:
-            own |= {f"c{self.standing.key}_{slot}" for slot in SLOTS}
+            own.update(self.standing.slots)
         strange = [
             one for one, stamp in stamps.items() if one != name and self.standing.is_strange(stamp)
         ]

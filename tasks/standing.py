@@ -148,14 +148,23 @@ class Standing:
 
     def collection(self, stamps: dict[str, Stamp], serving: str | None) -> str:
         """Which one is brought to the version: in mode `switch` never the one that serves."""
-        own = [name for name in (f"c{self.key}_{slot}" for slot in SLOTS)]
-        for name in own:
-            if name in stamps and self._is_there(stamps[name]):
-                return name
-        if self.mode is Mode.SWITCH:
-            return own[1] if serving == own[0] else own[0]
-        there = [name for name in own if name in stamps]
-        return serving if serving in there else next(iter(there), own[0])
+        there = [one for one in self.slots if one in stamps]
+        whole = [one for one in there if self._is_there(stamps[one])]
+        if self.mode is Mode.SWITCH and not whole:
+            return self.other(serving) if serving in self.slots else self.slots[0]
+        fit = whole or there
+        return serving if serving in fit else next(iter(fit), self.slots[0])
+
+    @property
+    def slots(self) -> tuple[str, str]:
+        """The collections of this key; where both are there, they take turns."""
+        first, second = SLOTS
+        return f"c{self.key}_{first}", f"c{self.key}_{second}"
+
+    def other(self, name: str) -> str:
+        """The one that takes turns with a collection of this key."""
+        first, second = self.slots
+        return second if name == first else first
 
     def way(
         self, stamps: dict[str, Stamp], serving: str | None
@@ -172,7 +181,7 @@ class Standing:
         except SinkError:
             if not self.wish.repair:
                 raise
-        (other,) = {f"c{self.key}_{slot}" for slot in SLOTS} - {name}
+        other = self.other(name)
         self.sink.drop(other)
         stamps.pop(other, None)
         return other, differing.of_all(self.outgoing), name

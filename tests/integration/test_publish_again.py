@@ -11,10 +11,13 @@ import pytest
 from schemas.config import SinkConfig
 from tasks import failpoints
 from tasks.downstream import downstream, verify_downstream
-from tasks.errors import ConfigError, LosesTooMuch, SinkError, SinkUnavailable
+from tasks.errors import ConfigError, Interrupted, LosesTooMuch, SinkError, SinkUnavailable
 from tasks.marking import mark
 from tasks.outgoing import Outgoing
 from tasks.plugins import build
+from tasks.progress import Report, listener
+from tasks.publish import PublishOptions, publish
+from tasks.run import Stop
 from tasks.shapes import shape_of
 from tasks.shortening import compression_of
 from tasks.sinks.base import Limits
@@ -313,6 +316,32 @@ def test_a_collection_that_took_turns_goes_when_the_mode_changes(place: Peer, st
     made = build("sinks", place.use, place.arguments())
     versions = [publications.stamp_of(text, "a test").holds for text in made.collections().values()]
     assert sorted(one.version for one in versions if one is not None) == [2, 6]
+
+
+def test_a_second_collection_that_was_not_filled_is_filled_by_the_next_publication(
+    place: Peer, store: str
+) -> None:
+    sink, stop = sink_of(place, mode="switch"), Stop()
+
+    def heard(report: Report) -> None:
+        if report.stage.startswith("prepare"):
+            stop.set()
+
+    token = listener.set(heard)
+    try:
+        with pytest.raises(Interrupted) as caught:
+            publish.fn(store, SPACE, sink, PublishOptions(), stop)
+    finally:
+        listener.reset(token)
+    assert [note.split(".")[0] for note in caught.value.__notes__] == ["Readers have version 1"]
+    assert seen(place) == wanted(store)
+    there = build("sinks", place.use, place.arguments())
+    assert published(store, sink).how == "nothing"
+    stamps = [publications.stamp_of(text, "a test") for text in there.collections().values()]
+    assert [(one.holds and one.holds.version, one.moving) for one in stamps] == [(1, None)] * 2
+    serve(store, 2)
+    assert published(store, sink).upserted == 10
+    assert seen(place) == wanted(store)
 
 
 def test_what_was_put_back_from_an_old_copy_is_brought_up_to_date(
