@@ -271,7 +271,9 @@ def _space_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> N
     verify.add_argument("--sink", metavar="NAME", help="look at what this store downstream has")
     verify.add_argument("--config", metavar="CONFIG", help="for --sink: its `publish`")
     verify.add_argument(
-        "--all", action="store_true", help="encode all texts again, not a thousand of each version"
+        "--all",
+        action="store_true",
+        help="all texts are encoded again, not a thousand of each version; a sink's rows all read",
     )
 
 

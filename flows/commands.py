@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from schemas.catalog import VersionEntry
+from schemas.catalog import ServingEntry, VersionEntry
 from schemas.config import Config, DriftConfig, EvaluateConfig, SinkConfig
 from tasks.check import Check
 from tasks.config import from_dict, read_config, sinks_of
@@ -403,6 +403,7 @@ def _versions(args: argparse.Namespace) -> list[dict[str, Any]]:
     catalog = Catalog(args.store)
     versions = catalog.known(args.space)
     serving = catalog.serving(args.space)
+    published = catalog.published(args.space)
     encoders = {
         entry.fingerprint: cast("dict[str, Any]", config.config)["encoder"]["use"]
         for entry in versions
@@ -420,6 +421,7 @@ def _versions(args: argparse.Namespace) -> list[dict[str, Any]]:
             "rows": entry.rows,
             "created_at": entry.created_at.isoformat(timespec="seconds"),
             "serving": serving is not None and serving.version == entry.version,
+            "sinks": sorted(n for n, held in published.items() if held.version == entry.version),
         }
         for entry in versions
     ]
@@ -470,10 +472,10 @@ def _verify(args: argparse.Namespace) -> dict[str, Any]:
 def _verify_sink(args: argparse.Namespace) -> list[Check]:
     from tasks.downstream import downstream, verify_downstream
 
-    if args.version is not None or args.all:
-        raise ConfigError("--sink looks at what serves there: leave --version and --all out")
+    if args.version is not None:
+        raise ConfigError("--sink looks at what serves there: leave --version out")
     with downstream(args.store, args.space, _sink(args), _secret_of_block) as there:
-        return verify_downstream(there)
+        return verify_downstream(there, all_rows=args.all)
 
 
 def _sink(args: argparse.Namespace) -> SinkConfig:
@@ -518,14 +520,26 @@ def _promote(args: argparse.Namespace) -> dict[str, Any]:
     moved = catalog.promote(
         args.space, version, who=getpass.getuser(), why="vectorline promote", expected_from=before
     )
-    return moved.model_dump(mode="json", exclude={"format", "kind"})
+    return _moved(catalog, moved)
 
 
 def _rollback(args: argparse.Namespace) -> dict[str, Any]:
     catalog = Catalog(args.store)
     catalog.known(args.space)
-    moved = catalog.rollback(args.space, who=getpass.getuser(), why="vectorline rollback")
-    return moved.model_dump(mode="json", exclude={"format", "kind"})
+    return _moved(
+        catalog, catalog.rollback(args.space, who=getpass.getuser(), why="vectorline rollback")
+    )
+
+
+def _moved(catalog: Catalog, moved: ServingEntry) -> dict[str, Any]:
+    """Another version serves, and these sinks' readers have not got it."""
+    published = catalog.published(moved.space)
+    behind = [
+        {"sink": name, "version": held.version}
+        for name, held in sorted(published.items())
+        if held.version != moved.to_version
+    ]
+    return moved.model_dump(mode="json", exclude={"format", "kind"}) | {"sinks_behind": behind}
 
 
 def _quarantine(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any]]:

@@ -17,6 +17,7 @@ DIFF_IDS = 5
 CLASSIFIED = 20
 GROUPS, GROUP_IDS = 20, 6
 NAMED = 3  # metrics of one note
+BOOKKEEPING = ("run-", "synced-")  # tags that go with what they are for
 
 
 def show(args: argparse.Namespace, result: object) -> None:
@@ -439,11 +440,13 @@ def _versions(args: argparse.Namespace, result: list[dict[str, Any]]) -> None:
         {
             **row,
             "fingerprint": row["fingerprint"][:12],
-            "tags": [tag for tag in row["tags"] if not tag.startswith("run-")],
+            "tags": [tag for tag in row["tags"] if not tag.startswith(BOOKKEEPING)],
         }
         for row in result
     ]
-    table(rows, ["version", "rows", "created_at", "encoder", "fingerprint", "serving", "tags"])
+    columns = ["version", "rows", "created_at", "encoder", "fingerprint", "serving"]
+    columns += ["sinks"] if any(row["sinks"] for row in rows) else []
+    table(rows, [*columns, "tags"])
 
 
 def _show(args: argparse.Namespace, result: dict[str, Any]) -> None:
@@ -489,6 +492,9 @@ def _moved(args: argparse.Namespace, result: dict[str, Any]) -> None:
         f"space {result['space']}: version {result['to_version']} serves "
         f"(before: {before or 'none'})"
     )
+    if behind := result["sinks_behind"]:
+        told = ", ".join(f"{one['sink']} has version {one['version']}" for one in behind)
+        print(f"downstream {told}: `vectorline publish {result['space']}` brings this one there")
     if result["hold"]:
         print("runs leave it there until someone runs `vectorline promote`")
 

@@ -150,9 +150,12 @@ def _hits(there: Downstream, near: list[Near]) -> list[Hit]:
     return hits
 
 
-def verify_downstream(there: Downstream) -> list[Check]:
-    """Which version it has, ids and hashes in both directions, some rows, and what is found."""
-    return [_version(there), _ids(there), _rows(there), _recall(there)]
+def verify_downstream(there: Downstream, *, all_rows: bool = False) -> list[Check]:
+    """Which version it has, ids and hashes in both directions, rows, and what is found.
+
+    `all_rows` are read back instead of a sample, which is another one each time.
+    """
+    return [_version(there), _ids(there), _rows(there, all_rows=all_rows), _recall(there)]
 
 
 def _version(there: Downstream) -> Check:
@@ -185,9 +188,10 @@ def _ids(there: Downstream) -> Check:
     return Check(f"{there.label} ids", ok, detail)
 
 
-def _rows(there: Downstream) -> Check:
+def _rows(there: Downstream, *, all_rows: bool) -> Check:
     n_rows = len(there.outgoing.row_ids)
-    places = np.random.default_rng().permutation(n_rows)[: there.config.sample]
+    n_sampled = n_rows if all_rows else there.config.sample
+    places = np.random.default_rng().permutation(n_rows)[:n_sampled]
     places = np.setdiff1d(places, there.outgoing.places_of(there.refused))
     wrong = differing.wrong(there.sink, there.name, there.outgoing, places)
     detail = f"vector and metadata of {len(places):,} rows read back"

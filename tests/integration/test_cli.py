@@ -19,7 +19,10 @@ import pytest
 
 from flows import cli, commands
 from flows.server import embedded_server
+from schemas.config import SinkConfig
 from tasks.errors import ConfigError
+from tasks.publish import PublishOptions, publish
+from tasks.run import Stop
 from tasks.space import open_space
 from tests.pipeline import PROGRAM, config, refresh, write_config, write_jsonl
 
@@ -179,13 +182,18 @@ def test_promote_and_rollback_move_what_readers_get(
     differ = answer("diff", "notes", "1", "latest")
     assert (differ["from"], differ["to"], differ["added"]) == (1, 3, ["r2", "r3"])
     assert answer("diff", "notes", "1", "latest", "--counts")["added"] == 2
-    moved = [
-        answer("promote", "notes", "1"),
+    moved = [answer("promote", "notes", "1")]
+    sink = SinkConfig.model_validate({"use": "parquet", "path": str(tmp_path / "downstream")})
+    publish.fn(str(tmp_path / "vectors"), "notes", sink, PublishOptions(), Stop())
+    moved += [
         answer("promote", "notes", "latest"),
         answer("rollback", "notes"),
     ]
     steps = [(one["from_version"], one["to_version"], one["hold"]) for one in moved]
     assert steps == [(None, 1, False), (1, 3, False), (3, 1, True)]
+    behind = [one["sinks_behind"] for one in moved]
+    assert behind == [[], [{"sink": "parquet", "version": 1}], []]
+    assert [one["sinks"] for one in answer("versions", "notes")] == [["parquet"], [], []]
     served = {one["version"]: one["serving"] for one in answer("versions", "notes")}
     assert served == {1: True, 2: False, 3: False}
     assert [hit["id"] for hit in answer("search", "notes", "a")] == ["r1"]

@@ -339,6 +339,20 @@ def seen_ids(place: Peer) -> list[str]:
     return sorted(place.visible())
 
 
+def test_all_rows_are_read_back_where_that_is_asked_for(tmp_path: Path, store: str) -> None:
+    place = peer("parquet", tmp_path / "place")
+    sink = sink_of(place, sample=1)
+    published(store, sink)
+    with downstream(store, SPACE, sink) as there:
+        few, all_of_them = (
+            next(one for one in verify_downstream(there, all_rows=wanted) if "rows" in one.name)
+            for wanted in (False, True)
+        )
+    assert (few.detail, all_of_them.detail) == tuple(
+        f"vector and metadata of {n} rows read back" for n in (1, 40)
+    )
+
+
 def test_the_program_publishes_and_says_plainly_what_failed(store: str, tmp_path: Path) -> None:
     good = {"use": "parquet", "path": str(tmp_path / "out")}
     down = {"use": "qdrant", "url": "http://127.0.0.1:9", "collection": "notes"}
