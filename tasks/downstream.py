@@ -15,7 +15,7 @@ from tasks.encoders.base import Vectors
 from tasks.errors import ConfigError
 from tasks.opening import opened
 from tasks.outgoing import Outgoing
-from tasks.search import ID, Query, question
+from tasks.search import ID, Query, among, condition, question
 from tasks.secrets import Blocks, no_blocks
 from tasks.shapes import from_plain, key_of, shape_of
 from tasks.shortening import held_compression
@@ -116,24 +116,32 @@ def downstream(
 def search_downstream(there: Downstream, query: Query) -> list[Hit]:
     """The same question as of the space: the `k` best hits, best first.
 
-    Raises ConfigError for a filter, of which stores have their own, and as `search`.
+    The store gives the nearest rows, more and more of them until `k` fulfil the question's filter,
+    or it gives no more: some give 10,000 at most. Raises ConfigError as `search`, and for `exact`.
     """
-    if query.where is not None or query.modality is not None or query.exact:
-        raise ConfigError(
-            "--sink with --where, --modality or --exact: a store downstream has filters of its own"
-        )
+    if query.exact:
+        raise ConfigError("--exact with --sink: how a store downstream searches is its own affair")
     if query.k < 1:
         raise ConfigError(f"-k = {query.k}: expected 1 or more")
+    where = condition(there.space, query)
     vector = question(there.space, query.terms)[None]
-    terms = {one.value for one in query.terms if one.kind == ID and len(query.terms) > 1}
     limit = query.k + SPARE
     while True:
         near = there.near(vector, limit)[0]
-        hits = [one for one in _hits(there, near) if one.record_id not in terms]
+        hits = _hits(there, _that_fulfil(there.space, near, where))
         best = hits if query.chunks else first_of_each_record(hits)
         if len(best) >= query.k or len(near) < limit:
             return best[: query.k]
         limit *= 4
+
+
+def _that_fulfil(space: Space, near: list[Near], where: str | None) -> list[Near]:
+    """Those of rows that fulfil a condition, in their order."""
+    if where is None or not near:
+        return near
+    wanted = f"({where}) AND {among(ID, (one.id for one in near))}"
+    found = {*space.dataset.to_table(columns=[ID], filter=wanted)[ID].to_pylist()}
+    return [one for one in near if one.id in found]
 
 
 def _hits(there: Downstream, near: list[Near]) -> list[Hit]:

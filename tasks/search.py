@@ -1,7 +1,7 @@
 """Search: a question in texts, files and ids of records, against one version of a space."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from tasks.store.rows import metadata_schema, to_matrix, unit
 
 WEIGHTED = re.compile(r"(?P<weight>\d+(?:\.\d*)?|\.\d+)\*(?P<rest>.*)", re.DOTALL)
 ID, FILES = "id", ("image", "audio")
+RECORD = "record_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def search(space: Space, query: Query) -> list[Hit]:
     """
     if query.k < 1:
         raise ConfigError(f"-k = {query.k}: expected 1 or more")
-    where = _others(query, restriction(space, query.where, query.modality))
+    where = condition(space, query)
     columns = [*metadata_schema(space.dataset.schema).names, "text"]
     held = [name for name in columns if name in space.dataset.schema.names]
     return space.nearest(
@@ -94,6 +95,23 @@ def question(space: Space, terms: Sequence[Term]) -> Vectors:
     return summed
 
 
+def condition(space: Space, query: Query) -> str | None:
+    """What rows must fulfil to be an answer, in Lance's SQL; None for nothing.
+
+    That is the question's restriction, and that records which are terms of a sum are none.
+    """
+    where = restriction(space, query.where, query.modality)
+    ids = [one.value for one in query.terms if one.kind == ID]
+    return where if len(query.terms) < 2 or not ids else _both(where, f"NOT {among(RECORD, ids)}")
+
+
+def among(column: str, values: Iterable[str]) -> str:
+    """That a column has one of these values, in Lance's SQL."""
+    doubled = (one.replace("'", "''") for one in values)
+    quoted = ", ".join(f"'{one}'" for one in doubled)
+    return f"({column} IN ({quoted}))"
+
+
 def restriction(space: Space, where: str | None, modality: str | None) -> str | None:
     """The filter of a question: `where`, of one modality alone if it is given.
 
@@ -110,14 +128,6 @@ def restriction(space: Space, where: str | None, modality: str | None) -> str | 
             f"{' and '.join(there) or 'no records'}"
         )
     return _both(where, f"modality = '{modality}'")
-
-
-def _others(query: Query, where: str | None) -> str | None:
-    """The filter, without the records that are terms of a sum."""
-    ids = [one.value.replace("'", "''") for one in query.terms if one.kind == ID]
-    if len(query.terms) < 2 or not ids:
-        return where
-    return _both(where, "record_id NOT IN ({})".format(", ".join(f"'{one}'" for one in ids)))
 
 
 def _both(one: str | None, other: str) -> str:

@@ -300,11 +300,18 @@ def test_what_it_has_is_searched_and_verified(place: Peer, store: str) -> None:
             ("rows", True),
             ("recall", True),
         ]
-        for asked in (Query([Term("text", "sea 7")], k=5), Query([Term("id", "n3")], k=3)):
+        for asked in (
+            Query([Term("text", "sea 7")], k=5),
+            Query([Term("id", "n3")], k=3),
+            Query([Term("text", "sea 7")], k=12, where="year = 2001", modality="text"),
+            Query([Term("id", "n3"), Term("text", "sea 7")], k=12, where="year = 2000"),
+        ):
             ours, theirs = search(space, asked), search_downstream(there, asked)
             assert [one.score for one in theirs] == pytest.approx(
                 [one.score for one in ours], abs=1e-3
             )
+            if asked.where is not None:  # else rows of equal scores stand for each other
+                assert {one.columns["year"] for one in theirs} == {int(asked.where[-4:])}
             assert theirs[0].columns == ours[0].columns
         serve(store, 2)
         late = verify_downstream(there)[0]
