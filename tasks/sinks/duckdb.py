@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 HELD_ROWS = 20_000
 MEMORY = "1GiB"  # else it fills 80 % of the machine's with what it wrote
 DISK_FULL = os.strerror(errno.ENOSPC)
+TOO_LARGE = os.strerror(errno.EFBIG)
 BROKEN = ("Could not read enough bytes", "Corrupt", "checksum", "not a valid DuckDB database")
 GIVEN = "vectorline_given"  # a parameter of `_with`, where DuckDB finds it by its name
 RELATIONS = " UNION ALL ".join(
@@ -179,7 +180,8 @@ class DuckdbSink(FileSink["Connection"]):
             told = f"{self._place}: {what}: {words}"
             if "Could not set lock" in words:
                 raise SinkUnavailable(f"{told}; end that process, or publish later") from error
-            if isinstance(error, duckdb.TransactionException) and DISK_FULL not in words:
+            is_said = any(one in words for one in (DISK_FULL, TOO_LARGE))
+            if isinstance(error, duckdb.TransactionException) and not is_said:
                 raise SinkUnavailable(f"{told}; publish again") from error
             raise SinkError(f"{told}; {_mend(words)}") from error
 
@@ -266,6 +268,8 @@ def _mend(words: str) -> str:
         return DAMAGED
     if DISK_FULL in words:
         return MORE_ROOM
+    if TOO_LARGE in words:
+        return "look at `ulimit -f`, and publish again"
     if "ermission denied" in words or "read-only" in words:
         return "let this user write the file and its folder"
     return "publish again when that is mended"

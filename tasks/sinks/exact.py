@@ -16,7 +16,7 @@ Vectors: TypeAlias = npt.NDArray[Any]
 
 def to_array(column: pa.ChunkedArray) -> Vectors:
     """A column of vectors, shape (n, dim); without a copy where it has one chunk."""
-    held = column.combine_chunks()
+    held = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     flat: Vectors = held.flatten().to_numpy(zero_copy_only=False)
     return flat.reshape(len(held), held.type.list_size)
 

@@ -1,6 +1,8 @@
 """Indexes of faiss: flat, IVF, HNSW, PQ, or what a factory string says."""
 
+import ctypes
 import math
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     import faiss
 
 FILE = "index.faiss"
-BLOCK_BYTES = 2**16
 SEED = 1234
 PER_CENTROID = 39  # fewer rows to train on, and faiss warns
 PQ_CENTROIDS = 256
@@ -153,9 +154,16 @@ class _Index:
             parameters.set_index_parameter(self._index, "nprobe", nprobe)
         if "HNSW" in self._now and "IVF" not in self._now:
             parameters.set_index_parameter(self._index, "efSearch", ef_search)
-        with draft.opened(f"{folder}/{FILE}") as put:  # faiss itself swallows errors at close
-            writer = faiss.PyCallbackIOWriter(put, BLOCK_BYTES)  # type: ignore[attr-defined]
-            faiss.write_index(self._index, writer)
+        path = draft.path / folder / FILE
+        path.parent.mkdir()
+        writer = faiss.FileIOWriter(str(path))
+        faiss.write_index(self._index, writer)
+        # When it closes the file, faiss says nothing of a last piece that had no room.
+        file = ctypes.c_void_p(int(writer.f))  # type: ignore[attr-defined]
+        if ctypes.CDLL(None, use_errno=True).fflush(file):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(path))
+        draft.adopt(folder)
 
     def search(self, queries: exact.Vectors, k: int) -> tuple[Labels, Scores]:
         by, labels = self._index.search(np.ascontiguousarray(queries, np.float32), k)

@@ -20,7 +20,8 @@ import threading
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -38,7 +39,9 @@ LOCK = ".lock"
 LOCK_WAIT_S = 10.0
 POLL_S = 0.1
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+TOO_LARGE = os.strerror(errno.EFBIG)
 NO_ROOM_BYTES = 2**20
+READ_BYTES = 2**20
 NO_LINKS = (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS)
 
 Data: TypeAlias = bytes | memoryview | pa.Buffer
@@ -157,41 +160,29 @@ class Draft:
 
     def write(self, name: str, pieces: Sequence[Data], rows: int, part: int | None = None) -> None:
         """Writes a file, durably; several threads may write different ones."""
-        with self.opened(name, rows, part) as put:
-            for piece in pieces:
-                put(piece)
-
-    @contextlib.contextmanager
-    def opened(
-        self, name: str, rows: int = 0, part: int | None = None
-    ) -> Iterator[Callable[[Data], None]]:
-        """What writes a file, durable at the end, piece by piece."""
         target = self.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         checksum = size_bytes = 0
-
-        def put(piece: Data) -> None:
-            nonlocal checksum, size_bytes
-            file.write(piece)
-            checksum = zlib.crc32(piece, checksum)
-            size_bytes += memoryview(piece).nbytes
-
         with target.open("xb") as file:
-            yield put
+            for piece in pieces:
+                file.write(piece)
+                checksum = zlib.crc32(piece, checksum)
+                size_bytes += memoryview(piece).nbytes
             file.flush()
             os.fsync(file.fileno())
         self._add(name, checksum, size_bytes, rows, part)
         failpoints.reach("sink-file")
 
     def adopt(self, name: str) -> None:
-        """Takes what a library wrote into this version's folder, a file or a folder of them."""
-        found = self.path / name
-        for path in sorted(found.rglob("*")) if found.is_dir() else [found]:
+        """Takes what a library wrote into a folder of this version."""
+        for path in sorted((self.path / name).rglob("*")):
             if path.is_file():
-                sync([path])
-                data = pa.memory_map(str(path)).read_buffer()
-                name = path.relative_to(self.path).as_posix()
-                self._add(name, zlib.crc32(data), data.size, 0, None)
+                with ThreadPoolExecutor(1) as pool:  # the disk has its time, and so has this
+                    syncing = pool.submit(sync, [path])
+                    checksum = checksum_of(path)
+                    syncing.result()
+                inside = path.relative_to(self.path).as_posix()
+                self._add(inside, checksum, path.stat().st_size, 0, None)
         failpoints.reach("sink-file")
 
     def _add(self, name: str, crc32: int, size_bytes: int, rows: int, part: int | None) -> None:
@@ -247,6 +238,11 @@ class Folder:
                 raise SinkError(
                     f"{self.path}: no space left on the disk while {doing}; readers have what they "
                     "had: free some space and publish again"
+                ) from error
+            if TOO_LARGE in str(error):
+                raise SinkError(
+                    f"{self.path}: a file was to be larger than one may be there while {doing}; "
+                    "readers have what they had: look at `ulimit -f`, and publish again"
                 ) from error
             words = str(error).replace("\n", " ")[:300]
             raise SinkError(f"{self.path}: {doing} failed: {words}") from error
@@ -469,6 +465,15 @@ class Folder:
                 with self.told("taking the lock"):
                     os.pwrite(descriptor, f"{os.getpid():<32}".encode(), 0)
                 return
+
+
+def checksum_of(path: Path) -> int:
+    """The CRC-32 of a file."""
+    checksum, room = 0, memoryview(bytearray(READ_BYTES))
+    with path.open("rb", buffering=0) as file:
+        while n_bytes := file.readinto(room):
+            checksum = zlib.crc32(room[:n_bytes], checksum)
+    return checksum
 
 
 def sync(paths: Iterable[Path]) -> None:

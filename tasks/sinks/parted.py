@@ -200,7 +200,7 @@ def to_parquet(rows: pa.Table, plain: Sequence[str] = ()) -> pa.Buffer:
         rows,
         buffer,
         compression={name: "zstd" for name in names} or "none",
-        use_dictionary=names,
+        use_dictionary=[name for name in names if name not in (ID, HASH)],  # none comes twice
         write_statistics=names,
     )
     return buffer.getvalue()

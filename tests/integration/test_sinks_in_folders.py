@@ -1,8 +1,11 @@
 """Sinks of files: many calls in one block, indexes of all kinds, readers in flight, kills."""
 
 import os
+import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from tasks.plugins import build
 from tasks.sinks import changes, folder
 from tasks.sinks.base import ID, VECTOR, Element, Metric, Shape, Sink
 from tests.publishing import SINK_POINTS
-from tests.stores.peer import peer
+from tests.stores.peer import Peer, peer
 
 DIM = 16
 SHAPE = Shape(DIM, Element.FLOAT32, Metric.COSINE, pa.schema([("year", pa.int64())]))
@@ -264,6 +267,51 @@ with sink.writing("c", SHAPE, "new") as writer:
         writer.delete(["i1"])
     wanted.pop("i1")
     assert (held(sink), sink.collections()) == (wanted, {"c": "newer"})
+
+
+@contextmanager
+def files_up_to(size_bytes: int) -> Iterator[None]:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("use", [*FOLDERS, "lancedb", "sqlite-vec", "duckdb"])
+def test_no_file_that_was_cut_off_at_a_limit_is_served(use: str, tmp_path: Path) -> None:
+    place, whole = (peer(use, tmp_path / name) for name in ("place", "whole"))
+    old, new = (rows([f"i{number}" for number in range(n)], n) for n in (50, 3_000))
+    sink = filled(use, place, old)
+    filled(use, whole, new).close()
+    largest = max(one.stat().st_size for one in (tmp_path / "whole").rglob("*") if one.is_file())
+    is_known = use in ("parquet", "numpy", "faiss", "scann")  # others are not as large each time
+    for size_bytes in (10_000, 100_000, *([largest - 1] if is_known else [])):
+        with (
+            pytest.raises(SinkError) as told,
+            files_up_to(size_bytes),
+            sink.writing("c", SHAPE, "new") as writer,
+        ):
+            writer.upsert(new)
+        assert not isinstance(told.value, SinkUnavailable)
+        sink.close()  # DuckDB lets nobody else look
+        assert {*place.visible()} == {*plain(old)}
+        sink.connect()
+        assert (held(sink), sink.collections()) == (plain(old), {"c": "old"})
+    with sink.writing("c", SHAPE, "new") as writer:
+        writer.upsert(new)
+    assert (held(sink), sink.collections()) == (plain(new), {"c": "new"})
+
+
+def filled(use: str, place: Peer, table: pa.Table) -> Sink:
+    sink = build("sinks", use, place.arguments())
+    sink.connect()
+    sink.create("c", SHAPE)
+    with sink.writing("c", SHAPE, "old") as writer:
+        writer.upsert(table)
+    sink.serve("c")
+    return sink
 
 
 @pytest.mark.parametrize("content", [None, b"", b'{"ver'], ids=["removed", "empty", "torn"])
