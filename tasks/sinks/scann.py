@@ -2,8 +2,9 @@
 
 import math
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from scann.scann_ops.py.scann_builder import ScannBuilder
+    from scann.scann_ops.py.scann_ops_pybind import ScannSearcher
 
 LABELS = "labels.npy"
 DATASET = "dataset.npy"
@@ -27,12 +29,29 @@ TREE_FROM = 100_000
 NEIGHBORS = 10
 
 
+class Form(StrEnum):
+    """How rows are found."""
+
+    NONE = "none"
+    BRUTE_FORCE = "brute_force"
+    HASHED = "hashed"
+    TREE = "tree"
+
+
+CHANGED = {Form.TREE: 0.05}
+"""Share of the rows after which a searcher is trained anew; of the others that is half.
+
+A tree finds a quarter of the nearest rows, or fewer, among new ones that are like none before;
+hashes find them all.
+"""
+
+
 class ScannSink(IndexedSink):
     """Readers find a searcher in `index-*`, as the manifest names it.
 
-    Row i of it has the label i of `labels.npy` there, which stands in `rows`. ScaNN numbers rows by
-    place, so that every change makes it anew. Cosines are products: what is not of unit length is
-    brought to it.
+    Row i of it has the label i of `labels.npy` there, which stands in `rows`. It is made anew when
+    many rows have changed. Cosines are products: what is not of unit length is brought to
+    it.
     """
 
     limits = replace(LIMITS, elements=frozenset({Element.FLOAT32}))
@@ -67,57 +86,71 @@ class ScannSink(IndexedSink):
         super().connect()
 
     def _empty(self, shape: Shape) -> Index:
-        none = np.empty((0, shape.dim), np.float32)
-        return _Index(shape, self._settings, np.empty(0, np.int64), none)
+        return _Index(shape, self._settings, np.empty(0, np.int64), Form.NONE, 0)
 
     def _load(self, folder: Path, shape: Shape, kind: str) -> Index:
         labels = np.load(folder / LABELS, allow_pickle=False)
-        if not len(labels):
-            return self._empty(shape)
-        held = np.load(folder / DATASET, mmap_mode="r", allow_pickle=False)
-        return _Index(shape, self._settings, labels, held, folder)
+        form, _, left = kind.partition(" ")
+        return _Index(shape, self._settings, labels, Form(form), int(left), folder)
 
 
 class _Index:
+    """A searcher; row i of it has label i. It may take so many changes more as are `left`."""
+
     lossless = True
     has_cosine = False
-    kind = "scann"
 
     def __init__(
         self,
         shape: Shape,
         settings: "Mapping[str, int | None]",
         labels: Labels,
-        vectors: exact.Vectors,
+        form: Form,
+        left: int,
         folder: Path | None = None,
+        searcher: "ScannSearcher | None" = None,
     ) -> None:
         self._shape, self._settings = shape, settings
-        self._labels, self._vectors = labels, vectors
-        self._folder = folder
-        self._searcher: Any = None
+        self._labels, self._form, self._left = labels, form, left
+        self._folder, self._searcher = folder, searcher
+        self.kind = f"{form} {left}"
 
     def get(self, labels: Labels) -> exact.Vectors:
-        made: exact.Vectors = self._vectors[np.searchsorted(self._labels, labels)]
+        assert self._folder is not None  # noqa: S101
+        held = np.load(self._folder / DATASET, mmap_mode="r", allow_pickle=False)
+        order = np.argsort(self._labels)
+        made: exact.Vectors = held[order[np.searchsorted(self._labels, labels, sorter=order)]]
         return made
 
     def changed(self, gone: Labels, labels: Labels, new: Parts, whole: Whole) -> "_Index":
-        return _Index(self._shape, self._settings, *whole())
+        form = _form(len(self._labels) - len(gone) + len(labels))
+        left = self._left - max(len(gone), len(labels))
+        if form is not self._form or left < 0:
+            return self._made(form, *whole())
+        if form is Form.NONE:
+            return self
+        from scann.scann_ops.py.scann_ops_pybind import ScannSearcher
+
+        # Which keeps labels by place, as rows take that of one that goes.
+        known = ScannSearcher(self._loaded().searcher, self._labels.tolist())
+        if len(gone):
+            known.delete(gone.tolist())
+        if len(labels):
+            known.upsert(labels.tolist(), np.concatenate(new))
+        held = np.array(known.docids)
+        searcher = ScannSearcher(known.searcher)
+        return _Index(self._shape, self._settings, held, form, left, searcher=searcher)
 
     def save(self, draft: Draft, folder: str) -> None:
         path = draft.path / folder
         path.mkdir()
         np.save(path / LABELS, self._labels, allow_pickle=False)
-        if len(self._labels):
-            builder = self._builder()
-            builder.build().serialize(str(path), relative_path=True)
+        if self._searcher is not None:
+            self._searcher.serialize(str(path), relative_path=True)
         draft.adopt(folder)
 
     def search(self, queries: exact.Vectors, k: int) -> tuple[Labels, Scores]:
-        from scann.scann_ops.py import scann_ops_pybind as scann
-
-        if self._searcher is None:
-            self._searcher = scann.load_searcher(str(self._folder))
-        found, by = self._searcher.search_batched(
+        found, by = self._loaded().search_batched(
             np.ascontiguousarray(queries, np.float32),
             final_num_neighbors=k,
             pre_reorder_num_neighbors=max(k, self._settings["reorder"] or 0),
@@ -126,15 +159,29 @@ class _Index:
             by = -np.sqrt(np.maximum(by, 0))
         return np.where(np.isnan(by), -1, self._labels[found]), by
 
-    def _builder(self) -> "ScannBuilder":
+    def _loaded(self) -> "ScannSearcher":
         from scann.scann_ops.py import scann_ops_pybind as scann
 
-        n_rows = len(self._labels)
-        by = "squared_l2" if self._shape.metric is Metric.EUCLIDEAN else "dot_product"
-        builder = scann.builder(np.ascontiguousarray(self._vectors), NEIGHBORS, by)
-        if n_rows < HASHED_FROM:
+        if self._searcher is None:
+            self._searcher = scann.load_searcher(str(self._folder))
+        return self._searcher
+
+    def _made(self, form: Form, labels: Labels, vectors: exact.Vectors) -> "_Index":
+        from scann.scann_ops.py import scann_ops_pybind as scann
+
+        n_rows = len(labels)
+        searcher = None
+        if form is not Form.NONE:
+            by = "squared_l2" if self._shape.metric is Metric.EUCLIDEAN else "dot_product"
+            builder = scann.builder(np.ascontiguousarray(vectors), NEIGHBORS, by)
+            searcher = self._chosen(builder, form, n_rows).build()
+        left = round(CHANGED.get(form, 0.5) * n_rows)
+        return _Index(self._shape, self._settings, labels, form, left, searcher=searcher)
+
+    def _chosen(self, builder: "ScannBuilder", form: Form, n_rows: int) -> "ScannBuilder":
+        if form is Form.BRUTE_FORCE:
             return builder.score_brute_force()
-        if n_rows >= TREE_FROM:
+        if form is Form.TREE:
             leaves = self._settings["leaves"] or round(math.sqrt(n_rows))
             builder = builder.tree(
                 num_leaves=leaves,
@@ -142,3 +189,9 @@ class _Index:
                 training_sample_size=min(n_rows, 250_000),
             )
         return builder.score_ah(2, 0.2).reorder(self._settings["reorder"])
+
+
+def _form(n_rows: int) -> Form:
+    if n_rows < HASHED_FROM:
+        return Form.BRUTE_FORCE if n_rows else Form.NONE
+    return Form.TREE if n_rows >= TREE_FROM else Form.HASHED

@@ -16,7 +16,7 @@ import pytest
 
 from tasks.errors import SinkError, SinkUnavailable
 from tasks.plugins import build
-from tasks.sinks import changes, folder
+from tasks.sinks import changes, folder, scann
 from tasks.sinks.base import ID, VECTOR, Element, Metric, Shape, Sink
 from tests.publishing import SINK_POINTS
 from tests.stores.peer import Peer, peer
@@ -116,6 +116,41 @@ def test_rows_are_exact_beside_an_index_of_any_kind(index: str, unit: bool, tmp_
     with sink.writing("c", SHAPE, "s") as writer:
         writer.delete([*model][5:])
     assert [*held(sink)] == sorted([*model][:5], key=[*held(sink)].index)
+
+
+def test_a_searcher_of_scann_takes_changes_until_there_are_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scann, "HASHED_FROM", 300)
+    monkeypatch.setattr(scann, "TREE_FROM", 600)
+    sink = opened("scann", tmp_path, leaves_to_search=30)
+    sink.create("c", SHAPE)
+    model: dict[str, Any] = {}
+    kinds = []
+    calls = [(200, 0), (9, 9), (200, 0), (9, 20), (250, 250), (300, 0), (9, 9), (50, 0), (0, 900)]
+    for block, (n_new, n_gone) in enumerate(calls):
+        table = rows([*[*model][:5], *(f"i{block}-{number}" for number in range(n_new))], block)
+        gone = [*model][5 : 5 + n_gone]
+        with sink.writing("c", SHAPE, "s") as writer:
+            writer.upsert(table)
+            writer.delete(gone)
+        model = {id_: one for id_, one in (model | plain(table)).items() if id_ not in gone}
+        assert held(sink) == model
+        queries = np.array([one[VECTOR] for one in model.values()], np.float32)
+        assert [one.id for (one,) in sink.search("c", SHAPE, queries, 1)] == [*model]
+        manifest = folder.Folder(str(tmp_path), "current", "scann").open("c").manifest
+        kinds.append(f"{len(model)} {manifest.settings['kind']}")
+    assert kinds == [  # the last number is how many rows more may change until it is made anew
+        "200 brute_force 100",
+        "200 brute_force 86",
+        "400 hashed 200",
+        "389 hashed 175",
+        "389 hashed 194",
+        "689 tree 34",
+        "689 tree 20",
+        "739 tree 37",
+        "5 brute_force 2",
+    ]
 
 
 def test_a_factory_string_that_faiss_does_not_know_is_named(tmp_path: Path) -> None:
