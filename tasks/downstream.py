@@ -12,7 +12,7 @@ from schemas.publication import Stamp
 from tasks import differing
 from tasks.check import Check
 from tasks.encoders.base import Vectors
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, SinkError, SinkUnavailable
 from tasks.opening import opened
 from tasks.outgoing import Outgoing
 from tasks.search import ID, Query, among, condition, question
@@ -163,7 +163,13 @@ def verify_downstream(there: Downstream, *, all_rows: bool = False) -> list[Chec
 
     `all_rows` are read back instead of a sample, which is another one each time.
     """
-    return [_version(there), _ids(there), _rows(there, all_rows=all_rows), _recall(there)]
+    version = _version(there)
+    try:
+        return [version, _ids(there), _rows(there, all_rows=all_rows), _recall(there)]
+    except SinkUnavailable:
+        raise
+    except SinkError as error:
+        return [version, Check(f"{there.label} rows", False, str(error))]
 
 
 def _version(there: Downstream) -> Check:

@@ -42,6 +42,7 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 TOO_LARGE = os.strerror(errno.EFBIG)
 NO_ROOM_BYTES = 2**20
 READ_BYTES = 2**20
+TOLD = 5
 NO_LINKS = (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS)
 
 Data: TypeAlias = bytes | memoryview | pa.Buffer
@@ -61,7 +62,8 @@ class File(BaseModel):
 class Manifest(BaseModel):
     """What a version is and has.
 
-    No part has the number `next_part`, or a higher one. `settings` are the sink's own.
+    No part has the number `next_part`, or a higher one. `settings` are the sink's own, `checksum`
+    is that of all the rest.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -78,6 +80,12 @@ class Manifest(BaseModel):
     previous: str | None = None
     settings: dict[str, str] = {}
     files: tuple[File, ...] = ()
+    checksum: str = ""
+
+    def sealed(self) -> "Manifest":
+        """With its checksum."""
+        said = self.model_dump_json(exclude={"checksum"}).encode()
+        return self.model_copy(update={"checksum": f"{zlib.crc32(said):08x}"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +300,21 @@ class Folder:
                     raise SinkError(f"{path} is not as it was written: publish with --repair")
         return version
 
+    def prove(self, version: Version) -> None:
+        """Reads all files; SinkError for those that are not as they were written."""
+        with self.told("reading files"):
+            damaged = [
+                one.path
+                for one in version.manifest.files
+                if f"{checksum_of(version.path / one.path):08x}" != one.crc32
+            ]
+        if damaged:
+            more = f" and {len(damaged) - TOLD} more" if len(damaged) > TOLD else ""
+            raise SinkError(
+                f"{version.path}: not as written: {', '.join(damaged[:TOLD])}{more}: "
+                "publish with --repair"
+            )
+
     def _opened(self, name: str) -> Version:
         with self.told(f"opening collection {name}"):
             link = self._link(name)
@@ -302,7 +325,9 @@ class Folder:
             path = link.parent / link.readlink()
             try:
                 manifest = Manifest.model_validate_json((path / MANIFEST).read_bytes())
-            except (FileNotFoundError, ValidationError) as error:
+                if manifest != manifest.sealed():
+                    raise ValueError(manifest.checksum)
+            except (FileNotFoundError, ValueError) as error:  # pydantic's are such, too
                 if self._target(name) != path.name:
                     raise  # it was the version before by then
                 raise SinkError(
@@ -445,7 +470,7 @@ class Folder:
 
     def _write_manifest(self, folder: Path, manifest: Manifest) -> None:
         draft = folder / f"{MANIFEST}.{uuid.uuid4().hex[:12]}"
-        draft.write_text(manifest.model_dump_json(indent=1))
+        draft.write_text(manifest.sealed().model_dump_json(indent=1))
         sync([draft])
         draft.replace(folder / MANIFEST)
 

@@ -128,8 +128,10 @@ class PartedSink:
         return self._folder.open(name).manifest.rows
 
     def held(self, name: str) -> Iterator[list[Held]]:
-        """By the parts' Parquet files."""
-        for part in self._folder.open(name).parts:
+        """By the parts' Parquet files; all files are read, and must be as they were written."""
+        version = self._folder.open(name)
+        self._folder.prove(version)
+        for part in version.parts:
             path = _parquet_of(part)
             with self._folder.told(f"reading {path.name}"):
                 batches = pq.ParquetFile(path).iter_batches(HELD_ROWS, columns=[ID, HASH])

@@ -246,7 +246,7 @@ def test_a_version_that_is_gone_is_counted_by_what_the_sink_lists(place: Peer, s
 
 
 @pytest.mark.parametrize("mode", ["atomic", "switch"])
-@pytest.mark.parametrize("damage", ["cut", "gone", "other bytes"])
+@pytest.mark.parametrize("damage", ["cut", "gone", "other bytes", "one bit"])
 def test_files_that_cannot_be_read_are_made_anew_by_a_repair(
     place: Peer, store: str, tmp_path: Path, damage: str, mode: str
 ) -> None:
@@ -255,11 +255,18 @@ def test_files_that_cannot_be_read_are_made_anew_by_a_repair(
     serve(store, 2)
     published(store, sink_of(place, mode=mode))
     first = next(iter(sorted((place_of(place) / "current").glob("*.parquet"))))
-    size_bytes = first.stat().st_size
+    content = bytearray(first.read_bytes())
+    content[len(content) // 2] ^= 1
+    left = {"cut": bytes(10), "other bytes": b"x" * len(content), "one bit": bytes(content)}
     first.unlink()  # it may be a link to a file of the version before
-    if damage != "gone":
-        first.write_bytes(b"x" * (size_bytes if damage == "other bytes" else 10))
-    if damage != "other bytes":
+    if damage in left:
+        first.write_bytes(left[damage])
+    with downstream(store, SPACE, sink_of(place, mode=mode)) as there:
+        version, rows = verify_downstream(there)
+    assert (version.ok, rows.ok) == (True, False)
+    assert first.name in rows.detail
+    assert rows.detail.endswith("publish with --repair")
+    if damage in ("cut", "gone"):
         with pytest.raises(SinkError, match="publish with --repair"):
             published(store, sink_of(place, mode=mode))
     published(store, sink_of(place, mode=mode), repair=True)

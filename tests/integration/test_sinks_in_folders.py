@@ -247,6 +247,33 @@ def test_files_that_somebody_removed_are_named_at_once(damage: str, tmp_path: Pa
     assert str(here) in str(told.value)
 
 
+@pytest.mark.parametrize("use", FOLDERS)
+def test_a_bit_that_changed_in_any_file_is_told_when_rows_are_listed(
+    use: str, tmp_path: Path
+) -> None:
+    sink = opened(use, tmp_path)
+    sink.create("c", SHAPE)
+    table = rows([f"i{number}" for number in range(60)], 0)
+    with sink.writing("c", SHAPE, "a stamp") as writer:
+        writer.upsert(table)
+    here = (tmp_path / "collections" / "c").resolve()
+    manifest = here / folder.MANIFEST
+    for path in sorted(one for one in here.rglob("*") if one.is_file() and one != manifest):
+        whole = path.read_bytes()
+        changed = bytearray(whole)
+        changed[len(whole) // 2] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(SinkError) as told:
+            held(sink)
+        name = path.relative_to(here).as_posix()
+        assert str(told.value) == f"{here}: not as written: {name}: publish with --repair"
+        path.write_bytes(whole)
+    assert held(sink) == plain(table)
+    manifest.write_text(manifest.read_text().replace("a stamp", "a stomp"))
+    with pytest.raises(SinkError, match=r"is gone or damaged: remove .*, and publish again$"):
+        sink.collections()
+
+
 def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "current").mkdir()
     sink = opened("parquet", tmp_path)
