@@ -4,14 +4,13 @@ A bucket is a part of the ids: CRC-32 of their UTF-8, modulo the number of bucke
 memory up to 256 MiB and wait on the disk beyond.
 """
 
-import shutil
 import threading
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
+from tempfile import TemporaryFile
 from types import TracebackType
 from typing import TypeAlias
 
@@ -53,28 +52,30 @@ class _Waiting:
 
 
 class _Spilled:
-    """The same on the disk, of several calls."""
+    """The same on the disk, of several calls, bucket by bucket."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = pa.ipc.open_file(pa.memory_map(str(path)))
+    def __init__(self, buckets: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
+        self._held = TemporaryFile()  # noqa: SIM115 - it has no name that a kill could leave
+        with pa.ipc.new_file(pa.PythonFile(self._held, "w"), schema) as file:
+            for batch in buckets:
+                file.write_batch(batch)
+        self._held.flush()
+        self._file = pa.ipc.open_file(pa.PythonFile(self._held, "r"))
         self._mutex = threading.Lock()
 
     def of(self, bucket: int) -> pa.RecordBatch:
         with self._mutex:
             return self._file.get_batch(bucket)
 
+    def close(self) -> None:
+        self._held.close()
+
 
 class Changes:
-    """A Writer into memory and, beyond a limit, into files of a folder that is removed later."""
+    """A Writer into memory and, beyond a limit, into temporary files."""
 
-    def __init__(
-        self, folder: Path, schema: pa.Schema, n_buckets: int, told: Callable[[str], Told]
-    ) -> None:
-        """`folder` need not be there; `schema` is that of the rows.
-
-        `told` lets what files raise be a SinkError.
-        """
-        self._folder = folder
+    def __init__(self, schema: pa.Schema, n_buckets: int, told: Callable[[str], Told]) -> None:
+        """`schema` is that of the rows; `told` lets what files raise be a SinkError."""
         self._told = told
         self._schema = schema
         self._n = n_buckets
@@ -96,7 +97,8 @@ class Changes:
         trace: TracebackType | None,
     ) -> None:
         self._waiting.clear()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        for one in self._spilled:
+            one.close()
 
     def upsert(self, rows: pa.Table) -> None:
         """Keeps them."""
@@ -151,14 +153,12 @@ class Changes:
         return Change(rows[ID].combine_chunks(), rows.drop_columns(ORDER))
 
     def _spill(self) -> None:
-        self._folder.mkdir(exist_ok=True)
-        path = self._folder / f"{len(self._spilled)}.arrow"
         schema = self._schema.append(pa.field(ORDER, pa.int64()))
-        with pa.ipc.new_file(path, schema) as file:
-            for bucket in range(self._n):
-                parts = [one.of(bucket).cast(schema) for one in self._waiting]
-                file.write_batch(pa.concat_batches(parts))
-        self._spilled.append(_Spilled(path))
+        buckets = (
+            pa.concat_batches([one.of(bucket).cast(schema) for one in self._waiting])
+            for bucket in range(self._n)
+        )
+        self._spilled.append(_Spilled(buckets, schema))
         self._waiting, self._waiting_bytes = [], 0
 
 

@@ -15,6 +15,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import shutil
 import threading
 import time
@@ -35,6 +36,7 @@ from tasks.sinks.base import Shape
 
 MANIFEST = "_manifest.json"  # readers of folders pass over names that begin so
 COLLECTIONS = "collections"
+VERSION = re.compile(r"[a-z][a-z0-9_]*\.[0-9a-f]{12}")
 LOCK = ".lock"
 LOCK_WAIT_S = 10.0
 POLL_S = 0.1
@@ -393,22 +395,23 @@ class Folder:
         failpoints.reach("sink-before-switch")
         self._point(self._link(name), draft.path.name)
         failpoints.reach("sink-after-switch")
-        self.clean(name)
+        self.clean()
 
-    def clean(self, name: str) -> None:
+    def clean(self) -> None:
         """Removes what is neither the version of a collection nor the one before; under the lock.
 
         Killed writers leave such.
         """
-        target = self._target(name)
-        named = {target}
-        with contextlib.suppress(OSError, ValidationError):
-            if target is not None:
+        named = set()
+        for name in self.names():
+            target = self._link(name).readlink().name
+            named.add(target)
+            with contextlib.suppress(OSError, ValueError):
                 text = (self._link(name).with_name(target) / MANIFEST).read_bytes()
-                named.add(Manifest.model_validate_json(text).previous)
-        for path in self._link(name).parent.glob(f"{name}.*"):
-            if path.name not in named:
-                path.unlink() if path.is_symlink() else shutil.rmtree(path, ignore_errors=True)
+                named.add(Manifest.model_validate_json(text).previous or target)
+        for path in (self.path / COLLECTIONS).iterdir():
+            if VERSION.fullmatch(path.name) and path.name not in named:
+                shutil.rmtree(path, ignore_errors=True)
 
     def stamp(self, name: str, text: str) -> None:
         """Puts a stamp in the place of the last one, durably; takes the lock."""
@@ -427,7 +430,7 @@ class Folder:
                 sync([self.path])
             if self._target(name) is not None:
                 self._link(name).unlink()
-            self.clean(name)
+            self.clean()
             sync([self._link(name).parent])
 
     def serving(self) -> str | None:
@@ -463,13 +466,14 @@ class Folder:
         return None
 
     def _point(self, link: Path, target: str) -> None:
-        draft = link.with_name(f"{link.name}.{uuid.uuid4().hex[:12]}")
+        draft = link.with_name(f".{link.name}.new")
+        draft.unlink(missing_ok=True)  # a killed writer's; this one has the lock
         draft.symlink_to(target)
         draft.replace(link)
         sync([link.parent])
 
     def _write_manifest(self, folder: Path, manifest: Manifest) -> None:
-        draft = folder / f"{MANIFEST}.{uuid.uuid4().hex[:12]}"
+        draft = folder / f"{MANIFEST}.new"
         draft.write_text(manifest.sealed().model_dump_json(indent=1))
         sync([draft])
         draft.replace(folder / MANIFEST)

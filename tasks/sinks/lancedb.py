@@ -6,12 +6,10 @@ detached version, which never becomes the head by itself. To serve it is to rest
 in which no row is copied. Each commit says which collection and stamp it has.
 """
 
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
@@ -161,16 +159,14 @@ class LancedbSink:
         held = [(one.name, one.type) for one in state.dataset.schema]
         if held != [(one.name, one.type) for one in shape.row_schema]:
             raise SinkError(f"{self._lance.path}: rows of collection {name} are not of this shape")
-        with tempfile.TemporaryDirectory(prefix="vectorline-") as folder:
-            aside = Path(folder) / "aside"
-            with Changes(aside, shape.row_schema, PARTS, self._lance.told) as changes:
-                yield changes
-                with self._lance.told("writing rows"):
-                    begun = time.time() - CLOCK_S
-                    new, touched = written(state.dataset, shape.row_schema, changes, self._options)
-                    gone = addresses(state.dataset, touched)
-                    failpoints.reach("sink-file")
-                    self._put(state, new, gone, stamp, begun)
+        with Changes(shape.row_schema, PARTS, self._lance.told) as changes:
+            yield changes
+            with self._lance.told("writing rows"):
+                begun = time.time() - CLOCK_S
+                new, touched = written(state.dataset, shape.row_schema, changes, self._options)
+                gone = addresses(state.dataset, touched)
+                failpoints.reach("sink-file")
+                self._put(state, new, gone, stamp, begun)
 
     def finish(self, name: str, shape: Shape) -> None:
         """Builds the index of what serves, and lets go of versions older than a day."""

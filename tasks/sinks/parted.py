@@ -112,7 +112,7 @@ class PartedSink:
         """The next version; other writers wait as long."""
         with self._folder.locked():
             old = self._folder.checked(name, shape)
-            self._folder.clean(name)
+            self._folder.clean()
             with self._folder.drafting(name, old) as draft:
                 block = self._block(old, draft, shape)
                 yield block

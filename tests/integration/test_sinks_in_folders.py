@@ -4,6 +4,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -374,6 +375,42 @@ def filled(use: str, place: Peer, table: pa.Table) -> Sink:
         writer.upsert(table)
     sink.serve("c")
     return sink
+
+
+@pytest.mark.parametrize("use", FOLDERS)
+def test_what_a_killed_process_left_of_any_collection_goes_with_the_next_version(
+    use: str, tmp_path: Path
+) -> None:
+    sink = opened(use, tmp_path)
+    for name in ("c", "d"):
+        sink.create(name, SHAPE)
+    sink.serve("c")
+    (tmp_path / "collections" / "d").unlink()  # as `drop` does first
+    (tmp_path / ".current.new").symlink_to("collections/d")  # as `serve` does
+    (tmp_path / "collections" / "readme.txt").touch()
+    with sink.writing("c", SHAPE, "s") as writer:
+        writer.upsert(rows(["a"], 0))
+    there = {one.name.partition(".")[0] for one in (tmp_path / "collections").iterdir()}
+    assert there == {"c", "readme"}
+    sink.serve("c")
+    names = {one.name for one in tmp_path.iterdir()}
+    assert names == {".lock", "collections", "current"}
+
+
+def test_rows_that_wait_on_the_disk_for_lancedb_have_no_name_that_a_kill_could_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(aside))
+    monkeypatch.setattr(changes, "SPILL_BYTES", 1)
+    sink = build("sinks", "lancedb", {"uri": str(tmp_path / "l"), "table": "t"})
+    sink.connect()
+    sink.create("c", SHAPE)
+    with sink.writing("c", SHAPE, "s") as writer:
+        writer.upsert(rows(["a", "b"], 0))
+        assert [*aside.iterdir()] == []
+    assert [*held(sink)] == ["a", "b"]
 
 
 @pytest.mark.parametrize("content", [None, b"", b'{"ver'], ids=["removed", "empty", "torn"])
