@@ -1,5 +1,6 @@
 """Searchers of ScaNN: brute force, then hashes, then a tree of them, as there are more rows."""
 
+import ctypes
 import math
 from dataclasses import replace
 from enum import StrEnum
@@ -27,6 +28,9 @@ DATASET = "dataset.npy"
 HASHED_FROM = 20_000  # as ScaNN's own documentation advises
 TREE_FROM = 100_000
 NEIGHBORS = 10
+SET_LEAST_LOGGED = "_ZN4absl12lts_2025012714SetMinLogLevelENS0_18LogSeverityAtLeastE"
+ERRORS = 2
+"""ScaNN logs to standard error how it is trained; only this function of its library ends that."""
 
 
 class Form(StrEnum):
@@ -76,13 +80,16 @@ class ScannSink(IndexedSink):
         self._settings = {"leaves": leaves, "search": leaves_to_search, "reorder": reorder}
 
     def connect(self) -> None:
-        """Makes the folder; scann must be there."""
+        """Makes the folder; scann must be there, and says no more than errors from now on."""
         try:
-            import scann  # noqa: F401
+            from scann.scann_ops.py.scann_ops_pybind import scann_pybind
         except ImportError as error:
             raise ConfigError(
                 f"scann cannot be imported ({error}): pip install 'vectorline[scann]'"
             ) from error
+        set_least = getattr(ctypes.CDLL(scann_pybind.__file__), SET_LEAST_LOGGED, None)
+        if set_least is not None:
+            set_least(ERRORS)
         super().connect()
 
     def _empty(self, shape: Shape) -> Index:

@@ -120,7 +120,7 @@ def test_rows_are_exact_beside_an_index_of_any_kind(index: str, unit: bool, tmp_
 
 
 def test_a_searcher_of_scann_takes_changes_until_there_are_many(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(scann, "HASHED_FROM", 300)
     monkeypatch.setattr(scann, "TREE_FROM", 600)
@@ -152,6 +152,7 @@ def test_a_searcher_of_scann_takes_changes_until_there_are_many(
         "739 tree 37",
         "5 brute_force 2",
     ]
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_factory_string_that_faiss_does_not_know_is_named(tmp_path: Path) -> None:
