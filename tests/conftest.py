@@ -78,6 +78,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.fixture(scope="session")
+def notes_store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A store with versions to publish, which tests copy."""
+    from tests.publishing import make
+
+    return make(tmp_path_factory.mktemp("notes"))
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> "Clock":
     """The program's clock, which shows the right time until a test turns it."""

@@ -5,20 +5,23 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from schemas.config import SinkConfig
 from schemas.publication import PublicationRecord
 from tasks import failpoints
+from tasks.plugins import names
 from tasks.publish import PublishOptions, publish
 from tasks.run import Stop
 from tasks.space import open_space
 from tasks.store.catalog import Catalog
 from tests.pipeline import config, refresh, write_jsonl
-from tests.stores.peer import Peer
+from tests.stores.peer import Peer, peer
 
 Rows = list[dict[str, Any]]
 SPACE = "notes"
@@ -76,6 +79,21 @@ def serve(store: str, version: int) -> None:
     catalog.promote(
         SPACE, version, who="t", why="t", expected_from=None if now is None else now.version
     )
+
+
+def sinks(*quick: str, among: Collection[str] = ()) -> list[Any]:
+    """All sinks, or some, as parameters; `make test-all` alone has those that are not quick."""
+    return [
+        pytest.param(use, marks=[pytest.mark.stores, *([] if use in quick else [pytest.mark.slow])])
+        for use in among or names("sinks")
+    ]
+
+
+def placed(use: str, folder: Path) -> Iterator[Peer]:
+    """What a fixture gives: a place, which is closed at the end."""
+    found = peer(use, folder)
+    yield found
+    found.close()
 
 
 def sink_of(peer: Peer, **more: Any) -> SinkConfig:

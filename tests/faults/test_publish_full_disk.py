@@ -7,50 +7,35 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import SinkError
-from tasks.plugins import names
 from tests.faults.test_full_disk import empty, fill
 from tests.publishing import (
     SWITCHED,
     copied,
-    make,
+    placed,
     published,
     seen,
     serve,
     sink_of,
+    sinks,
     wanted,
 )
-from tests.stores.peer import Peer, peer
+from tests.stores.peer import Peer
 
 IN_FILES = ("parquet", "numpy", "lancedb", "faiss", "usearch", "scann", "sqlite-vec", "duckdb")
-QUICK = ("lancedb", "duckdb")
 TOLD = r"no space left on the disk|disk is full"
 PAGES = 400  # with so many left, every one of them has room
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return make(tmp_path_factory.mktemp("publish"))
-
-
-@pytest.fixture(
-    params=[
-        pytest.param(use, marks=[pytest.mark.stores, *([] if use in QUICK else [pytest.mark.slow])])
-        for use in names("sinks")
-        if use in IN_FILES
-    ]
-)
+@pytest.fixture(params=sinks("lancedb", "duckdb", among=IN_FILES))
 def place(request: pytest.FixtureRequest, small_disk: Path) -> Iterator[Peer]:
-    found = peer(request.param, small_disk / "place")
-    yield found
-    found.close()
-    empty(small_disk)
+    yield from placed(request.param, small_disk / "place")
 
 
 @pytest.mark.parametrize("mode", ["atomic", "switch"])
 def test_a_publication_that_gets_a_little_further_each_time_ends_at_what_serves(
-    made: str, place: Peer, small_disk: Path, tmp_path: Path, mode: str
+    notes_store: str, place: Peer, small_disk: Path, tmp_path: Path, mode: str
 ) -> None:
-    store, sink = copied(made, tmp_path), sink_of(place, mode=mode)
+    store, sink = copied(notes_store, tmp_path), sink_of(place, mode=mode)
     published(store, sink)
     for version in (3, SWITCHED):
         before, said = seen(place), list[str]()

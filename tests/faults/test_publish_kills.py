@@ -5,46 +5,33 @@ from pathlib import Path
 
 import pytest
 
-from tasks.plugins import build, names
+from tasks.plugins import build
 from tasks.sinks.base import Mode
 from tests.publishing import (
     PUBLISH_POINTS,
     copied,
     killed,
-    make,
+    placed,
     published,
     seen,
     serve,
     sink_of,
+    sinks,
     wanted,
 )
-from tests.stores.peer import Peer, peer
-
-QUICK = ("parquet", "pgvector", "qdrant")
-"""One whose writes are atomic by files, by a transaction, and one that switches."""
+from tests.stores.peer import Peer
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return make(tmp_path_factory.mktemp("publish"))
-
-
-@pytest.fixture(
-    params=[
-        pytest.param(use, marks=[pytest.mark.stores, *([] if use in QUICK else [pytest.mark.slow])])
-        for use in names("sinks")
-    ]
-)
+@pytest.fixture(params=sinks("parquet", "pgvector", "qdrant"))
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Peer]:
-    found = peer(request.param, tmp_path / "place")
-    yield found
-    found.close()
+    """Quick are one that is atomic by files, one by a transaction, and one that switches."""
+    yield from placed(request.param, tmp_path / "place")
 
 
 def test_no_kill_at_a_named_place_leaves_anything_between(
-    made: str, place: Peer, tmp_path: Path
+    notes_store: str, place: Peer, tmp_path: Path
 ) -> None:
-    store, sink = copied(made, tmp_path), sink_of(place)
+    store, sink = copied(notes_store, tmp_path), sink_of(place)
     published(store, sink)
     rowwise = build("sinks", place.use, place.arguments()).modes[0] is Mode.ROWWISE
     for number, point in enumerate(PUBLISH_POINTS):

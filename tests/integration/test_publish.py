@@ -16,7 +16,7 @@ from tasks import failpoints
 from tasks.downstream import downstream, search_downstream, verify_downstream
 from tasks.errors import ConfigError, LosesTooMuch, SinkError
 from tasks.maintain import maintain
-from tasks.plugins import build, names
+from tasks.plugins import build
 from tasks.search import Query, Term, search
 from tasks.shapes import shape_of
 from tasks.shortening import compression_of
@@ -32,41 +32,32 @@ from tests.publishing import (
     copied,
     last_for,
     make,
+    placed,
     published,
     seen,
     serve,
     sink_of,
+    sinks,
     wanted,
 )
 from tests.stores.peer import Peer, peer
 
-QUICK = ("parquet", "pgvector", "qdrant")
-"""Files, a transaction, and a server that switches; `make test-all` has the others."""
-SINKS = [
-    pytest.param(use, marks=[pytest.mark.stores, *([] if use in QUICK else [pytest.mark.slow])])
-    for use in names("sinks")
-]
+SINKS = sinks("parquet", "pgvector", "qdrant")
+"""Files, a transaction, and a server that switches; and the others."""
 
 
 class Killed(BaseException):
     """Stands for a kill: no code of ours catches it."""
 
 
-@pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return make(tmp_path_factory.mktemp("publish"))
-
-
 @pytest.fixture
-def store(made: str, tmp_path: Path) -> str:
-    return copied(made, tmp_path)
+def store(notes_store: str, tmp_path: Path) -> str:
+    return copied(notes_store, tmp_path)
 
 
 @pytest.fixture(params=SINKS)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Peer]:
-    found = peer(request.param, tmp_path / "place")
-    yield found
-    found.close()
+    yield from placed(request.param, tmp_path / "place")
 
 
 def modes(place: Peer) -> tuple[Mode, ...]:
@@ -150,7 +141,7 @@ STEPS = st.lists(
 )
 @given(steps=STEPS, switch=st.booleans())
 def test_any_order_of_versions_and_kills_ends_at_what_serves(
-    made: str,
+    notes_store: str,
     request: pytest.FixtureRequest,
     use: str,
     tmp_path_factory: pytest.TempPathFactory,
@@ -158,7 +149,7 @@ def test_any_order_of_versions_and_kills_ends_at_what_serves(
     switch: bool,
 ) -> None:
     folder = tmp_path_factory.mktemp("steps")
-    store, place = copied(made, folder), peer(use, folder / "place")
+    store, place = copied(notes_store, folder), peer(use, folder / "place")
     try:
         mode = "switch" if switch and Mode.SWITCH in modes(place) else None
         sink = sink_of(place, mode=mode)

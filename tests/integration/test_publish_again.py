@@ -44,14 +44,9 @@ from tests.stores.peer import Peer, peer
 FUSSY = "tests.fussy:FussySink"
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return make(tmp_path_factory.mktemp("again"))
-
-
 @pytest.fixture
-def store(made: str, tmp_path: Path) -> str:
-    return copied(made, tmp_path)
+def store(notes_store: str, tmp_path: Path) -> str:
+    return copied(notes_store, tmp_path)
 
 
 @pytest.fixture
