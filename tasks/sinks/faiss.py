@@ -14,7 +14,7 @@ from tasks.errors import ConfigError
 from tasks.sinks import exact
 from tasks.sinks.base import Element, Metric, Shape
 from tasks.sinks.folder import Draft
-from tasks.sinks.index_block import Index, Labels, Parts, Scores, Whole, starts
+from tasks.sinks.index_block import Index, Labels, Parts, Scores, Whole
 from tasks.sinks.indexed import IndexedSink
 from tasks.sinks.parted import LIMITS, PART_ROWS
 
@@ -139,9 +139,11 @@ class _Index:
             if len(gone):
                 index.remove_ids(faiss.IDSelectorBatch(gone))
         _reserve(index, sum(map(len, new)))
-        for start, part in starts(new):
+        start = 0
+        for part in new:
+            of_part = labels[start : start + len(part)]
+            start += len(part)
             if len(part):
-                of_part = labels[start : start + len(part)]
                 index.add_with_ids(np.ascontiguousarray(part, np.float32), of_part)
         return _Index(index, self._shape, self._wanted, now, self.lossless, self._searching)
 

@@ -4,7 +4,7 @@ Rows get labels as they come. What an index does not give back bit for bit, beca
 or holds what is not of unit length in unit length, is kept beside it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -149,14 +149,6 @@ def placed(
         return given, own
     unit = given / np.where(other, norms, 1)[:, None]
     return np.where(other[:, None], unit.astype(given.dtype), given), own | other
-
-
-def starts(parts: Parts) -> Iterator[tuple[int, exact.Vectors]]:
-    """Parts, each with the number of rows before it."""
-    start = 0
-    for part in parts:
-        yield start, part
-        start += len(part)
 
 
 def stored_schema(shape: Shape) -> pa.Schema:
