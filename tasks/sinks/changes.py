@@ -55,20 +55,17 @@ class _Spilled:
     """The same on the disk, of several calls, bucket by bucket."""
 
     def __init__(self, buckets: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
-        self._held = TemporaryFile()  # noqa: SIM115 - it has no name that a kill could leave
-        with pa.ipc.new_file(pa.PythonFile(self._held, "w"), schema) as file:
-            for batch in buckets:
-                file.write_batch(batch)
-        self._held.flush()
-        self._file = pa.ipc.open_file(pa.PythonFile(self._held, "r"))
+        with TemporaryFile() as held:  # it has no name that a kill could leave
+            with pa.ipc.new_file(pa.PythonFile(held, "w"), schema) as file:
+                for batch in buckets:
+                    file.write_batch(batch)
+            held.flush()
+            self._file = pa.ipc.open_file(pa.OSFile(f"/dev/fd/{held.fileno()}"))
         self._mutex = threading.Lock()
 
     def of(self, bucket: int) -> pa.RecordBatch:
         with self._mutex:
             return self._file.get_batch(bucket)
-
-    def close(self) -> None:
-        self._held.close()
 
 
 class Changes:
@@ -97,8 +94,7 @@ class Changes:
         trace: TracebackType | None,
     ) -> None:
         self._waiting.clear()
-        for one in self._spilled:
-            one.close()
+        self._spilled.clear()
 
     def upsert(self, rows: pa.Table) -> None:
         """Keeps them."""

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from lance.fragment import FragmentMetadata
     from lancedb.query import LanceVectorQueryBuilder
 
-PARTS = 16
+PARTS = 64
 CANDIDATES = 4  # times k, where the original decides
 UNINDEXED = 0.1  # of the rows, and the index is built anew: adding to it costs recall
 KEPT = timedelta(days=1)
