@@ -30,7 +30,7 @@ from tasks.sinks.base import (
     Queries,
     Shape,
 )
-from tasks.sinks.http_answers import failure_of
+from tasks.sinks.http_answers import failure_of, unanswered
 from tasks.sinks.plain import (
     NO_HASH,
     Holds,
@@ -227,7 +227,7 @@ class ChromaSink(RemoteSink["ClientAPI"]):
             is_chromas = '"error"' in said or failure.why in (Why.BUSY, Why.LOGIN, Why.ROWS)
             return failure if is_chromas else Failure(Why.OTHER, f"{failure.said}; check url")
         if isinstance(error, TransportError):
-            return Failure(Why.AWAY, f"{type(error).__name__} {said}")
+            return unanswered(error)
         meanings: dict[Why, tuple[type[Exception], ...]] = {
             Why.ROWS: (
                 errors.InvalidArgumentError,

@@ -247,7 +247,12 @@ class ElasticsearchSink(RemoteSink["Client"]):
         return (ApiError, TransportError)
 
     def _failure(self, error: Exception) -> Failure:
-        from elasticsearch import ApiError, SerializationError, TransportError
+        from elasticsearch import (
+            ApiError,
+            ConnectionTimeout,
+            SerializationError,
+            TransportError,
+        )
 
         if isinstance(error, ApiError):
             words = dict.fromkeys((error.message, _reason(error.body)))
@@ -256,7 +261,8 @@ class ElasticsearchSink(RemoteSink["Client"]):
                 return Failure(Why.OTHER, f"its disk is full: {error.meta.status} {error}")
             return failure_of(error.meta.status, said, headers)
         if isinstance(error, TransportError) and not isinstance(error, SerializationError):
-            return Failure(Why.AWAY, error.message)
+            is_late = isinstance(error, ConnectionTimeout)
+            return Failure(Why.SLOW if is_late else Why.AWAY, error.message)
         return Failure(Why.OTHER, str(error))
 
     def _put(self, name: str, shape: Shape, rows: pa.Table) -> None:

@@ -7,6 +7,7 @@ column is a field of its own that may be null; names that Milvus cannot have are
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from tasks.errors import ConfigError, SinkError
+from tasks.sinks import grpc_answers
 from tasks.sinks import milvus_rows as rows_of
 from tasks.sinks.base import (
     HASH,
@@ -33,6 +35,7 @@ from tasks.sinks.remote import WRITING, Failure, RemoteSink, Why
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
+    from pymilvus.exceptions import MilvusException
 
 STAMP = "vectorline.stamp"
 OURS = "vectorline.collection"
@@ -41,9 +44,10 @@ LIMITS = Limits(concurrency=4, max_dim=32_768, id_bytes=MAX_TEXT_BYTES)
 METRICS = {Metric.COSINE: "COSINE", Metric.DOT: "IP", Metric.EUCLIDEAN: "L2"}
 PAGE_ROWS = 65_536
 MISSING, RATE_LIMIT, INVALID = 100, 8, (6, 1100)
-BUSY = ("RESOURCE_EXHAUSTED", "ABORTED")
-AWAY = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED")
-LOGIN = ("UNAUTHENTICATED", "PERMISSION_DENIED")
+WORDS = (
+    ("Fail connecting", Why.AWAY),
+    (r"^wait for .* timeout|create index .* timeout in", Why.SLOW),
+)
 _served: dict[str, int] = {}  # files that this process has open, and by how many sinks
 
 
@@ -83,7 +87,7 @@ class MilvusSink(RemoteSink["MilvusClient"]):
         super().__init__(collection, self._uri, token, token.partition(":")[2])
         self._token, self._database = token, database
         self._index = {"index_type": index_type, "params": index_params or {}}
-        self._timeout_s = timeout_s
+        self._timeout_s = max(1, round(timeout_s))  # with a float it waits for indexes for ever
         self.limits = LIMITS
 
     def close(self) -> None:
@@ -251,9 +255,8 @@ class MilvusSink(RemoteSink["MilvusClient"]):
     def _failure(self, error: Exception) -> Failure:
         from pymilvus.exceptions import MilvusException
 
-        if not isinstance(error, MilvusException):  # gRPC's
-            call: Any = error
-            return Failure(_why(call.code().name), f"{call.code().name}: {call.details()}")
+        if not isinstance(error, MilvusException):
+            return grpc_answers.failure_behind(error) or Failure(Why.OTHER, str(error))
         said = str(error.message)
         if "Open local milvus failed" in said:
             file = self._file or ""
@@ -262,15 +265,7 @@ class MilvusSink(RemoteSink["MilvusClient"]):
                 return Failure(Why.OTHER, f"{said}: check the rights, or name another path")
             said = "another process has this file open, and milvus-lite lets one in"
             return Failure(Why.TAKEN, said)
-        if error.code == MISSING:
-            return Failure(Why.GONE, said)
-        if error.retriable or error.code == RATE_LIMIT:
-            return Failure(Why.BUSY, said)
-        if "Fail connecting" in said:
-            return Failure(Why.AWAY, said)
-        if error.is_input_error or error.code in INVALID:
-            return Failure(Why.ROWS, said)
-        return Failure(_why(getattr(error.code, "name", "")), said)
+        return _meant(error, said)
 
     def _put(self, name: str, shape: Shape, rows: pa.Table) -> None:
         """One call; each row has every field, as an upsert merges with what was there."""
@@ -354,9 +349,15 @@ class MilvusSink(RemoteSink["MilvusClient"]):
         return self._ask(doing, name, ask)
 
 
-def _why(code: str) -> Why:
-    """What the name of a gRPC code means."""
-    for why, codes in ((Why.BUSY, BUSY), (Why.AWAY, AWAY), (Why.LOGIN, LOGIN)):
-        if code in codes:
-            return why
-    return Why.OTHER
+def _meant(error: "MilvusException", said: str) -> Failure:
+    """What is meant by an exception of the client about a server."""
+    if error.code == MISSING:
+        return Failure(Why.GONE, said)
+    if error.retriable or error.code == RATE_LIMIT:
+        return Failure(Why.BUSY, said)
+    if error.is_input_error or error.code in INVALID:
+        return Failure(Why.ROWS, said)
+    for words, why in WORDS:
+        if re.search(words, said):
+            return Failure(why, said)
+    return grpc_answers.failure_of(getattr(error.code, "name", ""), said)

@@ -32,7 +32,7 @@ from tasks.sinks.base import (
     Shape,
     Writer,
 )
-from tasks.sinks.http_answers import failure_of
+from tasks.sinks.http_answers import failure_of, unanswered
 from tasks.sinks.plain import (
     Holds,
     Lists,
@@ -85,13 +85,14 @@ class PineconeSink(RemoteSink["Index"]):
         api_key: str,
         index: str | None = None,
         host: str | None = None,
-        timeout_s: float = 60.0,
+        timeout_s: float = 20.0,
         settle_s: float = 300.0,
     ) -> None:
         """`index` is the name of the index, or `host` where it is.
 
         It was made with the dimension and the metric of the space. `settle_s` is for how long
-        reads may lag behind writes before that is an error.
+        reads may lag behind writes before that is an error. Its client tries four times, each for
+        `timeout_s`.
         """
         if (index is None) == (host is None):
             raise ConfigError("pinecone needs either index, its name, or host, where it is")
@@ -280,11 +281,14 @@ class PineconeSink(RemoteSink["Index"]):
         return (PineconeError,)
 
     def _failure(self, error: Exception) -> Failure:
+        from httpx import TransportError
         from pinecone import ApiError, PineconeTimeoutError, PineconeValueError
         from pinecone.errors import PineconeConnectionError, PineconeTypeError
 
         if isinstance(error, ApiError):
             return failure_of(error.status_code, str(error), error.headers)
+        if isinstance(error.__cause__, TransportError):
+            return unanswered(error.__cause__)
         if isinstance(error, (PineconeTimeoutError, PineconeConnectionError)):
             return Failure(Why.AWAY, str(error))
         is_given = isinstance(error, (PineconeValueError, PineconeTypeError))

@@ -33,7 +33,7 @@ from tasks.sinks.base import (
     Queries,
     Shape,
 )
-from tasks.sinks.http_answers import failure_of
+from tasks.sinks.http_answers import failure_of, unanswered
 from tasks.sinks.plain import FOREIGN, held_of, id_of, is_ours, keys_of, uuids_of
 from tasks.sinks.qdrant_rows import UNIT
 from tasks.sinks.remote import WRITING, Answer, Failure, RemoteSink, Why
@@ -369,10 +369,8 @@ class QdrantSink(RemoteSink["QdrantClient"]):
 
 
 def _unanswered(source: Exception) -> Failure:
-    from httpx import InvalidURL, TransportError, UnsupportedProtocol
+    from httpx import InvalidURL, TransportError
 
-    if isinstance(source, (InvalidURL, UnsupportedProtocol)):
-        return Failure(Why.OTHER, f"{source}; check url")
-    if isinstance(source, TransportError):
-        return Failure(Why.AWAY, f"{type(source).__name__} {source}")
+    if isinstance(source, (InvalidURL, TransportError)):
+        return unanswered(source)
     return Failure(Why.OTHER, "the answer is not Qdrant's; check url")

@@ -37,6 +37,7 @@ class Why(StrEnum):
 
     BUSY = "busy"  # the store answers, and may do it later
     AWAY = "away"  # nobody answers
+    SLOW = "slow"  # nobody has answered in time
     TAKEN = "taken"  # somebody else has it open, and it is for one at a time
     GONE = "gone"  # what was asked for is not there
     ROWS = "rows"  # it will never take these rows, if rows were written
@@ -47,6 +48,8 @@ class Why(StrEnum):
 HINTS = {
     Why.BUSY: "; it asks to wait",
     Why.AWAY: "; does it run there?",
+    Why.SLOW: "; there was no answer within {timeout_s:g} s: does it run there, or has it too much "
+    "to do? `timeout_s` is for how long a call is waited for",
     Why.TAKEN: "; end that one, or wait for it",
 }
 
@@ -85,6 +88,7 @@ class RemoteSink(ABC, Generic[Client]):
     login: ClassVar[str] = "api_key"
     modes: tuple[Mode, ...] = (Mode.SWITCH, Mode.ROWWISE)
     limits: Limits
+    _timeout_s: float
 
     def __init__(self, readers: str, place: str, *secrets: str | None) -> None:
         """`readers` is the name that they know, `place` where the store is, for messages."""
@@ -205,8 +209,9 @@ class RemoteSink(ABC, Generic[Client]):
     def _error(self, doing: str, name: str | None, failure: Failure) -> SinkError:
         said = f"{self._what(doing, name)}: {self._words(failure.said)}"
         match failure.why:
-            case Why.BUSY | Why.AWAY | Why.TAKEN:
-                unavailable = SinkUnavailable(said + HINTS[failure.why])
+            case Why.BUSY | Why.AWAY | Why.SLOW | Why.TAKEN:
+                hint = HINTS[failure.why].format(timeout_s=self._timeout_s)
+                unavailable = SinkUnavailable(said + hint)
                 unavailable.retry_after_s = failure.retry_after_s
                 return unavailable
             case Why.GONE if name is not None:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from tasks.errors import ConfigError, SinkError
+from tasks.sinks import grpc_answers, http_answers
 from tasks.sinks import weaviate_rows as rows_of
 from tasks.sinks.base import (
     HASH,
@@ -26,7 +27,6 @@ from tasks.sinks.base import (
     Queries,
     Shape,
 )
-from tasks.sinks.http_answers import failure_of
 from tasks.sinks.plain import held_of, id_of, keys_of, uuids_of, vectors_of
 from tasks.sinks.remote import WRITING, Failure, RemoteSink, Why
 from tasks.sinks.weaviate_rows import DEFAULT, ROW_ID
@@ -35,12 +35,12 @@ from tasks.sources.web import without_password
 if TYPE_CHECKING:
     from weaviate import WeaviateClient
     from weaviate.collections import Collection
-    from weaviate.exceptions import WeaviateBaseError
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,200}")
 PAGE_ROWS = 2_000
+HTTP = range(100, 600)  # what is below is gRPC's
 PASSING_WORDS = ("exhausted", "unavailable", "too many")
-SILENT_WORDS = ("deadline", "timeout", "timed out", "rst_stream")
+LATE_WORDS = ("deadline", "timeout", "timed out")
 DISTANCES = {Metric.COSINE: "cosine", Metric.DOT: "dot", Metric.EUCLIDEAN: "l2-squared"}
 
 
@@ -217,21 +217,27 @@ class WeaviateSink(RemoteSink["WeaviateClient"]):
         return (TransportError, WeaviateBaseError)
 
     def _failure(self, error: Exception) -> Failure:
+        from httpx import TransportError
         from weaviate import exceptions as its
 
-        if isinstance(error, its.UnexpectedStatusCodeError):
-            return failure_of(error.status_code, error.message)
+        if isinstance(error, TransportError):
+            return http_answers.unanswered(error)
+        if isinstance(error, its.UnexpectedStatusCodeError) and error.status_code in HTTP:
+            return http_answers.failure_of(error.status_code, error.message)
+        said = str(error).removesuffix(" Details: .").rstrip(".")  # where it has none
+        if isinstance(error, its.WeaviateTimeoutError):
+            return Failure(Why.SLOW, said)
         away = (
             its.WeaviateConnectionError,
-            its.WeaviateTimeoutError,
             its.WeaviateStartUpError,
-            its.WeaviateRetryError,
             its.WeaviateGRPCUnavailableError,
         )
-        if isinstance(error, away) or not isinstance(error, its.WeaviateBaseError):
-            said = str(error).removesuffix(" Details: .").rstrip(".")  # where it has none
+        if isinstance(error, away):
             return Failure(Why.AWAY, said)
-        return _meant(_with_code(error))
+        failure = grpc_answers.failure_behind(error)
+        if failure is None:
+            return _meant(said)
+        return _meant(failure.said) if failure.why is Why.OTHER else failure
 
     def _put(self, name: str, shape: Shape, rows: pa.Table) -> None:
         """One batch; the collection is looked for before, as a batch would make it anew."""
@@ -332,21 +338,11 @@ class WeaviateSink(RemoteSink["WeaviateClient"]):
 
 
 def _meant(said: str) -> Failure:
-    """What is meant by the words of a gRPC answer."""
+    """What is meant by words that came without a status, or with one that says nothing."""
     words = said.lower()
     if "could not find class" in words:
         return Failure(Why.GONE, said)
-    if "larger than max" in words:
-        return Failure(Why.ROWS, f"the batch is too large for it: {said}")
-    if any(one in words for one in SILENT_WORDS):
-        return Failure(Why.AWAY, said)
+    if any(one in words for one in LATE_WORDS):
+        return Failure(Why.SLOW, said)
     is_passing = any(one in words for one in PASSING_WORDS)
     return Failure(Why.BUSY if is_passing else Why.OTHER, said)
-
-
-def _with_code(error: "WeaviateBaseError") -> str:
-    """The client passes on the words of a gRPC answer, and its code only as what came before."""
-    from grpc import Call
-
-    cause = error.__context__
-    return f"{cause.code().name}: {error.message}" if isinstance(cause, Call) else error.message

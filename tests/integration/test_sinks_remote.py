@@ -308,7 +308,7 @@ def test_a_server_that_never_answers_is_given_up(use: str, tmp_path: Path) -> No
         where = f"http://127.0.0.1:{silent.getsockname()[1]}"
         arguments["host" if use == "pinecone" else "url"] = where
         sink = build("sinks", use, arguments | {"timeout_s": 1})
-        with pytest.raises(SinkUnavailable, match=r"opening: .*; does it run there\?$"):
+        with pytest.raises(SinkUnavailable, match=r"opening: .* does it run there"):
             sink.connect()
     place.close()
 
