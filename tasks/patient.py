@@ -14,6 +14,7 @@ class PatientSink:
 
     Not with `connect`, where a store that is down is to be told at once, nor with the parts of
     `held` and what is written in `writing`: who reads and writes these begins again by itself.
+    A stop is heard between any two calls.
     """
 
     def __init__(self, sink: Sink, patience: Patience) -> None:
@@ -22,6 +23,7 @@ class PatientSink:
         self.limits = sink.limits
         self._sink = sink
         self._again = patience.again
+        self._check = patience.check
 
     def connect(self) -> None:
         """As the sink does; what it can do may be known only now."""
@@ -58,7 +60,9 @@ class PatientSink:
 
     def held(self, name: str) -> Iterator[list[Held]]:
         """As the sink says."""
-        return self._sink.held(name)
+        for part in self._sink.held(name):
+            self._check()
+            yield part
 
     def fetch(self, name: str, shape: Shape, ids: Sequence[str]) -> pa.Table:
         """As the sink says."""

@@ -16,6 +16,7 @@ from tasks.progress import Report, listener
 from tasks.publishing import Publication
 from tasks.pushing import Patience
 from tasks.run import Stop
+from tasks.sinks.waiting import waits_by
 from tasks.space import open_space
 from tasks.standing import Standing, Wish
 from tasks.store import lease
@@ -42,7 +43,7 @@ def publish(
     what the sink holds or cannot take, SinkError where it does not do as it should, Interrupted
     when the user asked to stop.
     """
-    label = config.label
+    label, listen = config.label, listener.get()  # which threads have not
 
     def check() -> None:
         held.check()
@@ -50,18 +51,22 @@ def publish(
             raise Interrupted(f"stopped publishing to {label!r}: the next one goes on from here")
 
     def report(stage: str, done: int, total: int) -> None:
-        listener.get()(Report(stage, done, total, unit=UNIT))
+        listen(Report(stage, done, total, unit=UNIT))
+
+    def tell(said: str) -> None:
+        report(f"{label} does not answer or asks to wait: {said}", 0, 0)
 
     with lease.lease(store_uri, f"{space}.to-{label}", options.wait_s, lost=stop) as held:
         report(f"open {label}", 0, 0)
         serving = open_space(space, store_uri, "serving")
-        with opened(config, secret_of_block) as (sink, hidden):
+        patience = Patience(check, stop.wait, tell)
+        with opened(config, secret_of_block) as (sink, hidden), waits_by(patience.pause):
             wish = Wish(
                 serving,
                 config,
                 allow_removals=options.allow_removals,
                 repair=options.repair,
-                patience=Patience(check, stop.wait),
+                patience=patience,
                 report=report,
                 hide=hidden.hide,
             )

@@ -43,12 +43,20 @@ class Patience:
     """Makes a call again, after a pause, where a store does not answer or asks to wait.
 
     Attributes:
-        check: Called before and after each pause; raises where the user asked to stop.
+        check: Called before each call and each pause; raises where the user asked to stop.
         sleep: Waits for so many seconds; may come back earlier, when the user asks to stop.
+        tell: Told when a call is made again, and for which time.
     """
 
     check: Callable[[], None] = lambda: None
     sleep: Callable[[float], object] = time.sleep
+    tell: Callable[[str], None] = lambda said: None
+
+    def pause(self, seconds: float) -> None:
+        """Waits, unless the user asked to stop."""
+        self.check()
+        self.sleep(seconds)
+        self.check()
 
     def again(self, do: Callable[[], T]) -> T:
         """What a call gives.
@@ -57,6 +65,7 @@ class Patience:
         """
         attempt = 1
         while True:
+            self.check()
             try:
                 return do()
             except SinkUnavailable as error:
@@ -67,10 +76,10 @@ class Patience:
                 if attempt >= ATTEMPTS:
                     raise
             pause = min(LONGEST_PAUSE_S, PAUSE_S * 2 ** (attempt - 1))
-            self.check()
-            self.sleep(max(asked, pause * random.uniform(0.5, 1)))  # noqa: S311 (spreads calls)
-            self.check()
+            pause = max(asked, pause * random.uniform(0.5, 1))  # noqa: S311 (spreads calls)
             attempt += 1
+            self.tell(f"asked again in {pause:,.0f} s, {attempt} of {ATTEMPTS}")
+            self.pause(pause)
 
 
 @dataclass(frozen=True)

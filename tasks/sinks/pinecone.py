@@ -47,6 +47,7 @@ from tasks.sinks.plain import (
     vectors_of,
 )
 from tasks.sinks.remote import WRITING, Failure, RemoteSink, RemoteWriter, Why, parts_of
+from tasks.sinks.waiting import wait
 
 if TYPE_CHECKING:
     from pinecone import Index
@@ -452,7 +453,7 @@ class PineconeSink(RemoteSink["Index"]):
                     f"{self._what(doing, name)}: after {self._settle_s:g} s its reads do "
                     "not have what was written; run again, or set settle_s"
                 )
-            time.sleep(wait_s)
+            wait(wait_s)
             wait_s = min(2.0, 1.5 * wait_s)
 
 

@@ -7,7 +7,6 @@ as base64. With an original, the vectors' names are `vector` and `full_vector`.
 """
 
 import sqlite3
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -37,6 +36,7 @@ from tasks.sinks.http_answers import failure_of, unanswered
 from tasks.sinks.plain import FOREIGN, held_of, id_of, is_ours, keys_of, uuids_of
 from tasks.sinks.qdrant_rows import UNIT
 from tasks.sinks.remote import WRITING, Answer, Failure, RemoteSink, Why
+from tasks.sinks.waiting import wait
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -58,7 +58,7 @@ LISTED = 10_000
 CANDIDATES = 10  # for each row that is asked for
 POLL_S = 0.5
 UUID_DIGITS = 32
-MISSED = 10  # answers about an index in a row: a server that builds one may be late
+MISSED = 3  # answers about an index in a row: a server that builds one may be late
 
 
 class QdrantSink(RemoteSink["QdrantClient"]):
@@ -153,7 +153,7 @@ class QdrantSink(RemoteSink["QdrantClient"]):
                         f"{self._what('indexing', name)}: {self._words(info.optimizer_status)}; "
                         "look into the server's log"
                     )
-            time.sleep(POLL_S)
+            wait(POLL_S)
 
     def count(self, name: str) -> int:
         """As Sink.count."""

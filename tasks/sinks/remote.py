@@ -6,7 +6,6 @@ nobody else can. Whoever publishes has more patience, and writers leave all of i
 """
 
 import re
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from tasks.errors import ConfigError, RowsRefused, SinkError, SinkUnavailable
 from tasks.sinks.base import FULL, ID, VECTOR, Limits, Mode, Near, Originals, Queries, Shape, Writer
 from tasks.sinks.originals import CANDIDATES, ordered
 from tasks.sinks.plain import vectors_of
+from tasks.sinks.waiting import wait
 from tasks.sources.web import without_password
 
 Client = TypeVar("Client")
@@ -28,7 +28,7 @@ Answer = TypeVar("Answer")
 
 WRITING = "writing"
 PAUSES_S = (0.5, 1.0, 2.0)
-LONGEST_S = 5.0  # nothing ends such a pause
+LONGEST_S = 5.0
 SAID_CHARACTERS = 300
 
 
@@ -204,7 +204,7 @@ class RemoteSink(ABC, Generic[Client]):
             pause, asked = next(pauses, None), failure.retry_after_s or 0.0
             if failure.why is not Why.BUSY or pause is None or asked > LONGEST_S:
                 raise self._error(doing, name, failure)
-            time.sleep(max(pause, asked))
+            wait(max(pause, asked))
 
     def _error(self, doing: str, name: str | None, failure: Failure) -> SinkError:
         said = f"{self._what(doing, name)}: {self._words(failure.said)}"

@@ -22,6 +22,7 @@ from tasks.plugins import build
 from tasks.pushing import Patience, Pushed, Pusher
 from tasks.sinks.base import HASH, ID, VECTOR, Element, Metric, Mode, Shape, Sink
 from tasks.sinks.http_answers import retry_after_s
+from tasks.sinks.waiting import waits_by
 from tests import web
 from tests.pipeline import config, refresh, write_jsonl
 from tests.publishing import SPACE, notes, published, seen, sink_of, wanted
@@ -311,6 +312,30 @@ def test_a_server_that_never_answers_is_given_up(use: str, tmp_path: Path) -> No
         with pytest.raises(SinkUnavailable, match=r"opening: .* does it run there"):
             sink.connect()
     place.close()
+
+
+@pytest.mark.parametrize("use", ["qdrant", "pinecone"])
+def test_a_wait_for_what_a_server_does_later_can_be_ended(use: str, tmp_path: Path) -> None:
+    class Enough(Exception): ...
+
+    def end(seconds: float) -> None:
+        assert seconds > 0
+        raise Enough
+
+    store: Any = peer(use, tmp_path)
+    sink = opened(store)
+    fill(sink, "c", rows(3), "s")
+    with sink.writing("c", OF, "t") as writer:
+        if use == "pinecone":  # the other one builds an index
+            store.wire.lag_s = 60
+        writer.upsert(rows(5))
+        with waits_by(end), pytest.raises(Enough):
+            sink.finish("c", OF)
+        if use == "pinecone":
+            store.wire.lag_s = 0
+            store.wire.settled()
+    sink.close()
+    store.close()
 
 
 def test_times_to_wait_are_read_as_they_are_meant() -> None:

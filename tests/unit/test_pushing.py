@@ -121,6 +121,23 @@ def test_a_pause_ends_when_the_user_asks_to_stop() -> None:
     assert store.calls == 1
 
 
+def test_a_stop_is_heard_before_a_call_that_would_be_answered() -> None:
+    def stop() -> None:
+        raise Interrupted("enough")
+
+    store = Store()
+    with pytest.raises(Interrupted):
+        Patience(stop).again(lambda: store.upsert(pa.table({"id": ["a"]})))
+    assert store.calls == 0
+
+
+def test_who_waits_is_told_for_what() -> None:
+    store, told = Store(failures=2, retry_after_s=30.0), list[str]()
+    patience = Patience(sleep=lambda seconds: None, tell=told.append)
+    patience.again(lambda: store.upsert(pa.table({"id": ["a"]})))
+    assert told == ["asked again in 30 s, 2 of 8", "asked again in 30 s, 3 of 8"]
+
+
 def test_no_more_calls_are_made_at_once_than_the_store_takes() -> None:
     store, pushed = Store(), Pushed()
     many = batches(*([f"r{n}"] for n in range(60)))
