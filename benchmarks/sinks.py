@@ -2,8 +2,8 @@
 
 `python -m benchmarks.sinks` loads 100,000 x 384 into each store that runs here, by the client's own
 bulk call and by the sink, in turn; the median of three. `--change` publishes a change of 1,000 rows
-in 1,000,000 (or `--rows`) as a user would, each publication in a process of its own, whose most
-memory is told. Both print tables.
+in 1,000,000 (or `--rows`) as a user would, with `--mode` in another than the sink's own, each
+publication in a process of its own, whose most memory is told. Both print tables.
 """
 
 import argparse
@@ -132,7 +132,7 @@ def corpus(path: Path, n: int, changed: int) -> None:
     )
 
 
-def change(uses: list[str], n: int) -> list[dict[str, Any]]:
+def change(uses: list[str], n: int, mode: str | None) -> list[dict[str, Any]]:
     """What each sink pushes, and how long that takes, when 1,000 of so many rows change."""
     with tempfile.TemporaryDirectory() as folder:
         store, file = str(Path(folder) / "vectors"), Path(folder) / "corpus.parquet"
@@ -156,15 +156,15 @@ def change(uses: list[str], n: int) -> list[dict[str, Any]]:
         for use in uses:
             place = peer(use, Path(folder) / f"place-{use}")
             try:
-                found.append(_changed(place, store))
+                found.append(_changed(place, store, mode))
             finally:
                 place.close()
             print(found[-1], file=sys.stderr, flush=True)
         return found
 
 
-def _changed(place: Peer, store: str) -> dict[str, Any]:
-    said = {"use": place.use, **place.arguments(), **BARE.get(place.use, {})}
+def _changed(place: Peer, store: str, mode: str | None) -> dict[str, Any]:
+    said = {"use": place.use, "mode": mode, **place.arguments(), **BARE.get(place.use, {})}
     done = []
     for version in (1, 2):
         with ProcessPoolExecutor(1, get_context("spawn")) as other:
@@ -215,12 +215,13 @@ def main() -> None:
     parser.add_argument("--change", action="store_true", help=f"{CHANGED:,} rows of many")
     parser.add_argument("--only", nargs="*", help="these sinks")
     parser.add_argument("--rows", type=int, help=f"{ROWS:,}, with --change {MANY:,}")
+    parser.add_argument("--mode", help="what readers see meanwhile, with --change")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--write", type=Path, help="a JSON file")
     asked = parser.parse_args()
     if asked.change:
         uses = asked.only or [use for use in QUICK if use in names("sinks")]
-        found = change(uses, asked.rows or MANY)
+        found = change(uses, asked.rows or MANY, asked.mode)
     else:
         found = []
         for use in asked.only or names("sinks"):
