@@ -13,6 +13,7 @@ import pyarrow as pa
 from schemas.publication import Refused
 from tasks.errors import RowsRefused, SinkUnavailable
 from tasks.sinks.base import ID, Limits, Writer
+from tasks.sinks.plain import is_foreign
 
 T = TypeVar("T")
 
@@ -103,17 +104,22 @@ class Pusher:
     def push(self, batches: Iterable[pa.Table], gone: Sequence[str], pushed: Pushed) -> None:
         """Puts all rows, then removes the others; no more batches are held than are in flight.
 
-        What was there of a row that is refused goes, too: it is of an earlier version. `pushed`
-        counts as it goes on. Raises SinkUnavailable where a batch failed eight times.
+        Rows that others wrote go first: one may have the key of a row that is put. What was there
+        of a row that is refused goes, too: it is of an earlier version. `pushed` counts as it goes
+        on. Raises SinkUnavailable where a batch failed eight times.
         """
+        self._remove([one for one in gone if is_foreign(one)], pushed)
         for refused, n_rows in self._each(self._upsert, batches):
             pushed.refused += refused
             pushed.upserted += n_rows - len(refused)
-            self.report(pushed.upserted + len(pushed.refused))
+            self.report(pushed.upserted + len(pushed.refused) + pushed.deleted)
         stale = [one.id for one in pushed.refused]
         for _ in self._each(self._delete, self._parts(stale)):
             pass
-        for _, n_rows in self._each(self._delete, self._parts(gone)):
+        self._remove([one for one in gone if not is_foreign(one)], pushed)
+
+    def _remove(self, ids: Sequence[str], pushed: Pushed) -> None:
+        for _, n_rows in self._each(self._delete, self._parts(ids)):
             pushed.deleted += n_rows
             self.report(pushed.upserted + len(pushed.refused) + pushed.deleted)
 

@@ -70,9 +70,14 @@ def keys_of(ids: Sequence[str]) -> list[str]:
     """As `uuids_of`, for ids of `id_of`: that of a foreign row gives the key that the row has."""
     uuids = uuids_of(ids)
     return [
-        one.removeprefix(FOREIGN) if one.startswith(FOREIGN) else made
+        one.removeprefix(FOREIGN) if is_foreign(one) else made
         for one, made in zip(ids, uuids, strict=True)
     ]
+
+
+def is_foreign(id_: str) -> bool:
+    """Whether `id_of` gave this id to a row that others wrote."""
+    return id_.startswith(FOREIGN)
 
 
 def id_of(key: object, row: Mapping[str, Any], id_key: str = ID) -> str:
@@ -103,7 +108,7 @@ def hash_of(said: object) -> bytes:
 def is_ours(key: object, row: Mapping[str, Any], id_key: str = ID) -> bool:
     """Whether vectorline wrote a row, and its id and hash are still there."""
     held = held_of(key, row, id_key)
-    return held.hash != NO_HASH and not held.id.startswith(FOREIGN)
+    return held.hash != NO_HASH and not is_foreign(held.id)
 
 
 def hexes_of(rows: pa.Table) -> list[str]:

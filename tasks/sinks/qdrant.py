@@ -33,7 +33,7 @@ from tasks.sinks.base import (
     Shape,
 )
 from tasks.sinks.http_answers import failure_of, unanswered
-from tasks.sinks.plain import FOREIGN, held_of, id_of, is_ours, keys_of, uuids_of
+from tasks.sinks.plain import held_of, id_of, keys_of, uuids_of
 from tasks.sinks.qdrant_rows import UNIT
 from tasks.sinks.remote import WRITING, Answer, Failure, RemoteSink, Why
 from tasks.sinks.waiting import wait
@@ -322,21 +322,8 @@ class QdrantSink(RemoteSink["QdrantClient"]):
 
         # Others may have numbers for keys, of 20 digits at most; a UUID has 32.
         keys = [int(key) if len(key) < UUID_DIGITS else key for key in keys_of(ids)]
-        foreign = [key for key, id_ in zip(keys, ids, strict=True) if id_.startswith(FOREIGN)]
-        if foreign:  # of ours whose payload was replaced, and which has been put again since
-            put_again = self._ours_of(name, foreign)
-            keys = [key for key in keys if key not in put_again]
         points = PointIdsList(points=[*keys])
         self._ask(WRITING, name, lambda client: client.delete(self._full(name), points))
-
-    def _ours_of(self, name: str, keys: Sequence[int | str]) -> set[str]:
-        """Those of points that are ours by now."""
-        found = self._ask(
-            "reading",
-            name,
-            lambda client: client.retrieve(self._full(name), keys, with_payload=[ID, HASH]),
-        )
-        return {str(one.id) for one in found if is_ours(one.id, one.payload or {})}
 
     def _rows(self, name: str, shape: Shape, ids: Sequence[str]) -> pa.Table:
         points = self._ask(

@@ -20,7 +20,7 @@ from tasks.errors import ConfigError, SinkError, SinkUnavailable
 from tasks.sinks.base import ID, VECTOR
 from tasks.sinks.qdrant import QdrantSink
 from tests import web
-from tests.sink_rows import DIM, OF, fill, rows
+from tests.sink_rows import OF, fill, rows
 from tests.stores.qdrant import Peer
 from tests.wire.between import Passing
 from tests.wire.server import Fault
@@ -74,22 +74,6 @@ def test_local_mode_keeps_rows_stamps_and_the_alias(tmp_path: Path) -> None:
     nearest = sink.search("one", OF, query, 3)
     assert [part[0].id for part in nearest] == ["r0000", "r0001"]
     sink.close()
-
-
-def test_a_point_whose_payload_others_took_is_put_again_and_stays(
-    sink: QdrantSink, other: QdrantClient
-) -> None:
-    given = rows(20)
-    fill(sink, "one", given)
-    sink.serve("one")
-    point = other.scroll("papers", limit=1)[0][0]
-    other.upsert("papers", [PointStruct(id=point.id, vector=[1.0] * DIM, payload={"x": 1})])
-    ids = given[ID].to_pylist()
-    (gone,) = [one.id for part in sink.held("one") for one in part if one.id not in ids]
-    with sink.writing("one", OF, "later") as writer:
-        writer.upsert(given)
-        writer.delete([gone])
-    assert sink.fetch("one", OF, ids).sort_by(ID).equals(given)
 
 
 # The client leaves its lock file open when it does not get the lock.

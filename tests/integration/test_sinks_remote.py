@@ -495,6 +495,25 @@ def test_elasticsearch_before_9_2_has_arrays_and_keeps_them(tmp_path: Path) -> N
     store.close()
 
 
+@pytest.mark.parametrize("use", [*BULK, "milvus"])
+def test_a_row_whose_key_others_took_is_put_again_and_stays(use: str, tmp_path: Path) -> None:
+    store, corpus = str(tmp_path / "vectors"), tmp_path / "corpus"
+    write_jsonl(corpus / "a.jsonl", notes(0, 20))
+    refresh(config(corpus, encoder={"use": "hashing", "dim": DIM}), store, promote="yes")
+    place = peer(use, tmp_path / "place")
+    assert isinstance(place, Shared)
+    sink = sink_of(place, mode="rowwise")
+    published(store, sink)
+    place.usurp(min(wanted(store)), DIM)
+    with pytest.raises(SinkError, match="1 of 20 that were read back differ"):
+        published(store, sink)
+    record = published(store, sink)
+    n_gone = 0 if use == "chroma" else 1  # where the key is the id, it is replaced
+    assert (record.how, record.upserted, record.deleted) == ("by comparison", 1, n_gone)
+    assert seen(place) == wanted(store)
+    place.close()
+
+
 def test_a_publication_removes_what_others_put_there(shared: Peer, tmp_path: Path) -> None:
     store, corpus = str(tmp_path / "vectors"), tmp_path / "corpus"
     write_jsonl(corpus / "a.jsonl", notes(0, 20))

@@ -5,6 +5,8 @@ import json
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -69,12 +71,21 @@ class Peer(Process):
         client._admin_client._server._session.close()
 
     def intrude(self, dim: int) -> None:
+        with self._collection() as collection:
+            collection.add(ids=["alien", "odd"], embeddings=[[1.0] * dim] * 2)
+            collection.update(ids=["odd"], metadatas=[{"_hash": "not one", "year": 1}])
+
+    def usurp(self, id_: str, dim: int) -> None:
+        with self._collection() as collection:
+            collection.delete(ids=[id_])
+            collection.add(ids=[id_], embeddings=[[1.0] * dim])
+
+    @contextmanager
+    def _collection(self) -> Iterator[Any]:
         from chromadb import HttpClient
 
         client: Any = HttpClient("127.0.0.1", self.port)
-        collection = client.get_collection(SERVED, embedding_function=None)
-        collection.add(ids=["alien", "odd"], embeddings=[[1.0] * dim] * 2)
-        collection.update(ids=["odd"], metadatas=[{"_hash": "not one", "year": 1}])
+        yield client.get_collection(SERVED, embedding_function=None)
         client._server._session.close()
         client._admin_client._server._session.close()
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from elasticsearch import Elasticsearch, helpers
 
+from tasks.sinks.plain import uuids_of
 from tests.stores.wired import Wired
 from tests.wire import elasticsearch as wire
 
@@ -45,9 +46,15 @@ class Peer(Wired):
         return {row.pop("id"): {k: v for k, v in row.items() if k[0] != "_"} for row in rows}
 
     def intrude(self, dim: int) -> None:
+        self._put("alien", dim)
+
+    def usurp(self, id_: str, dim: int) -> None:
+        self._put(uuids_of([id_])[0], dim)
+
+    def _put(self, key: str, dim: int) -> None:
         client = Elasticsearch(self.wire.url, api_key="made-up", request_timeout=60)
         document = {"vector": [1.0] * dim}
-        client.bulk(index="docs", operations=[{"index": {"_id": "alien"}}, document])
+        client.bulk(index="docs", operations=[{"index": {"_id": key}}, document])
         client.close()
 
     def bulk(self, rows: pa.Table) -> None:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from milvus_lite.server_manager import server_manager_instance
 from pymilvus import DataType, MilvusClient
 
+from tasks.sinks.plain import uuids_of
 from tests.stores.process import Process
 
 
@@ -44,11 +45,17 @@ class Peer:
                 client.insert("bulk", made[start : start + 1_000])
 
     def intrude(self, dim: int) -> None:
+        self._put(dim, "'alien'", "zebra", "Zoo")
+
+    def usurp(self, id_: str, dim: int) -> None:
+        self._put(dim, uuids_of([id_])[0])
+
+    def _put(self, dim: int, *keys: str) -> None:
         with self._client() as client:
             client.load_collection("docs")
-            for key in ("'alien'", "zebra", "Zoo"):
+            for key in keys:
                 row = {"_key": key, "id": "n1", "_hash": "not one", "vector": [1.0] * dim}
-                client.insert("docs", [row])
+                client.upsert("docs", [row])
 
     def stop(self) -> None: ...
 

@@ -42,6 +42,9 @@ class Shared(Protocol):
     def intrude(self, dim: int) -> None:
         """Puts a row of somebody else's there, as the client does it; it has no hash if it may."""
 
+    def usurp(self, id_: str, dim: int) -> None:
+        """Puts one under the key of one of ours."""
+
 
 def peer(use: str, folder: Path) -> Peer:
     """That of a built-in sink."""

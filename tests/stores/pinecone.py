@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from pinecone import Pinecone
 
+from tasks.sinks.plain import uuids_of
 from tests.stores.wired import Wired
 from tests.wire import pinecone as wire
 
@@ -58,9 +59,15 @@ class Peer(Wired):
         index.close()
 
     def intrude(self, dim: int) -> None:
+        self._put("alien", dim)
+
+    def usurp(self, id_: str, dim: int) -> None:
+        self._put(uuids_of([id_])[0], dim)
+
+    def _put(self, key: str, dim: int) -> None:
         namespace = self._fetched("docs", ["serving"])[0]["metadata"]["namespace"]
         index = Pinecone(KEY).index(host=self.wire.url)
-        index.upsert(vectors=[("alien", [1.0] * dim, {"x": 1})], namespace=namespace)
+        index.upsert(vectors=[(key, [1.0] * dim, {"x": 1})], namespace=namespace)
         index.close()
 
     def _fetched(self, namespace: str, ids: list[str]) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from uuid import uuid4
 import numpy as np
 import pyarrow as pa
 
+from tasks.sinks.plain import uuids_of
 from tests.stores.process import Process
 
 ALIAS = "papers"
@@ -67,15 +68,18 @@ class Peer(Process):
         client.close()
 
     def intrude(self, dim: int) -> None:
+        self._put(dim, {7: {"x": 1}, str(uuid4()): {"id": "n1", "_hash": 5}})
+
+    def usurp(self, id_: str, dim: int) -> None:
+        self._put(dim, {uuids_of([id_])[0]: {"x": 1}})
+
+    def _put(self, dim: int, payloads: dict[int | str, dict[str, Any]]) -> None:
         from qdrant_client import QdrantClient
         from qdrant_client.models import PointStruct
 
         client = QdrantClient(url=self.url, check_compatibility=False)
         vector = [1.0] * dim
-        points = [
-            PointStruct(id=7, vector=vector, payload={"x": 1}),
-            PointStruct(id=str(uuid4()), vector=vector, payload={"id": "n1", "_hash": 5}),
-        ]
+        points = [PointStruct(id=key, vector=vector, payload=it) for key, it in payloads.items()]
         client.upsert(ALIAS, points)
         client.close()
 

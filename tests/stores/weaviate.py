@@ -10,6 +10,7 @@ import weaviate as client
 from weaviate.classes.data import DataObject
 from weaviate.proto.v1 import search_get_pb2, weaviate_pb2_grpc
 
+from tasks.sinks.plain import uuids_of
 from tests.stores.wired import Wired
 from tests.wire import weaviate as wire
 
@@ -72,9 +73,15 @@ class Peer(Wired):
         opened.close()
 
     def intrude(self, dim: int) -> None:
+        self._put(dim, None)
+
+    def usurp(self, id_: str, dim: int) -> None:
+        self._put(dim, uuids_of([id_])[0])
+
+    def _put(self, dim: int, key: str | None) -> None:
         opened = self._client()
         one: DataObject[dict[str, Any], None] = DataObject(
-            properties={}, vector={"default": [1.0] * dim}
+            properties={}, uuid=key, vector={"default": [1.0] * dim}
         )
         opened.collections.use("Docs").data.insert_many([one])
         opened.close()

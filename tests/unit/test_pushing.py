@@ -154,6 +154,19 @@ def test_ids_go_in_batches_after_all_rows_are_there() -> None:
     assert (pushed.upserted, pushed.deleted) == (1, 3)
 
 
+def test_rows_of_others_go_before_ours_are_put_under_their_keys() -> None:
+    key = "not vectorline's: a"
+
+    class Keyed(Store):
+        def delete(self, ids: Sequence[str]) -> None:
+            super().delete([one.removeprefix("not vectorline's: ") for one in ids])
+
+    store, pushed = Keyed(held=["a", "x"]), Pushed()
+    pusher(store, []).push(batches(["a", "b"]), ["x", key], pushed)
+    assert sorted(store.held) == ["a", "b"]
+    assert (pushed.upserted, pushed.deleted) == (2, 2)
+
+
 def test_batches_are_read_as_they_are_needed_and_a_stop_ends_it() -> None:
     read: list[int] = []
 
