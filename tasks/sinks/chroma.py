@@ -104,10 +104,17 @@ class ChromaSink(RemoteSink["ClientAPI"]):
             self._sessions.pop().close()  # the client leaves its connections open
 
     def collections(self) -> dict[str, str]:
-        """As Sink.collections: stamps are metadata of their collections."""
+        """As Sink.collections: stamps are metadata of their collections.
+
+        One that somebody gave another name is theirs.
+        """
         listed = self._ask("listing collections", None, lambda client: [*_listed(client)])
-        ours = [one.metadata for one in listed if self._is_ours(one)]
-        return {str(one[NAME]): str(one[STAMP]) for one in ours}
+        ours = {one.name: one.metadata for one in listed if self._is_ours(one)}
+        return {
+            str(one[NAME]): str(one[STAMP])
+            for name, one in ours.items()
+            if name in (self._readers, self._full(str(one[NAME])))
+        }
 
     def create(self, name: str, shape: Shape) -> None:
         """As Sink.create; SinkError for a column whose name Chroma does not take."""
@@ -169,8 +176,8 @@ class ChromaSink(RemoteSink["ClientAPI"]):
     def serving(self) -> str | None:
         """As Sink.serving."""
         doing = f"looking for {self._readers}"
-        served = self._ask(doing, None, lambda client: _get(client, self._readers))
-        return str(served.metadata[NAME]) if served and self._is_ours(served) else None
+        served = self._ask(doing, None, self._served)
+        return str(served.metadata[NAME]) if served else None
 
     def serve(self, name: str) -> None:
         """As Sink.serve: two renames, between which readers' name is nobody's."""
@@ -178,10 +185,7 @@ class ChromaSink(RemoteSink["ClientAPI"]):
         def rename(collection: "Collection") -> None:
             if collection.name == self._readers:
                 return
-            served = _get(self._client, self._readers)
-            if served is not None:
-                if not self._is_ours(served):
-                    raise self._not_ours(f"the collection {self._readers}")
+            if (served := self._served(self._client)) is not None:
                 served.modify(name=self._full(str(served.metadata[NAME])))
             collection.modify(name=self._readers)
 
@@ -303,6 +307,13 @@ class ChromaSink(RemoteSink["ClientAPI"]):
     def _is_ours(self, collection: "Collection") -> bool:
         metadata = collection.metadata or {}
         return metadata.get(MARK) == self._readers and NAME in metadata
+
+    def _served(self, client: "ClientAPI") -> "Collection | None":
+        """That of readers' name."""
+        served = _get(client, self._readers)
+        if served is not None and not self._is_ours(served):
+            raise self._not_ours(f"the collection {self._readers}")
+        return served
 
     def _find(self, client: "ClientAPI", name: str) -> "Collection | None":
         """A collection of ours under its own name or that of the readers."""

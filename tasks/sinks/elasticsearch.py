@@ -96,15 +96,9 @@ class ElasticsearchSink(RemoteSink["Client"]):
 
     def collections(self) -> dict[str, str]:
         """Those whose mapping says in `_meta` that they were made here, for these readers."""
-        found = self._ask(
-            "listing collections",
-            None,
-            lambda client: client.indices.get_mapping(index=self._full("*")),
-        )
-        said = {name: one["mappings"].get("_meta", {}).get(OURS) for name, one in found.items()}
         return {
             str(self._name_of(full)): one["stamp"]
-            for full, one in sorted(said.items())
+            for full, one in sorted(self._marks().items())
             if one and one["collection"] == self._readers
         }
 
@@ -186,7 +180,9 @@ class ElasticsearchSink(RemoteSink["Client"]):
             yield part
 
     def drop(self, name: str) -> None:
-        """Its aliases go with it."""
+        """Its aliases go with it; SinkError for an index that vectorline did not make."""
+        if self._full(name) in self._marks() and name not in self.collections():
+            raise self._not_ours(f"the index {self._full(name)}")
         self._ask(
             "removing",
             name,
@@ -336,6 +332,15 @@ class ElasticsearchSink(RemoteSink["Client"]):
             ]
 
         return [self._told("searching", name, lambda: one(query)) for query in queries]  # noqa: B023
+
+    def _marks(self) -> dict[str, dict[str, str] | None]:
+        """What indices say of themselves whose names are as ours; None for nothing."""
+        found = self._ask(
+            "listing collections",
+            None,
+            lambda client: client.indices.get_mapping(index=self._full("*")),
+        )
+        return {name: one["mappings"].get("_meta", {}).get(OURS) for name, one in found.items()}
 
     def _door(self, name: str) -> str:
         return f"{self._full(name)}.write"

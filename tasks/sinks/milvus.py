@@ -188,11 +188,16 @@ class MilvusSink(RemoteSink["MilvusClient"]):
             yield [held_of(row[KEY], row) for row in page]
 
     def drop(self, name: str) -> None:
-        """Takes readers' name away before if it points there: Milvus refuses otherwise."""
+        """Takes readers' name away before if it points there: Milvus refuses otherwise.
+
+        SinkError for a collection that vectorline did not make.
+        """
 
         def remove(client: "MilvusClient") -> None:
             if not client.has_collection(self._full(name), timeout=self._timeout_s):
                 return
+            if self._properties(self._full(name)).get(OURS) != self._readers:
+                raise self._not_ours(f"the collection {self._full(name)}")
             if self._target() == self._full(name):
                 client.drop_alias(self._readers, timeout=self._timeout_s)
             client.drop_collection(self._full(name), timeout=self._timeout_s)
@@ -208,9 +213,10 @@ class MilvusSink(RemoteSink["MilvusClient"]):
                 if client.has_collection(self._readers, timeout=self._timeout_s):
                     raise self._not_ours(f"the collection {self._readers}")
                 return None
-            if self._properties(target).get(OURS) != self._readers:
+            name = self._name_of(target)  # None where somebody gave ours another one
+            if name is None or self._properties(target).get(OURS) != self._readers:
                 raise self._not_ours(f"the alias {self._readers} of {target}")
-            return self._name_of(target)
+            return name
 
         return self._ask("reading aliases", None, pointed)
 

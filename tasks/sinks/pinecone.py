@@ -112,7 +112,7 @@ class PineconeSink(RemoteSink["Index"]):
         self._deleted: dict[str, set[str]] = {}  # keys that reads may still have
 
     def collections(self) -> dict[str, str]:
-        """Those that have a record in readers' namespace."""
+        """Those that have a record in readers' namespace, and are there."""
 
         def stamps(index: "Index") -> dict[str, str]:
             listed = index.list(prefix=COLLECTION, namespace=self._readers)
@@ -124,6 +124,7 @@ class PineconeSink(RemoteSink["Index"]):
                 id_.removeprefix(COLLECTION): str(one["stamp"])
                 for id_, one in sorted(said.items())
                 if one.get(OURS) == self._readers
+                and self._n_rows(id_.removeprefix(COLLECTION)) >= 0
             }
 
         return self._ask("listing collections", None, stamps)

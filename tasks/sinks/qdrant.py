@@ -212,11 +212,11 @@ class QdrantSink(RemoteSink["QdrantClient"]):
         self._ask("removing", name, remove)
 
     def serving(self) -> str | None:
-        """As Sink.serving."""
-        return self._name_of(self._ask("reading aliases", None, self._holder) or "")
+        """As Sink.serving; SinkError if the name is a collection's, or an alias of another's."""
+        return self._ask("reading aliases", None, self._holder)
 
     def serve(self, name: str) -> None:
-        """As Sink.serve; SinkError if the name is a collection's, or an alias to another's."""
+        """As Sink.serve; SinkError as `serving`."""
         from qdrant_client.models import (
             CreateAlias,
             CreateAliasOperation,
@@ -229,14 +229,8 @@ class QdrantSink(RemoteSink["QdrantClient"]):
         made = CreateAlias(collection_name=self._full(name), alias_name=alias)
 
         def move(client: "QdrantClient") -> None:
-            holder = self._holder(client)
-            if alias in {one.name for one in client.get_collections().collections}:
-                raise self._not_ours(f"the collection {alias}")
-            if holder and self._name_of(holder) is None:
-                raise self._not_ours(f"the alias {alias} of {holder}")
-            client.update_collection_aliases(
-                [*([gone] if holder else []), CreateAliasOperation(create_alias=made)]
-            )
+            before = [gone] if self._holder(client) else []
+            client.update_collection_aliases([*before, CreateAliasOperation(create_alias=made)])
 
         self._ask(f"pointing {alias} at", name, move)
 
@@ -345,9 +339,16 @@ class QdrantSink(RemoteSink["QdrantClient"]):
         return info
 
     def _holder(self, client: "QdrantClient") -> str | None:
-        """What readers' name stands for."""
+        """The collection that readers' name stands for."""
+        if self._readers in {one.name for one in client.get_collections().collections}:
+            raise self._not_ours(f"the collection {self._readers}")
         aliases = {one.alias_name: one.collection_name for one in client.get_aliases().aliases}
-        return aliases.get(self._readers)
+        if (holder := aliases.get(self._readers)) is None:
+            return None
+        name = self._name_of(holder)
+        if name is None or self._mark(client, name) is None:
+            raise self._not_ours(f"the alias {self._readers} of {holder}")
+        return name
 
     def _mark(self, client: "QdrantClient", name: str) -> str | None:
         """A collection's stamp; None where it has no place for one."""

@@ -79,12 +79,7 @@ class WeaviateSink(RemoteSink["WeaviateClient"]):
 
     def collections(self) -> dict[str, str]:
         """Those whose description says that they were made here, for these readers."""
-        listed = self._ask(
-            "listing collections", None, lambda client: client.collections.list_all(simple=True)
-        )
-        found = {
-            self._name_of(full): self._stamp_of(one.description) for full, one in listed.items()
-        }
+        found = {self._name_of(full): stamp for full, stamp in self._stamps().items()}
         return {name: stamp for name, stamp in found.items() if name and stamp is not None}
 
     def create(self, name: str, shape: Shape) -> None:
@@ -134,11 +129,17 @@ class WeaviateSink(RemoteSink["WeaviateClient"]):
             start = str(page.objects[-1].uuid)
 
     def drop(self, name: str) -> None:
-        """Takes readers' name away before if it points there."""
+        """Takes readers' name away before if it points there.
+
+        SinkError for a collection that vectorline did not make.
+        """
+        stamps = self._stamps()
+        if self._full(name) not in stamps:
+            return
+        if stamps[self._full(name)] is None:
+            raise self._not_ours(f"the collection {self._full(name)}")
 
         def remove(client: "WeaviateClient") -> None:
-            if not client.collections.exists(self._full(name)):
-                return
             pointed = client.alias.get(alias_name=self._readers)
             if pointed is not None and pointed.collection == self._full(name):
                 client.alias.delete(alias_name=self._readers)
@@ -147,7 +148,7 @@ class WeaviateSink(RemoteSink["WeaviateClient"]):
         self._ask("removing", name, remove)
 
     def serving(self) -> str | None:
-        """What the alias points at."""
+        """What the alias points at; nothing where that was removed, and the alias was not."""
 
         def pointed(client: "WeaviateClient") -> str | None:
             found = client.alias.get(alias_name=self._readers)
@@ -158,25 +159,21 @@ class WeaviateSink(RemoteSink["WeaviateClient"]):
         full = self._ask("reading aliases", None, pointed)
         if full is None:
             return None
-        name = self._name_of(full)
-        if name not in self.collections():
+        name, stamps = self._name_of(full), self._stamps()
+        if name is None or (full in stamps and stamps[full] is None):
             raise self._not_ours(f"the alias {self._readers} of {full}")
-        return name
+        return name if full in stamps else None
 
     def serve(self, name: str) -> None:
         """Moves the alias in one call."""
-        serving = self.serving()
+        self.serving()
         alias, full = self._readers, self._full(name)
         doing = f"pointing {alias} at"
 
         def move(client: "WeaviateClient") -> None:
             self._there(name)
-            if serving is None:
+            if not client.alias.update(alias_name=alias, new_target_collection=full):
                 client.alias.create(alias_name=alias, target_collection=full)
-            elif not client.alias.update(alias_name=alias, new_target_collection=full):
-                raise SinkError(
-                    f"{self._what(doing, name)}: it is no alias any more; publish again"
-                )
 
         self._ask(doing, name, move)
 
@@ -308,6 +305,13 @@ class WeaviateSink(RemoteSink["WeaviateClient"]):
                 ]
             )
         return found
+
+    def _stamps(self) -> dict[str, str | None]:
+        """Those of all collections, by their names in the store; None where one is not ours."""
+        listed = self._ask(
+            "listing collections", None, lambda client: client.collections.list_all(simple=True)
+        )
+        return {full: self._stamp_of(one.description) for full, one in listed.items()}
 
     def _collection(self, name: str) -> "Collection[Any, None]":
         return self._client.collections.use(self._full(name))

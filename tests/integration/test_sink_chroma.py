@@ -111,7 +111,8 @@ def test_what_is_not_ours_is_left_alone(sink: ChromaSink, other: Any, peer: Peer
     other.create_collection("papers", embedding_function=None)
     with pytest.raises(SinkError, match="the collection papers is not vectorline's"):
         sink.serve("one")
-    assert sink.serving() is None
+    with pytest.raises(SinkError, match="the collection papers is not vectorline's"):
+        sink.serving()
     assert sink.collections() == {"one": "s"}
     other.create_collection("two--papers", embedding_function=None)
     with pytest.raises(SinkError, match="two--papers is not vectorline's"):

@@ -97,14 +97,16 @@ def test_what_is_not_ours_is_left_alone(sink: QdrantSink, other: QdrantClient, p
     other.upsert("papers", [PointStruct(id=1, vector=[1.0, 2.0], payload={"id": "theirs"})])
     with pytest.raises(SinkError, match="the collection papers is not vectorline's"):
         sink.serve("one")
-    assert sink.serving() is None
+    with pytest.raises(SinkError, match="the collection papers is not vectorline's"):
+        sink.serving()
     other.delete_collection("papers")
     other.create_collection("theirs", params)
     theirs = CreateAlias(collection_name="theirs", alias_name="papers")
     other.update_collection_aliases([CreateAliasOperation(create_alias=theirs)])
     with pytest.raises(SinkError, match="the alias papers of theirs is not vectorline's"):
         sink.serve("one")
-    assert sink.serving() is None
+    with pytest.raises(SinkError, match="the alias papers of theirs is not vectorline's"):
+        sink.serving()
     other.create_collection("papers--two", params)
     with pytest.raises(SinkError, match="papers--two is not vectorline's"):
         sink.create("two", OF)
