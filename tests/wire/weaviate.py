@@ -6,6 +6,7 @@ Vectors are those of the name `default`.
 
 import math
 import re
+import threading
 import uuid
 from concurrent import futures
 from typing import Any
@@ -200,11 +201,18 @@ class Weaviate(Wire):
 
 
 class _Rows(weaviate_pb2_grpc.WeaviateServicer):
+    """Requests come one at a time."""
+
     def __init__(self, wire: Weaviate) -> None:
         self._wire = wire
+        self._turn = threading.Lock()
 
     def BatchObjects(self, request: Any, context: Any) -> Any:
-        self._enter("BatchObjects", context)
+        with self._turn:
+            self._enter("BatchObjects", context)
+            return self._put_each(request, context)
+
+    def _put_each(self, request: Any, context: Any) -> Any:
         errors = []
         for n, one in enumerate(request.objects):
             self._cut(n, context)
@@ -216,20 +224,32 @@ class _Rows(weaviate_pb2_grpc.WeaviateServicer):
         return batch_pb2.BatchObjectsReply(took=0.1, errors=errors)
 
     def BatchDelete(self, request: Any, context: Any) -> Any:
-        self._enter("BatchDelete", context)
+        with self._turn:
+            self._enter("BatchDelete", context)
+            return self._delete(request, context)
+
+    def _delete(self, request: Any, context: Any) -> Any:
         rows = self._rows(request.collection, context)
         wanted = self._wanted(request.filters, context)
         found = [rows.pop(one) for one in wanted if one in rows]
         return batch_delete_pb2.BatchDeleteReply(matches=len(found), successful=len(found))
 
     def Aggregate(self, request: Any, context: Any) -> Any:
-        self._enter("Aggregate", context)
+        with self._turn:
+            self._enter("Aggregate", context)
+            return self._count(request, context)
+
+    def _count(self, request: Any, context: Any) -> Any:
         reply = aggregate_pb2.AggregateReply()
         reply.single_result.objects_count = len(self._rows(request.collection, context))
         return reply
 
     def Search(self, request: Any, context: Any) -> Any:
-        self._enter("Search", context)
+        with self._turn:
+            self._enter("Search", context)
+            return self._search(request, context)
+
+    def _search(self, request: Any, context: Any) -> Any:
         rows = self._rows(request.collection, context)
         limit = request.limit or 10
         if limit > MAX_FOUND:
