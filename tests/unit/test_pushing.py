@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from tasks.errors import Interrupted, RowsRefused, SinkUnavailable
+from tasks.patient import PatientSink
 from tasks.pushing import ATTEMPTS, LONGEST_ASKED_S, Patience, Pushed, Pusher
 from tasks.sinks.base import Limits
 
@@ -129,6 +130,27 @@ def test_a_stop_is_heard_before_a_call_that_would_be_answered() -> None:
     with pytest.raises(Interrupted):
         Patience(stop).again(lambda: store.upsert(pa.table({"id": ["a"]})))
     assert store.calls == 0
+
+
+def test_a_stop_is_heard_between_the_parts_of_a_listing() -> None:
+    read: list[int] = []
+
+    class Listing:
+        modes, limits = (), Limits()
+
+        def held(self, name: str) -> Iterator[list[str]]:
+            for number in range(1000):
+                read.append(number)
+                yield [f"{name} {number}"]
+
+    def check() -> None:
+        if len(read) > 5:
+            raise Interrupted("enough")
+
+    sink: Any = Listing()
+    with pytest.raises(Interrupted):
+        list(PatientSink(sink, Patience(check)).held("c"))
+    assert read == [*range(6)]
 
 
 def test_who_waits_is_told_for_what() -> None:
