@@ -275,6 +275,7 @@ def test_a_name_that_others_gave_to_theirs_is_left_to_them(place: Any, store: st
     assert seen(place) == wanted(store)
 
 
+@pytest.mark.slow
 def test_a_name_that_others_took_away_is_given_again(place: Any, store: str) -> None:
     sink = sink_of(place)
     published(store, sink)
