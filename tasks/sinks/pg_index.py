@@ -81,8 +81,8 @@ def renew(connection: "Connection[Any]", table: str) -> bool:
     dead = run(connection, DEAD, [_plain(table)]).fetchall()
     known = graphs(connection, table)
     for index, is_valid in known:
-        if not is_valid:  # somebody was killed
-            run(connection, f"DROP INDEX {index}")
+        if not is_valid:  # somebody was killed, or waited too long for readers
+            run(connection, f"DROP INDEX CONCURRENTLY {index}")
         elif dead[0][0] >= MUCH_DEAD:
             run(connection, f"REINDEX INDEX CONCURRENTLY {index}")
     return not known or not 0 < dead[0][0] < MUCH_DEAD

@@ -19,15 +19,26 @@ UNREADABLE = (
     "special characters of user and password as %XX"
 )
 PASSING_STATES = ("08", "40", "53200", "53300", "55P03", "57")
-PASSING_REFUSALS = ("starting up", "shutting down", "recovery", "too many", "connection slots")
+PASSING_REFUSALS = (
+    "starting up",
+    "shutting down",
+    "recovery",
+    "system is not",  # yet accepting connections
+    "too many",
+    "connection slots",
+)
+UNLIMITED = dict.fromkeys(("statement_timeout", "idle_in_transaction_session_timeout"), "0")
+"""What a database may set for those who ask small questions: as pg_dump does."""
 MENDS = {
     "42P01": "somebody else removed it: publish it anew",
+    "42703": "somebody altered it: `vectorline publish --repair` makes it anew",
     "42501": "grant it to this user",
     "25006": "this is a replica, or in read-only mode: name the primary",
-    "53100": "the server's disk is full: free some",
+    "53100": "the server's disk is full: free some, and start the server if it ended",
     "2BP01": "readers' view or other objects need it: remove those first",
     "23505": "another process wrote the same rows meanwhile: publish again",
     "55P03": "others hold it: publish again",
+    "57014": "let `settings: {statement_timeout: '0'}` allow more, or ask who cancelled it",
 }
 
 
@@ -130,7 +141,7 @@ class Server:
             raise ConfigError(UNREADABLE)  # libpq took a part of the password for another part
         where = f"{host or 'localhost'}{port and ':'}{port}/{database}"
         self.place = f"pgvector at {where}"
-        usual = {
+        ours = {
             "connect_timeout": wait_s,
             "tcp_user_timeout": 1000 * wait_s,
             "keepalives_idle": wait_s,
@@ -139,7 +150,7 @@ class Server:
         }
         try:
             connection: Connection[Any] = psycopg.connect(
-                **{**usual, **known},  # type: ignore[arg-type]
+                **{**ours, **known},  # type: ignore[arg-type]
                 autocommit=True,
                 prepare_threshold=None,
             )
@@ -147,7 +158,8 @@ class Server:
             raise _refusal(error, self.place) from None
         try:
             with self.errors_of("settings"):
-                self._set(connection, {"lock_timeout": f"{wait_s}s", **self._settings})
+                usual = {"lock_timeout": f"{wait_s}s", **UNLIMITED}
+                self._set(connection, {**usual, **self._settings})
                 self._find_types(connection)
                 count_times(connection)
         except BaseException:
@@ -215,6 +227,8 @@ def _meaning(error: "Error", what: str, *, rows: bool) -> SinkError:
     if rows and (is_theirs or state in ("23502", "23514")):
         column = re.search(r"column (.*)$", error.diag.context or "")
         return RowsRefused(f"{told}{f' in column {column[1]}' if column else ''}; mend the rows")
+    if "recovery is in progress" in told:
+        state = "25006"
     told += f"; {MENDS.get(state, 'publish again when that is mended')}"
     if state == "23505" or state.startswith(PASSING_STATES):
         return SinkUnavailable(told)

@@ -51,8 +51,8 @@ class TableWriter:
                     copy.write(part)
 
     def delete(self, ids: Sequence[str]) -> None:
-        """By the primary key."""
-        with self._errors():
+        """By the primary key, in a savepoint: what fails may be done again."""
+        with self._errors(), self._connection.transaction():
             self._delete(ids)
 
     def _make_way(self, n_rows: int) -> None:

@@ -39,6 +39,11 @@ MAX_NAME_BYTES = 63  # PostgreSQL cuts off the rest without a word
 MAX_ID_BYTES = 2_600  # of a B-tree's key, 2,704 with what is around it
 MAX_DIM = 16_000
 COMMENT = "SELECT obj_description(c.oid, 'pg_class') FROM pg_class c WHERE c.oid = to_regclass(%s)"
+DEFINED = """SELECT obj_description(c, 'pg_class'), md5(pg_get_viewdef(c))
+FROM (SELECT to_regclass(%s)::oid) v (c)"""
+ALTERED = """SELECT name FROM unnest(%s::text[], %s::text[]) wanted (name, type)
+LEFT JOIN pg_attribute ON attrelid = to_regclass(%s) AND attname = name AND NOT attisdropped
+WHERE atttypid IS DISTINCT FROM type::regtype ORDER BY name LIMIT 1"""
 COLUMNS = """SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0
 AND NOT attisdropped ORDER BY attnum"""
 SERVED = """SELECT t.relname FROM pg_rewrite r
@@ -128,14 +133,9 @@ class PgvectorSink:
     def create(self, name: str, shape: Shape) -> None:
         """The extension and the schema are made where they are missing."""
         self._check(shape)
-        columns = [
-            f'{name_in(ID)} text COLLATE "C" PRIMARY KEY',  # others change with the system
-            f"{name_in(HASH)} bytea NOT NULL",
-            f"{name_in(VECTOR)} {pg_search.TYPES[shape.element]}({shape.dim}) NOT NULL",
-            *(f"{name_in(one.name)} {pg_copy.type_of(one.type)[0]}" for one in shape.columns),
-        ]
-        if shape.full_dim:
-            columns.append(f"{name_in(FULL)} vector({shape.full_dim}) NOT NULL")
+        known, more = _types(shape), dict.fromkeys((HASH, VECTOR, FULL), " NOT NULL")
+        more[ID] = ' COLLATE "C" PRIMARY KEY'  # others change with the system
+        columns = [f"{name_in(one)} {known[one]}{more.get(one, '')}" for one in known]
         self._server.prepare()
         self.drop(name)
         with self._asking(name) as connection, connection.transaction():
@@ -158,6 +158,7 @@ class PgvectorSink:
             with connection.transaction():
                 run(connection, f"LOCK TABLE {self._table(name)} IN SHARE ROW EXCLUSIVE MODE")
                 self._is_ours(connection, self._of(name))
+                self._check_table(connection, name, shape)
                 is_seen = self._shown(connection) == self._of(name)
                 known = [] if is_seen else graphs(connection, self._table(name))
                 yield TableWriter(self._server, connection, self._table(name), shape, known)
@@ -210,6 +211,7 @@ class PgvectorSink:
             f"SELECT {', '.join(columns)} FROM {self._table(name)} WHERE {name_in(ID)} = ANY(%s)"  # noqa: S608
         )
         with self._asking(name) as connection:
+            self._check_table(connection, name, shape)
             rows = run(connection, statement, [known], binary=True).fetchall()
         made = []
         for place, field in enumerate(schema):
@@ -256,9 +258,12 @@ class PgvectorSink:
                 run(connection, f"DROP TABLE {self._table(name)}")
 
     def serving(self) -> str | None:
-        """The table that the view was made of."""
+        """The table that the view was made of; none where somebody altered the view."""
         with self._asking(READERS) as connection:
             if not self._is_ours(connection, self._collection):
+                return None
+            ((comment, now),) = run(connection, DEFINED, [self._plain(self._collection)]).fetchall()
+            if _told(comment).get("made", now) != now:
                 return None
             shown = self._shown(connection)
         prefix = self._of("")
@@ -285,7 +290,8 @@ class PgvectorSink:
                     to = name_in(role) if role else "PUBLIC"
                     more = " WITH GRANT OPTION" if may_grant else ""
                     run(connection, f"GRANT {right} ON {view} TO {to}{more}")
-            told = json.dumps({"vectorline": self._collection})
+            ((_, now),) = run(connection, DEFINED, [self._plain(self._collection)]).fetchall()
+            told = json.dumps({"vectorline": self._collection, "made": now})
             run(connection, f"COMMENT ON VIEW {view} IS {text_in(told)}")
 
     def _limits(self) -> Limits:
@@ -323,6 +329,16 @@ class PgvectorSink:
                     f"column {one!r} has a longer name than PostgreSQL's {MAX_NAME_BYTES} bytes: "
                     "rename it, or leave it out"
                 )
+
+    def _check_table(self, connection: "Connection[Any]", name: str, shape: Shape) -> None:
+        """Raises SinkError where a column is gone, or has another type."""
+        known = _types(shape)
+        table = self._plain(self._of(name))
+        for (column,) in run(connection, ALTERED, [[*known], [*known.values()], table]).fetchall():
+            raise SinkError(
+                f"{self._server.place} {self._schema}.{self._of(name)}: somebody altered column "
+                f"{column!r}; `vectorline publish --repair` makes the table anew"
+            )
 
     def _shown(self, connection: "Connection[Any]") -> str:
         """The relation of which readers' view was made."""
@@ -363,6 +379,14 @@ class PgvectorSink:
     def _plain(self, relation: str) -> str:
         """A name as a value."""
         return alone(name_in(self._schema, relation)).decode()
+
+
+def _types(shape: Shape) -> dict[str, str]:
+    """The types of a table's columns in PostgreSQL, by name, in their order."""
+    known = {ID: "text", HASH: "bytea"}
+    known[VECTOR] = f"{pg_search.TYPES[shape.element]}({shape.dim})"
+    known |= {one.name: pg_copy.type_of(one.type)[0] for one in shape.columns}
+    return known | ({FULL: f"vector({shape.full_dim})"} if shape.full_dim else {})
 
 
 def _told(comment: str | None) -> dict[str, Any]:

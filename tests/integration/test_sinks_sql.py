@@ -261,6 +261,67 @@ def test_a_graph_that_nobody_reads_makes_way_for_a_large_change(postgres: Any) -
     sink.close()
 
 
+def test_a_table_that_somebody_altered_is_not_written_or_read(postgres: Any) -> None:
+    sink = build("sinks", "pgvector", postgres.arguments())
+    put(sink, "c", SMALL, rows(SMALL, **named(["1", "2"])))
+    told = r"somebody altered column '100% \"it.*--repair` makes the table anew"
+    with postgres._connect() as connection:
+        for change in ("ALTER COLUMN {} TYPE int USING {}::int", "DROP COLUMN {}"):
+            column = '"' + NAME.replace('"', '""') + '"'
+            connection.execute(f"ALTER TABLE texts__c {change.format(column, column)}".encode())
+            with pytest.raises(SinkError, match=told), sink.writing("c", SMALL, "s"):
+                pass
+            with pytest.raises(SinkError, match=told):
+                sink.fetch("c", SMALL, ["r0"])
+    sink.close()
+
+
+def test_a_view_that_somebody_altered_serves_nothing_until_it_is_served_again(
+    postgres: Any,
+) -> None:
+    sink = build("sinks", "pgvector", postgres.arguments())
+    put(sink, "c", SMALL, rows(SMALL, **named(["a", "b"])))
+    sink.serve("c")
+    with postgres._connect() as connection:
+        (made,) = connection.execute("SELECT pg_get_viewdef('texts'::regclass)").fetchone()
+        fewer = made.rstrip(";") + " WHERE false"
+        connection.execute(f"CREATE OR REPLACE VIEW texts AS {fewer}".encode())
+    assert (sink.serving(), postgres.visible()) == (None, {})
+    sink.serve("c")
+    assert (sink.serving(), len(postgres.visible())) == ("c", 2)
+    sink.close()
+
+
+def test_limits_of_a_database_for_small_questions_do_not_end_a_publication(postgres: Any) -> None:
+    with postgres._connect() as connection:
+        for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+            connection.execute(f"ALTER DATABASE {postgres.database} SET {limit} = '1ms'".encode())
+    sink = build("sinks", "pgvector", postgres.arguments())
+    put(sink, "c", SMALL, rows(SMALL, **named(["a", "b"])))
+    assert sink.count("c") == 2
+    sink.close()
+    limited = {**postgres.arguments(), "settings": {"statement_timeout": "1ms"}}
+    sink = build("sinks", "pgvector", limited)
+    with pytest.raises(SinkUnavailable, match=r"let `settings: \{statement_timeout: '0'\}` allow"):
+        put(sink, "d", SMALL, rows(SMALL, **named(["a"] * 20_000)))
+    sink.close()
+
+
+def test_rows_that_others_hold_are_removed_when_they_let_go(postgres: Any) -> None:
+    import psycopg
+
+    sink = build("sinks", "pgvector", {**postgres.arguments(), "settings": {"lock_timeout": "9ms"}})
+    put(sink, "c", SMALL, rows(SMALL, **named(["a", "b"])))
+    with psycopg.connect(postgres.url) as other, sink.writing("c", SMALL, "s") as writer:
+        other.execute(b"SELECT FROM texts__c WHERE id = 'r0' FOR SHARE")
+        with pytest.raises(SinkUnavailable, match="others hold it: publish again"):
+            writer.delete(["r0"])
+        other.rollback()
+        writer.delete(["r0"])
+    assert sink.count("c") == 1
+    sink.close()
+
+
 def test_a_connection_that_was_cut_is_made_anew(postgres: Any) -> None:
     sink = build("sinks", "pgvector", postgres.arguments())
     put(sink, "c", SMALL, rows(SMALL, **named(["a", "b"])))

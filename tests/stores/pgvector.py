@@ -1,8 +1,11 @@
 """PostgreSQL 16 with pgvector by the package pgserver: one server a process, a database a peer."""
 
 import os
+import shutil
 import signal
+import subprocess
 import tempfile
+import time
 import uuid
 import warnings
 from functools import cache
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil  # type: ignore[import-untyped]
 import psycopg
 import pyarrow as pa
 from psycopg.rows import dict_row
@@ -24,14 +28,73 @@ def _server() -> Any:
         return get_server(tempfile.mkdtemp(prefix="pg", dir="/tmp"), "delete")
 
 
+class OwnServer:
+    """Another one, a child of this process, made by initdb with options and settings."""
+
+    def __init__(self, folder: Path, *options: str, **settings: str) -> None:
+        """`folder` is there."""
+        first = _server()  # which makes the user that is not root
+        programs = Path(psutil.Process(first.get_pid()).exe()).parent
+        self._user = first.system_user
+        self._data = folder / "data"
+        self._data.mkdir()
+        if self._user:
+            shutil.chown(self._data, self._user)
+            for one in (folder, *folder.parents):
+                one.chmod(one.stat().st_mode | 0o011)
+        command = [
+            str(programs / "initdb"),
+            "-A",
+            "trust",
+            "-E",
+            "utf8",
+            "-U",
+            "postgres",
+            *options,
+        ]
+        subprocess.run([*command, "-D", str(self._data)], user=self._user, check=True)
+        with (self._data / "postgresql.conf").open("a") as file:
+            file.writelines(f"{key} = {value}\n" for key, value in settings.items())
+        self._process: subprocess.Popen[bytes] | None = None
+        data = str(self._data)
+        self._command = [str(programs / "postgres"), "-D", data, "-h", "", "-k", data]
+        self.ensure_postgres_running()
+
+    def get_uri(self, database: str) -> str:
+        return f"postgresql://postgres:@/{database}?host={self._data}"
+
+    def ensure_postgres_running(self) -> None:
+        """Starts it if it ended, and waits until it takes what is written."""
+        for _ in range(200):
+            try:
+                with psycopg.connect(self.get_uri("postgres"), autocommit=True) as connection:
+                    connection.execute("CHECKPOINT")  # also of one that is about to go down
+                return
+            except psycopg.OperationalError:
+                if self._process is None or self._process.poll() is not None:
+                    self._start()
+                time.sleep(0.1)
+        raise AssertionError("it does not come back")
+
+    def _start(self) -> None:
+        with (self._data / "log").open("a") as log:
+            self._process = subprocess.Popen(self._command, user=self._user, stdout=log, stderr=log)
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait()
+
+
 class Peer:
     """Its own database; `visible` reads text, as psql does."""
 
     use = "pgvector"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, server: Any = None) -> None:
+        self._server = server or _server()
         self.database = f"d{uuid.uuid4().hex}"
-        self.url = _server().get_uri(self.database)
+        self.url = self._server.get_uri(self.database)
         with self._connect("postgres") as connection:
             connection.execute(f"CREATE DATABASE {self.database}".encode())
 
@@ -83,22 +146,20 @@ class Peer:
                     copy.write_row(row)
 
     def stop(self) -> None:
-        import psutil  # type: ignore[import-untyped]
-
-        postmaster = psutil.Process(_server().get_pid())
+        postmaster = psutil.Process(self._server.get_pid())
         family = [postmaster, *postmaster.children(recursive=True)]
         os.kill(postmaster.pid, signal.SIGKILL)
         psutil.wait_procs(family, timeout=30)  # its children see that it is gone
 
     def start(self) -> None:
-        _server().ensure_postgres_running()
+        self._server.ensure_postgres_running()
 
     def close(self) -> None:
         with self._connect("postgres") as connection:
             connection.execute(f"DROP DATABASE IF EXISTS {self.database} WITH (FORCE)".encode())
 
     def _connect(self, database: str | None = None) -> psycopg.Connection[Any]:
-        return psycopg.connect(_server().get_uri(database or self.database), autocommit=True)
+        return psycopg.connect(self._server.get_uri(database or self.database), autocommit=True)
 
 
 def _numbers(text: str) -> np.ndarray[Any, Any]:
