@@ -16,6 +16,7 @@ from schemas.catalog import ServingEntry, VersionEntry
 from schemas.config import Config, DriftConfig, EvaluateConfig, SinkConfig
 from tasks.check import Check
 from tasks.config import from_dict, read_config, sinks_of
+from tasks.config_mistakes import Wanted, all_parts, sinks_called
 from tasks.errors import ConfigError, Interrupted, StoreError
 from tasks.mistakes import Mistake
 from tasks.run import TRY_SUFFIX, Options, Run, open_run, waiting
@@ -53,6 +54,7 @@ def _plan(args: argparse.Namespace) -> dict[str, Any]:
     from tasks.plan import plan
 
     config = read_config(Path(args.config))
+    _check_blocks(config.publish)
     options = Options(backfill=True, limit=args.limit, rehash=args.rehash)
     with quiet(), open_run(Run(config, args.store, options), write=False) as run:
         if run.new_encoder:
@@ -173,7 +175,7 @@ def _evaluate_config(
 def _publish(args: argparse.Namespace) -> list[dict[str, Any]]:
     catalog = Catalog(args.store)
     catalog.resolve(args.space, "serving")
-    sinks = sinks_of(_config_of(args, catalog), args.to)
+    sinks = sinks_of(_config_of(args, catalog, sinks_called(args.to)), args.to)
     _check_blocks(sinks)
     plain = [one.model_dump(mode="json") for one in sinks]
     options = {
@@ -482,7 +484,7 @@ def _sink(args: argparse.Namespace) -> SinkConfig:
     """The one that `--sink` names, of the config that is given or of the last one."""
     catalog = Catalog(args.store)
     catalog.known(args.space)
-    (sink,) = sinks_of(_config_of(args, catalog), args.sink)
+    (sink,) = sinks_of(_config_of(args, catalog, sinks_called(args.sink)), args.sink)
     _check_blocks([sink])
     return sink
 
@@ -597,13 +599,13 @@ def _confirm(question: str) -> None:
         raise Interrupted("nothing was dropped")
 
 
-def _config_of(args: argparse.Namespace, catalog: Catalog) -> Config:
+def _config_of(args: argparse.Namespace, catalog: Catalog, wanted: Wanted = all_parts) -> Config:
     """The config that is given, else the last one that a version was committed with.
 
     That of the encoder that serves, if one does.
     """
     if args.config is not None:
-        return _given(args)
+        return _given(args, wanted)
     serving = catalog.serving(args.space)
     entry = catalog.config(args.space, serving.fingerprint if serving else None)
     if entry is None:
@@ -612,9 +614,9 @@ def _config_of(args: argparse.Namespace, catalog: Catalog) -> Config:
     return _config(entry.config, args.space)
 
 
-def _given(args: argparse.Namespace) -> Config:
+def _given(args: argparse.Namespace, wanted: Wanted = all_parts) -> Config:
     """The config that `--config` names; raises ConfigError where it is another space's."""
-    config = read_config(Path(args.config))
+    config = read_config(Path(args.config), wanted)
     if config.space != args.space.removesuffix(TRY_SUFFIX):
         raise ConfigError(
             f"{args.config}: space = {config.space!r}, and the command is for {args.space!r}: give "

@@ -80,6 +80,16 @@ class Compression:
         return np.asarray(one @ other.T)
 
 
+def left_of(width: int, dim: int | None, element: Element) -> int:
+    """How many of `width` components are left; ConfigError for more, and bits that fill no byte."""
+    left = width if dim is None else dim
+    if left > width:
+        raise ConfigError(f"compress.dim = {left}: vectors have {width} components")
+    if element is Element.BINARY and left % 8:
+        raise ConfigError(f"compress.dim = {left}: components that become bits must fill bytes")
+    return left
+
+
 def fit(
     sample: Matrix,
     *,
@@ -96,11 +106,7 @@ def fit(
     ConfigError for more components than there are, and bits that fill no byte.
     """
     width = sample.shape[1]
-    left = width if dim is None else dim
-    if left > width:
-        raise ConfigError(f"compress.dim = {left}: vectors have {width} components")
-    if element is Element.BINARY and left % 8:
-        raise ConfigError(f"compress.dim = {left}: components that become bits must fill bytes")
+    left = left_of(width, dim, element)
     directions = None
     if pca and left < width:
         moment = sample.T.astype(np.float64) @ sample.astype(np.float64)

@@ -16,7 +16,7 @@ from typing import cast
 
 from schemas.config import Config, SinkConfig
 from tasks import plugins
-from tasks.config_mistakes import Data, find_mistakes, find_refusals
+from tasks.config_mistakes import Data, Wanted, all_parts, find_mistakes, find_refusals
 from tasks.documents import read_document, refuse, refuse_at
 from tasks.errors import ConfigError
 from tasks.mistakes import Mistake
@@ -34,8 +34,10 @@ TRAIN_PATHS = ("path", "counts")
 EVALUATE_PATHS = ("suite",)
 
 
-def read_config(path: str | Path) -> Config:
+def read_config(path: str | Path, wanted: Wanted = all_parts) -> Config:
     """The config of a YAML file; relative paths in it start at the file's folder.
+
+    Only parts that are wanted need their secrets to be there.
 
     Raises:
         ConfigError: All mistakes that were found, one a line.
@@ -51,7 +53,7 @@ def read_config(path: str | Path) -> Config:
 
     data = _with_absolute_paths(_with_lists(written), Path(path).absolute().parent)
     check([*document.mistakes, *find_mistakes(data)])
-    check(find_refusals(data))
+    check(find_refusals(data, wanted))
     config = _config(data)
     if config.evaluate is not None:
         check_suite(config.evaluate, check)

@@ -3,7 +3,7 @@
 Configs here are JSON data in which `source` and `publish` are lists.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeAlias, cast
 
 from pydantic import BaseModel, JsonValue
@@ -28,8 +28,28 @@ from tasks.secrets import (
     is_reference,
     resolve_secrets,
 )
+from tasks.sink_checks import check_offered
 
 Data: TypeAlias = dict[str, JsonValue]
+Wanted: TypeAlias = Callable[[plugins.Kind, Data], bool]
+"""Whether a part of a config, by its kind, will be used: it is made then, with its secrets."""
+
+
+def all_parts(kind: plugins.Kind, part: Data) -> bool:
+    """Of a run."""
+    del kind, part
+    return True
+
+
+def sinks_called(label: str | None) -> Wanted:
+    """The sink of this name, or all sinks, and nothing else."""
+
+    def is_wanted(kind: plugins.Kind, part: Data) -> bool:
+        if kind != "sinks":
+            return False
+        return label in (None, SinkConfig.model_validate(part, strict=False).label)
+
+    return is_wanted
 
 
 def find_mistakes(data: Data) -> list[Mistake]:
@@ -43,17 +63,24 @@ def find_mistakes(data: Data) -> list[Mistake]:
     return list(found.values())
 
 
-def find_refusals(data: Data) -> Iterator[Mistake]:
-    """What the constructors of sources, sinks and encoder refuse, where nothing else is wrong."""
+def find_refusals(data: Data, wanted: Wanted = all_parts) -> Iterator[Mistake]:
+    """What the constructors of sources, sinks and encoder refuse, where nothing else is wrong.
+
+    Also what a sink has not, as far as it can say so itself.
+    """
     for path, kind, model, part in _plugin_parts(data):
         if kind in ("sources", "encoders", "trainers", "sinks"):
             arguments = {key: value for key, value in part.items() if key not in model.model_fields}
-            if blocks_in(arguments):
+            if not wanted(kind, part) or blocks_in(arguments):
                 continue  # which are looked into when the sink is opened
             try:
                 resolved = resolve_secrets(arguments)
                 with hidden_in(arguments, resolved):
-                    plugins.load(kind, _use(model, part))(**resolved)
+                    if kind == "sinks":
+                        config = SinkConfig.model_validate(part, strict=False)
+                        check_offered(config, plugins.build(kind, config.use, resolved))
+                    else:
+                        plugins.load(kind, _use(model, part))(**resolved)
             except ConfigError as error:
                 yield Mistake(path, f": {str(error).removeprefix(f'{path[0]}.')}")
 
@@ -83,7 +110,7 @@ def _plugin_parts(data: Data) -> Iterator[tuple[Path, plugins.Kind, type[BaseMod
 
 def find_in_part(kind: plugins.Kind, model: type[BaseModel], part: Data) -> Iterator[Mistake]:
     """What is wrong with the part of a plugin: a literal secret, its name, its arguments."""
-    yield from find_secrets(part)
+    yield from find_secrets(part, blocks=kind == "sinks")
     yield from find_blocks(part, allowed=kind == "sinks")
     use = _use(model, part)
     if not isinstance(use, str):

@@ -21,6 +21,7 @@ from tasks.encoders.devices import best_device, choose_precision
 from tasks.encoders.hub import DEFAULT_MODEL
 from tasks.encoders.sentence_transformers import SentenceTransformersEncoder
 from tasks.errors import ConfigError, EncoderError, VectorlineError
+from tasks.libraries import requirements_of
 from tasks.store.layout import DEFAULT_STORE, is_local, root
 from tasks.store.lease import lease
 
@@ -77,19 +78,11 @@ def _requirements() -> Iterator[Check]:
     if _version("vectorline") is None:
         yield Check("packages", False, "vectorline is not installed, and its workers need it")
         return
-    all_of_them = [Requirement(line) for line in metadata.requires("vectorline") or []]
     named: set[str] = set()
     for extra in ("", *_EXTRAS):
-        own = [one for one in all_of_them if _belongs(one, extra) and one.name not in named]
+        own = [one for one in requirements_of(extra) if one.name not in named]
         named |= {one.name for one in own}
         yield _packages(extra, own)
-
-
-def _belongs(requirement: Requirement, extra: str) -> bool:
-    if requirement.marker is None:
-        return not extra
-    without, with_it = (requirement.marker.evaluate({"extra": one}) for one in ("", extra))
-    return with_it and without == (not extra)
 
 
 def _packages(extra: str, requirements: list[Requirement]) -> Check:

@@ -24,9 +24,10 @@ from tasks.reading import entries_of, list_files, read
 from tasks.run import Run
 from tasks.scanned import Scanned
 from tasks.shares import Shares, share
+from tasks.sink_checks import check_sinks
 from tasks.store import quarantine
 from tasks.store.diff import Outcome
-from tasks.store.rows import merge_metadata, metadata_schema
+from tasks.store.rows import merge_metadata, metadata_schema, row_schema
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ def plan(run: Run) -> Plan:
         unread -= {n for n in unread if known.entries[listing.files[n].key].quarantined}
     if len(unread) == len(listing.files) == len(known.entries):
         check_columns(run.config.drift, held)
+        _check_sinks(run, metadata_schema(columns))
         entries = list(known.entries.values())
         return Plan(
             version, rows, books_of_files(entries), prior, entries, time.monotonic() - started
@@ -127,6 +129,8 @@ def plan(run: Run) -> Plan:
     check_columns(run.config.drift, dict.fromkeys([*held, *reading.types.names, *reading.empty]))
     if run.has_versions:  # else the table binds nobody: encode makes it anew if need be
         merge_metadata(columns, reading.types)
+    new = [field for field in reading.types if field.name not in held]
+    _check_sinks(run, pa.schema([*metadata_schema(columns), *new]))
     run.notes += [
         f"metadata column {name!r} is null in all records, and is left out: is it its name?"
         for name in reading.empty
@@ -143,6 +147,13 @@ def plan(run: Run) -> Plan:
     books = books_of_work(compared, reading, kept)
     run.notes += _nothing_to_fit(run, books)
     return Plan(version, rows, books, quarantined, files, time.monotonic() - started, work)
+
+
+def _check_sinks(run: Run, metadata: pa.Schema) -> None:
+    """Raises ConfigError and SinkError for what no sink will take of the version."""
+    if not run.options.limit:
+        dim, keeps = run.encoder.dim, run.config.store_content
+        check_sinks(run.config.publish, run.space, dim, row_schema(dim, metadata, keeps))
 
 
 def _nothing_to_fit(run: Run, books: RecordBook) -> list[str]:

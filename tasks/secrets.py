@@ -30,6 +30,7 @@ _BLOCK = re.compile(r"secret/[a-z0-9][a-z0-9-]*")
 _SHORTEST = 4  # characters of a secret that is looked for in texts
 _STORAGE_OPTIONS = "storage_options"
 _MEND = "write {env: NAME} and keep the secret in the environment variable NAME"
+_MEND_IN_SINKS = f"{_MEND}, or {{block: secret/NAME}} and keep it in that block of Prefect's"
 
 
 def is_reference(value: object) -> bool:
@@ -59,10 +60,14 @@ def find_blocks(arguments: Mapping[str, JsonValue], *, allowed: bool) -> Iterato
             )
 
 
-def find_secrets(arguments: dict[str, JsonValue]) -> list[Mistake]:
-    """The secrets that stand literally in a plugin's arguments; their values are not repeated."""
+def find_secrets(arguments: dict[str, JsonValue], *, blocks: bool = False) -> list[Mistake]:
+    """The secrets that stand literally in a plugin's arguments; their values are not repeated.
+
+    `blocks` says that they may be in blocks of Prefect's, too.
+    """
+    mend = _MEND_IN_SINKS if blocks else _MEND
     return [
-        Mistake(path, f": a secret must not stand in a config: {_MEND}")
+        Mistake(path, f": a secret must not stand in a config: {mend}")
         for path, value in _values(arguments, ())
         if _is_secret(path, value)
     ]

@@ -18,26 +18,30 @@ OWN = ("record_id", "chunk", "modality", "source_uri")
 KEY_DIGITS = 10
 
 
-def shape_of(space: Space, config: SinkConfig, compression: Compression) -> Shape:
-    """What the rows of a version look like in a sink; ConfigError for columns that it has not."""
-    schema = space.dataset.schema
+def columns_of(schema: pa.Schema, space: str, config: SinkConfig) -> pa.Schema:
+    """Those of a table's columns that a sink gets; ConfigError for some that are not there."""
     metadata = metadata_schema(schema)
     names = metadata.names if config.columns is None else [*config.columns]
     for name in names:
         if name not in metadata.names:
             raise ConfigError(
-                f"publish: sink {config.name!r} takes column {name!r}, and space "
-                f"{space.entry.space!r} has {', '.join(metadata.names) or 'none'}"
+                f"publish: sink {config.label!r} takes column {name!r}, and space "
+                f"{space!r} has {', '.join(metadata.names) or 'none'}"
                 f"{did_you_mean(name, metadata.names)}"
             )
     own = [schema.field(name).with_nullable(True) for name in OWN]
     text = [TEXT] if config.text and TEXT.name in schema.names else []
     fields = [*own, *text, *(metadata.field(name).with_nullable(True) for name in names)]
+    return pa.schema([field.remove_metadata() for field in fields])
+
+
+def shape_of(space: Space, config: SinkConfig, compression: Compression) -> Shape:
+    """What the rows of a version look like in a sink; ConfigError for columns that it has not."""
     return Shape(
         dim=compression.dim,
         element=compression.element,
         metric=Metric(space.settings.metric),
-        columns=pa.schema([field.remove_metadata() for field in fields]),
+        columns=columns_of(space.dataset.schema, space.entry.space, config),
         full_dim=space.settings.dim if compression.keeps_original else 0,
     )
 
@@ -72,8 +76,12 @@ def from_plain(data: dict[str, str | int]) -> Shape:
 
 
 def check_fits(shape: Shape, sink: Sink, name: str) -> None:
-    """Raises ConfigError for a shape that a sink cannot take, before any work."""
+    """Raises ConfigError for a shape that a sink cannot take, before any work.
+
+    SinkError as the sink's own check does.
+    """
     limits = sink.limits
+    limits.check(shape)
     if limits.max_dim is not None and shape.dim > limits.max_dim:
         raise ConfigError(
             f"sink {name!r} takes vectors of at most {limits.max_dim:,} components, and these have "

@@ -30,7 +30,7 @@ def compression_of(space: Space, config: CompressConfig | None) -> Compression:
         dim=config.dim,
         pca=config.cut == "pca",
         element=Element(config.to),
-        keeps_original=_keeps(config),
+        keeps_original=keeps_original(config),
     )
     none = np.empty((0, 0), np.float32)
     arrays = {
@@ -54,11 +54,12 @@ def held_compression(space: Space, config: CompressConfig | None) -> Compression
         Element(config.to),
         held["directions"] if held["directions"].size else None,
         float(held["scale"]),
-        _keeps(config),
+        keeps_original(config),
     )
 
 
-def _keeps(config: CompressConfig) -> bool:
+def keeps_original(config: CompressConfig) -> bool:
+    """Whether the float32 original goes along."""
     return config.original if config.original is not None else Element(config.to) is Element.BINARY
 
 

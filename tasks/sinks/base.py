@@ -8,7 +8,7 @@ A sink's constructor takes plain keyword arguments, exactly the keys that a user
 `publish:`, and opens nothing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -105,6 +105,8 @@ class Limits:
         id_bytes: UTF-8 bytes of an id; None where there is no limit.
         elements: What components may be.
         metrics: By what rows may be searched.
+        check: Raises ConfigError or SinkError for another shape that it cannot take, and says why;
+            asked before the rest of these, it opens nothing.
     """
 
     batch_rows: int = 1_000
@@ -114,6 +116,7 @@ class Limits:
     id_bytes: int | None = None
     elements: frozenset[Element] = frozenset({Element.FLOAT32})
     metrics: frozenset[Metric] = frozenset(Metric)
+    check: Callable[[Shape], None] = lambda shape: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Parquet files that any tool reads: for each version a folder of them, with parts of the rows."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -46,9 +47,14 @@ class ParquetSink(PartedSink):
         super().__init__(use="parquet", path=path, link=link, part_rows=part_rows)
         self._where = {"path": path, "link": link}
         self._keys = [*partition_by]
+        self.limits = replace(self.limits, check=self._check)
 
     def create(self, name: str, shape: Shape) -> None:
         """An empty version."""
+        self._check(shape)
+        super().create(name, shape)
+
+    def _check(self, shape: Shape) -> None:
         for key in self._keys:
             if key not in shape.columns.names:
                 has = ", ".join(shape.columns.names) or "none"
@@ -58,7 +64,6 @@ class ParquetSink(PartedSink):
                 raise ConfigError(
                     f"partition_by: {key!r} is {kind}: must be text, whole numbers, bool or dates"
                 )
-        super().create(name, shape)
 
     def split(self, rows: pa.Table) -> list[pa.Table]:
         """By the values of the columns that name folders."""

@@ -102,12 +102,13 @@ class PgvectorSink:
         self._schema, self._collection = schema, collection
         hnsw = (f"m={m}", f"ef_construction={ef_construction}")
         self._indexes = Indexes(index, hnsw, lists, probes, ef_search)
-        self._halves = True
+        self._halves, self._version = True, ""
         self.limits = self._limits()
 
     def connect(self) -> None:
         """Finds out which pgvector there is, and with it which elements."""
-        self._halves = self._server.connect() >= pg_search.WITH_HALVES
+        found = self._server.connect()
+        self._halves, self._version = found >= pg_search.WITH_HALVES, ".".join(map(str, found))
         self.limits = self._limits()
 
     def close(self) -> None:
@@ -302,16 +303,16 @@ class PgvectorSink:
             max_dim=MAX_DIM,
             id_bytes=MAX_ID_BYTES,
             elements=frozenset(kinds),
+            check=self._check,
         )
 
     def _check(self, shape: Shape) -> None:
         dim, element = shape.dim, shape.element
         if element not in self.limits.elements:
             known = ", ".join(sorted(self.limits.elements))
-            raise SinkError(
-                f"{self._server.place} cannot hold {element}, only {known}; "
-                "float16 needs pgvector 0.7: publish another, or update the extension"
-            )
+            if element is Element.FLOAT16:
+                known += f"; float16 from pgvector 0.7 on, and this server has {self._version}"
+            raise ConfigError(f"{self._server.place} takes no {element} components, but {known}")
         most = pg_search.INDEXED_DIM[element]
         if self._indexes.kind != "none" and dim > most:
             others = [
@@ -319,13 +320,13 @@ class PgvectorSink:
                 for one in (Element.FLOAT16, Element.BINARY)
                 if self._halves and one is not element
             ]
-            raise SinkError(
+            raise ConfigError(
                 f"pgvector has no index of {dim:,} components of {element}, {most:,} are the most: "
                 f"publish fewer, {''.join(others)}or set index: none"
             )
         for one in shape.columns.names:
             if len(one.encode()) > MAX_NAME_BYTES:
-                raise SinkError(
+                raise ConfigError(
                     f"column {one!r} has a longer name than PostgreSQL's {MAX_NAME_BYTES} bytes: "
                     "rename it, or leave it out"
                 )

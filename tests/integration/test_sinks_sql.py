@@ -217,7 +217,9 @@ def test_no_error_repeats_a_part_of_a_password(url: str) -> None:
 def test_more_components_than_an_index_has_are_refused_with_what_to_do(postgres: Any) -> None:
     of = Shape(3_072, Element.FLOAT32, Metric.COSINE, pa.schema([]))
     sink = build("sinks", "pgvector", postgres.arguments())
-    with pytest.raises(SinkError, match=r"2,000 are the most: publish fewer, .*or set index: none"):
+    with pytest.raises(
+        ConfigError, match=r"2,000 are the most: publish fewer, .*or set index: none"
+    ):
         sink.create("c", of)
     exact = build("sinks", "pgvector", {**postgres.arguments(), "index": "none"})
     put(exact, "c", of, rows(of, id=["a"]))

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 import schemas.config
 from schemas.config import Schedule
 from tasks import config as configs
+from tasks.config_mistakes import all_parts, sinks_called
 from tasks.config_schema import config_json_schema
 from tasks.errors import ConfigError
 from tasks.secrets import resolve_secrets
@@ -113,6 +114,21 @@ def test_a_single_sink_is_a_list_of_one_with_its_defaults(write: Write, tmp_path
     assert config.publish[0].label == "parquet"
 
 
+def test_only_sinks_that_are_asked_need_their_secrets(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(
+        f"{GOOD}publish: [{{use: qdrant, name: a, url: {{env: A_URL}}, collection: c}}, "
+        "{use: qdrant, name: b, url: {env: B_URL}, collection: c}]\n"
+    )
+    monkeypatch.delenv("A_URL", raising=False)
+    monkeypatch.setenv("B_URL", "http://h")
+    assert [one.label for one in configs.read_config(path, sinks_called("b")).publish] == ["a", "b"]
+    for wanted in (sinks_called("a"), sinks_called(None), all_parts):
+        with pytest.raises(ConfigError, match="environment variable A_URL: set it"):
+            configs.read_config(path, wanted)
+
+
 @pytest.mark.parametrize(
     ("written", "said"),
     [
@@ -127,10 +143,23 @@ def test_a_single_sink_is_a_list_of_one_with_its_defaults(write: Write, tmp_path
             "publish: [{use: parquet, path: x}, {use: parquet, path: x, name: b, text: false}]",
             "sinks of different places, and parquet and b are at one",
         ),
+        (
+            "publish: [{use: parquet, path: x}, {use: faiss, path: ./x/, index: ivf}]",
+            "sinks of different places, and parquet and faiss are at one",
+        ),
+        (
+            "publish: [{use: pgvector, port: 1}, {use: pgvector, port: 1, name: b, m: 9}]",
+            "sinks of different places, and pgvector and b are at one",
+        ),
+        (
+            "publish: {use: parquet, path: x, mode: rowwise}",
+            "publish: sink 'parquet' cannot publish in mode 'rowwise', but atomic or switch",
+        ),
         ("publish: {use: parquet, path: x, name: A b}", "publish.name = 'A b'"),
         (
             "publish: {use: qdrant, url: 'http://x', collection: c, api_key: s3cr3t}",
-            "publish.api_key: a secret must not stand in a config",
+            "publish.api_key: a secret must not stand in a config: write {env: NAME} and keep the "
+            "secret in the environment variable NAME, or {block: secret/NAME} and keep it in that",
         ),
         ("publish: {use: parquet, path: x, compress: {to: int4}}", "publish.compress.to = 'int4'"),
     ],
