@@ -6,6 +6,7 @@ from pydantic import BaseModel
 
 from schemas.config import Config, EncoderConfig, SinkConfig, SourceConfig, TrainConfig
 from tasks import plugins
+from tasks.argument_docs import SHARED, descriptions
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -47,9 +48,11 @@ def _add_plugins(schema: Schema, kind: plugins.Kind, model: type[BaseModel]) -> 
     for use in plugins.names(kind):
         arguments = plugins.arguments_model(kind, use).model_json_schema()
         schema["$defs"].update(arguments.pop("$defs", {}))
+        told = (SHARED if kind == "sinks" else {}) | descriptions(plugins.load(kind, use))
         given = {
             "properties": {
                 name: {"anyOf": [one, secret]}
+                | ({"description": told[name]} if name in told else {})
                 for name, one in arguments.get("properties", {}).items()
             },
             "required": arguments.get("required", []),

@@ -16,12 +16,13 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from tasks import plugins
 from tasks.check import Check
 from tasks.encoders.devices import best_device, choose_precision
 from tasks.encoders.hub import DEFAULT_MODEL
 from tasks.encoders.sentence_transformers import SentenceTransformersEncoder
 from tasks.errors import ConfigError, EncoderError, VectorlineError
-from tasks.libraries import requirements_of
+from tasks.libraries import missing_for, requirements_of
 from tasks.store.layout import DEFAULT_STORE, is_local, root
 from tasks.store.lease import lease
 
@@ -48,6 +49,7 @@ def doctor(store_uri: str = DEFAULT_STORE) -> list[Check]:
         _python(),
         _own_packages(),
         *_requirements(),
+        _sinks(),
         _devices(),
         _default_model(),
         _ray(),
@@ -83,6 +85,17 @@ def _requirements() -> Iterator[Check]:
         own = [one for one in requirements_of(extra) if one.name not in named]
         named |= {one.name for one in own}
         yield _packages(extra, own)
+
+
+def _sinks() -> Check:
+    """The clients of stores downstream: which are there, and which are not is no mistake."""
+    lacking = {use: missing_for(use) for use in plugins.names("sinks")}
+    there = [use for use, names in lacking.items() if not names]
+    detail = f"publish to {', '.join(there)}"
+    if others := [use for use in lacking if use not in there]:
+        mend = f"pip install 'vectorline[{','.join(others)}]'"
+        detail += f"; to {', '.join(others)} if it is wanted: {mend}"
+    return Check("sinks", True, detail)
 
 
 def _packages(extra: str, requirements: list[Requirement]) -> Check:

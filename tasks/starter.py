@@ -45,6 +45,14 @@ encoder:
 # retention: {{versions: 10, days: 30}}    # what `vectorline maintain` keeps, each of the two
 # schedule: "0 3 * * *"                    # when it is refreshed, once `vectorline deploy` says so
 # index: {{columns: [topic]}}              # metadata columns whose filters it makes quick
+
+# publish:                    # vector stores that hold what serves, after each run
+#   - use: parquet            # or faiss, pgvector, qdrant, chroma, lancedb, milvus, duckdb, ...
+#     path: exports/notes
+#   - use: qdrant             # pip install 'vectorline[qdrant]'
+#     url: http://localhost:6333
+#     collection: notes
+#     api_key: {{env: QDRANT_KEY}}
 """
 
 

@@ -33,6 +33,7 @@ def test_the_doctor_finds_a_test_machine_well(checks: dict[str, Check]) -> None:
         "packages for umap",
         "packages for mteb",
         "packages for s3",
+        "sinks",
         "device",
         "default model",
         "ray",
@@ -74,6 +75,23 @@ def test_an_old_and_a_missing_package_are_told_with_the_install_line(
         "packages": "prefect 4.0 (needs <3.9,>=3.8.8): pip install vectorline",
         "packages for text": "tokenizers 0.1.0 (needs >=0.22): pip install 'vectorline[text]'",
     }
+
+
+def test_stores_whose_client_is_missing_are_named_and_no_mistake(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def versions_of(names: list[str]) -> dict[str, str]:
+        return {name: "1" for name in names if name not in ("scann", "psycopg")}
+
+    monkeypatch.setattr("tasks.libraries.versions_of", versions_of)
+    (found,) = (check for check in doctor(str(tmp_path)) if check.name == "sinks")
+    assert found == Check(
+        "sinks",
+        True,
+        "publish to parquet, numpy, lancedb, faiss, usearch, qdrant, chroma, milvus, sqlite-vec, "
+        "duckdb, elasticsearch, pinecone, weaviate; to scann, pgvector if it is wanted: "
+        "pip install 'vectorline[scann,pgvector]'",
+    )
 
 
 def test_packages_of_an_extra_that_nobody_wanted_are_no_mistake(

@@ -4,7 +4,7 @@ import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 import schemas.config
 from schemas.config import Schedule
 from tasks import config as configs
+from tasks import plugins
 from tasks.config_mistakes import all_parts, sinks_called
 from tasks.config_schema import config_json_schema
 from tasks.errors import ConfigError
@@ -509,6 +510,27 @@ def test_the_schema_for_editors_tells_good_from_bad(old: str, new: str, valid: b
     validator = jsonschema.Draft202012Validator(config_json_schema())
     assert validator.is_valid(data) is valid
     assert validator.is_valid(data | {"source": [data["source"]]}) is valid
+
+
+def test_editors_are_told_what_each_key_of_a_sink_is() -> None:
+    schema: Any = config_json_schema()
+    kinds = schema["$defs"]["SinkConfig"]["allOf"]
+    told = {
+        one["if"]["properties"]["use"]["const"]: {
+            name: key.get("description") for name, key in one["then"]["properties"].items()
+        }
+        for one in kinds
+    }
+    assert [*told] == [*plugins.names("sinks")]
+    assert {use: [*keys] for use, keys in told.items() if None in keys.values()} == {}
+    assert told["sqlite-vec"] == {
+        "path": "The file.",
+        "collection": "`collection` is the view that readers know",
+        "timeout_s": "`timeout_s` is for others that write.",
+    }
+    nodes = schema["$defs"]["EncoderConfig"]["allOf"]
+    (node2vec,) = (one for one in nodes if one["if"]["properties"]["use"]["const"] == "node2vec")
+    assert node2vec["then"]["properties"]["walk_length"]["description"] == "Nodes of a walk."
 
 
 def test_every_key_has_a_description() -> None:

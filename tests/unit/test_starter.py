@@ -45,12 +45,14 @@ def test_the_commented_lines_of_the_config_work_when_they_are_used(
 ) -> None:
     monkeypatch.setenv("S3_KEY", "k")
     monkeypatch.setenv("S3_SECRET", "s")
+    monkeypatch.setenv("QDRANT_KEY", "k")
     config, *_ = init(tmp_path)
     head, _, body = config.read_text().partition("\nspace:")
     config.write_text(head + "\nspace:" + re.sub(r"(?m)^( *)# ", r"\1", body))
     used = configs.read_config(config)
     assert used.chunk is not None
     assert (used.chunk.tokens, used.source[0].mode, used.limits.max_removed) == (200, "append", 0.2)
+    assert [one.label for one in used.publish] == ["parquet", "qdrant"]
     assert used.encoder.arguments == {"model": "intfloat/e5-small-v2"}
 
 
