@@ -315,6 +315,8 @@ def _hits(args: argparse.Namespace, query: "Query") -> list[Hit]:
     if args.version is not None:
         raise ConfigError("--sink asks for what serves there: leave --version out")
     with downstream(args.store, args.space, _sink(args), _secret_of_block) as there:
+        if there.behind:
+            print(f"note       {there.label} has {there.behind}", file=sys.stderr)
         return search_downstream(there, query)
 
 

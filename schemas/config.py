@@ -365,7 +365,10 @@ class SinkConfig(PluginPart):
         0.0, ge=0, le=1, description="Largest share of rows that the store may refuse."
     )
     recall: float = Field(
-        0.9, ge=0, le=1, description="Share of the ten nearest rows that `verify` expects to find."
+        0.9,
+        ge=0,
+        le=1,
+        description="Share of the ten nearest rows that `verify` expects to find.",
     )
     keep: int = Field(
         1, ge=0, description="Earlier collections that stay, so that a rollback is quick."
