@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import ConfigError, RowsRefused, SinkError, SinkUnavailable
+from tasks.sinks import pg_watch
 from tasks.sinks.pg_copy import count_times
 
 if TYPE_CHECKING:
@@ -149,11 +150,8 @@ class Server:
             "client_encoding": "utf8",
         }
         try:
-            connection: Connection[Any] = psycopg.connect(
-                **{**ours, **known},  # type: ignore[arg-type]
-                autocommit=True,
-                prepare_threshold=None,
-            )
+            more = {"autocommit": True, "prepare_threshold": None}
+            connection = pg_watch.connect({**ours, **known, **more}, self.place, wait_s)
         except psycopg.Error as error:
             raise _refusal(error, self.place) from None
         try:

@@ -1,7 +1,9 @@
 """What stores with SQL do beyond the contract: all types, others' names, grants, addresses."""
 
 import math
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -321,6 +323,36 @@ def test_rows_that_others_hold_are_removed_when_they_let_go(postgres: Any) -> No
         other.rollback()
         writer.delete(["r0"])
     assert sink.count("c") == 1
+    sink.close()
+
+
+def test_a_server_that_falls_silent_is_given_up_and_a_slow_one_is_not(postgres: Any) -> None:
+    import psutil  # type: ignore[import-untyped]
+    import psycopg
+
+    sink = build("sinks", "pgvector", {**postgres.arguments(), "timeout_s": 2})
+    put(sink, "c", SMALL, rows(SMALL, **named(["a", "b"])))
+    with psycopg.connect(postgres.url) as other:
+        other.execute(b"LOCK TABLE texts__c IN ACCESS EXCLUSIVE MODE")
+        threading.Timer(3, other.rollback).start()
+        patient = {**postgres.arguments(), "timeout_s": 2, "settings": {"lock_timeout": "0"}}
+        waiting = build("sinks", "pgvector", patient)
+        assert waiting.count("c") == 2
+        waiting.close()
+    postmaster = psutil.Process(postgres._server.get_pid())
+    family = [postmaster, *postmaster.children(recursive=True)]
+    for process in family:
+        process.suspend()
+    try:
+        with pytest.raises(SinkUnavailable, match="does not answer any more: look at the server"):
+            sink.count("c")
+        with pytest.raises(SinkUnavailable, match=r"does not answer \(timeout expired\)"):
+            sink.count("c")
+    finally:
+        for process in family:
+            with suppress(psutil.NoSuchProcess):  # which ended with its connection
+                process.resume()
+    assert sink.count("c") == 2
     sink.close()
 
 
