@@ -17,6 +17,7 @@ from tests.faults.test_full_disk import PAGE_BYTES, empty, fill
 from tests.publishing import (
     SWITCHED,
     copied,
+    make,
     placed,
     published,
     seen,
