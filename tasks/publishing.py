@@ -250,8 +250,8 @@ class Publication:
                 f"{proof.count:,} rows of {proof.expected:,}, and {len(proof.differ)} of "
                 f"{proof.sampled} that were read back differ"
                 f"{': ' if proof.differ else ''}{', '.join(map(repr, proof.differ[:TOLD]))}. "
-                "Somebody else writes there, or the store lost rows: `vectorline publish` compares "
-                "all of them next time"
+                "Somebody else writes there, or the store lost rows: `vectorline publish --repair` "
+                "compares all of them, and pushes what differs"
             )
         return proof
 

@@ -22,6 +22,7 @@ from tasks.outgoing import Outgoing
 from tasks.pushing import Patience
 from tasks.shapes import key_of, shape_of
 from tasks.shortening import compression_of
+from tasks.sink_checks import mode_of
 from tasks.sinks.base import Mode, Sink
 from tasks.space import Space, open_space
 from tasks.store import publications
@@ -83,15 +84,7 @@ class Standing:
     @cached_property
     def mode(self) -> Mode:
         """What was asked for, else the best that the sink can do; ConfigError for another one."""
-        asked = self.wish.config.mode
-        if asked is None:
-            return self.sink.modes[0]
-        if asked not in self.sink.modes:
-            raise ConfigError(
-                f"sink {self.label!r} cannot publish in mode {asked!r}, but "
-                f"{' or '.join(self.sink.modes)}"
-            )
-        return Mode(asked)
+        return mode_of(self.wish.config, self.sink)
 
     @cached_property
     def catalog(self) -> Catalog:

@@ -225,8 +225,6 @@ def _meaning(error: "Error", what: str, *, rows: bool) -> SinkError:
     if rows and (is_theirs or state in ("23502", "23514")):
         column = re.search(r"column (.*)$", error.diag.context or "")
         return RowsRefused(f"{told}{f' in column {column[1]}' if column else ''}; mend the rows")
-    if "recovery is in progress" in told:
-        state = "25006"
     told += f"; {MENDS.get(state, 'publish again when that is mended')}"
     if state == "23505" or state.startswith(PASSING_STATES):
         return SinkUnavailable(told)

@@ -65,7 +65,7 @@ class OwnServer:
 
     def ensure_postgres_running(self) -> None:
         """Starts it if it ended, and waits until it takes what is written."""
-        for _ in range(200):
+        for _ in range(600):
             try:
                 with psycopg.connect(self.get_uri("postgres"), autocommit=True) as connection:
                     connection.execute("CHECKPOINT")  # also of one that is about to go down
@@ -74,7 +74,8 @@ class OwnServer:
                 if self._process is None or self._process.poll() is not None:
                     self._start()
                 time.sleep(0.1)
-        raise AssertionError("it does not come back")
+        told = (self._data / "log").read_text().splitlines()[-9:]
+        raise AssertionError("\n".join(["it does not come back", *told]))
 
     def _start(self) -> None:
         with (self._data / "log").open("a") as log:
