@@ -4,7 +4,7 @@ Chroma has no aliases: the collection that serves is renamed to readers' name, a
 back to its own. Whoever asks for the name between the two finds nothing for a moment; whoever holds
 a collection keeps what it holds. Chroma scales what it searches by cosine to a length of one, some
 rows sooner than others: `_vector` of a row's metadata tells the vector as it was (see scaled.py).
-An original is in `_full_vector`, its bytes as base64.
+An original is in `_full_vector`, its bytes as base64. A row's text is its document.
 """
 
 import base64
@@ -56,6 +56,7 @@ HOLDS = Holds(Lists.ALIKE, negative_zero=False)
 SPACES = {Metric.COSINE: "cosine", Metric.DOT: "ip", Metric.EUCLIDEAN: "l2"}
 NAMES = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,480}[a-zA-Z0-9]")
 NOT_EMPTY = "\0"  # Chroma takes no empty id
+DOCUMENT = "text"  # the column that Chroma has a place of its own for
 RESERVED = "chroma:"  # it drops such keys without a word
 PER_CALL = 1_000
 LISTED = 2_000
@@ -262,11 +263,12 @@ class ChromaSink(RemoteSink["ClientAPI"]):
             set_each(metadata, f"_{VECTOR}", remainders(vectors))
         if shape.full_dim:
             set_each(metadata, f"_{FULL}", _packed(vectors_of(rows, FULL)))
+        texts = [row.pop(DOCUMENT) for row in metadata] if _has_document(shape) else None
 
         def replace(collection: "Collection") -> None:
             if there := collection.get(ids=keys, include=[])["ids"]:
                 collection.delete(ids=there)
-            collection.upsert(ids=keys, embeddings=vectors, metadatas=metadata)  # type: ignore[arg-type]
+            collection.upsert(keys, vectors, metadata, texts)  # type: ignore[arg-type]
 
         self._use(WRITING, name, replace)
 
@@ -277,9 +279,11 @@ class ChromaSink(RemoteSink["ClientAPI"]):
         found = self._use(
             "reading",
             name,
-            lambda one: one.get(ids=_keys(ids), include=["metadatas", "embeddings"]),
+            lambda one: one.get(_keys(ids), include=["metadatas", "embeddings", "documents"]),
         )
         said: list[dict[str, Any]] = [dict(row or {}) for row in found["metadatas"] or []]
+        if _has_document(shape):
+            set_each(said, DOCUMENT, found["documents"] or [])
         ours = [at for at, row in enumerate(said) if _is_whole(row, shape)]
         rows = [said[at] for at in ours]
         vectors = np.asarray(found["embeddings"], np.float32).reshape(len(said), shape.dim)[ours]
@@ -358,6 +362,10 @@ def _get(client: "ClientAPI", name: str) -> "Collection | None":
         return client.get_collection(name, embedding_function=None)
     except NotFoundError:
         return None
+
+
+def _has_document(shape: Shape) -> bool:
+    return DOCUMENT in shape.columns.names and shape.columns.field(DOCUMENT).type == pa.string()
 
 
 def _is_whole(row: dict[str, Any], shape: Shape) -> bool:

@@ -87,6 +87,27 @@ def test_numbers_that_chroma_changes_are_text(sink: ChromaSink, other: Any) -> N
     assert sorted(rest, key=str) == [{"a": "-0.0", "b": ["-0.0"]}, {"a": 1e300, "b": [1e300]}]
 
 
+def test_texts_of_any_kind_are_documents_that_chroma_finds(sink: ChromaSink, other: Any) -> None:
+    texts = [None, "", "it's ☃", "a\0b", "long " * 50_000, " "]
+    shape = Shape(DIM, Element.FLOAT32, Metric.COSINE, pa.schema([("text", pa.string())]))
+    given = rows(6).drop_columns(["title"]).append_column("text", pa.array(texts))
+    sink.create("one", shape)
+    for part in (given.slice(3), given):
+        with sink.writing("one", shape, "s") as writer:
+            writer.upsert(part)
+    ids = given[ID].to_pylist()
+    assert sink.fetch("one", shape, ids).sort_by(ID)["text"].to_pylist() == texts
+    theirs = other.get_collection("one--papers", embedding_function=None)
+    held = theirs.get(ids=ids, include=["documents"])
+    assert dict(zip(held["ids"], held["documents"], strict=True)) == dict(
+        zip(ids, texts, strict=True)
+    )
+    assert theirs.get(where_document={"$contains": "☃"})["ids"] == ["r0002"]
+    with sink.writing("one", shape, "s") as writer:
+        writer.upsert(given.set_column(3, "text", pa.array([*texts[1:], None])))
+    assert sink.fetch("one", shape, ids).sort_by(ID)["text"].to_pylist() == [*texts[1:], None]
+
+
 def test_ids_that_chroma_takes_not_and_those_like_them(sink: ChromaSink) -> None:
     ids = ["", "\0", "\0\0", "\0a", "a"]
     given = rows(5).set_column(0, OF.row_schema.field(ID), [ids])

@@ -43,11 +43,13 @@ class Peer(Process):
             if error.code == 404:
                 return {}
             raise
-        body: dict[str, Any] = {"include": ["metadatas", "embeddings"], "limit": 500, "offset": 0}
+        wanted = ["metadatas", "embeddings", "documents"]
+        body: dict[str, Any] = {"include": wanted, "limit": 500, "offset": 0}
         seen: dict[str, dict[str, Any]] = {}
         while (page := self._ask(f"{API}/{collection['id']}/get", body))["ids"]:
             for number, id_ in enumerate(page["ids"]):
-                seen[id_] = _row(page["metadatas"][number], page["embeddings"][number])
+                row = _row(page["metadatas"][number], page["embeddings"][number])
+                seen[id_] = row | {"text": page["documents"][number]}
             body["offset"] += len(page["ids"])
         return seen
 
