@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.sinks.base import ID, Shape
-from tasks.sinks.folder import Draft, Part, Version
+from tasks.sinks.folder import Draft, Part, Version, prove
 
 WRITERS = 4
 SMALL_BYTES = 16 * 2**20  # on the disk; a part of fewer, with less than half of its rows, is small
@@ -138,7 +138,7 @@ class Block:
         """Parts of the version before and of the draft, each with which of its rows go."""
         every = pa.chunked_array(self._calls, pa.string())
         old = [] if self._old is None else self._old.parts
-        ids = [self._files.ids(part) for part in old] if len(every) else []
+        ids = [self._ids(part) for part in old] if len(every) else []
         gone = pc.is_in(pa.chunked_array(ids, pa.string()), value_set=every).combine_chunks()
         start = 0
         for part in old:
@@ -149,6 +149,13 @@ class Block:
         again = counted.field("values").filter(pc.greater(counted.field("counts"), 1))
         for part in self.draft.parts:
             yield part, self._overruled(part, again)
+
+    def _ids(self, part: Part) -> pa.Array:
+        try:
+            return self._files.ids(part)
+        except (OSError, pa.ArrowException):
+            prove(part.folder, part.files)  # which says what is damaged
+            raise
 
     def _overruled(self, part: Part, again: pa.Array) -> pa.BooleanArray | None:
         """Which rows of a new part a later call made stale, of the ids in several calls."""
@@ -182,6 +189,7 @@ class Block:
 
     def _rest(self, part: Part, stale: pa.BooleanArray | None) -> pa.Table:
         """The rows of a part that stay, which is then no more in the draft."""
+        prove(part.folder, part.files)  # or damaged rows would get a good checksum
         rows = self._files.read(part, self._shape)
         if part.folder == self.draft.path:
             self.draft.remove(part)

@@ -305,17 +305,7 @@ class Folder:
     def prove(self, version: Version) -> None:
         """Reads all files; SinkError for those that are not as they were written."""
         with self.told("reading files"):
-            damaged = [
-                one.path
-                for one in version.manifest.files
-                if f"{checksum_of(version.path / one.path):08x}" != one.crc32
-            ]
-        if damaged:
-            more = f" and {len(damaged) - TOLD} more" if len(damaged) > TOLD else ""
-            raise SinkError(
-                f"{version.path}: not as written: {', '.join(damaged[:TOLD])}{more}: "
-                "publish with --repair"
-            )
+            prove(version.path, version.manifest.files)
 
     def _opened(self, name: str) -> Version:
         with self.told(f"opening collection {name}"):
@@ -494,6 +484,16 @@ class Folder:
                 with self.told("taking the lock"):
                     os.pwrite(descriptor, f"{os.getpid():<32}".encode(), 0)
                 return
+
+
+def prove(folder: Path, files: Iterable[File]) -> None:
+    """Reads files of a version; SinkError for those that are not as they were written."""
+    damaged = [one.path for one in files if f"{checksum_of(folder / one.path):08x}" != one.crc32]
+    if damaged:
+        more = f" and {len(damaged) - TOLD} more" if len(damaged) > TOLD else ""
+        raise SinkError(
+            f"{folder}: not as written: {', '.join(damaged[:TOLD])}{more}: publish with --repair"
+        )
 
 
 def checksum_of(path: Path) -> int:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from tasks.sinks import exact
 from tasks.sinks.base import VECTOR, Element, Metric, Shape
 from tasks.sinks.block import Block, Files, Told
-from tasks.sinks.folder import Draft, Version
+from tasks.sinks.folder import Draft, Version, prove
 
 LABEL = "_label"
 OWN = "_vector"
@@ -118,6 +118,9 @@ class IndexBlock(Block):
 
     def _whole(self) -> tuple[Labels, exact.Vectors]:
         """All rows of the draft, as the index has them."""
+        if self._old is not None:
+            kept = {*self.draft.files}
+            prove(self._old.path, [one for one in self._old.manifest.files if one in kept])
         tables = [
             self._files.read(part, self._shape).select([LABEL, OWN]) for part in self.draft.parts
         ]

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from tasks.sinks import exact
 from tasks.sinks.base import FULL, ID, VECTOR, Near, Queries, Shape
 from tasks.sinks.block import Block
-from tasks.sinks.folder import Draft, Part, Version
+from tasks.sinks.folder import Draft, Part, Version, prove
 from tasks.sinks.index_block import (
     INDEX,
     KIND,
@@ -98,8 +98,13 @@ class IndexedSink(PartedSink):
             return self._load(version.path / settings[INDEX], shape, settings[KIND])
 
     def _block(self, old: Version | None, draft: Draft, shape: Shape) -> Block:
-        index = self._fresh(old, shape) if old else self._empty(shape)
         part_rows, told = self._part_rows, self._folder.told
+        if old is None:
+            index = self._empty(shape)
+        else:
+            with told("reading an index"):
+                prove(old.path, [one for one in old.manifest.files if one.part is None])
+            index = self._fresh(old, shape)
         return IndexBlock(self, old, draft, shape, index, part_rows=part_rows, told=told)
 
     def _nearest(

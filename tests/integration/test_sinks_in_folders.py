@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +274,63 @@ def test_a_bit_that_changed_in_any_file_is_told_when_rows_are_listed(
     manifest.write_text(manifest.read_text().replace("a stamp", "a stomp"))
     with pytest.raises(SinkError, match=r"is gone or damaged: remove .*, and publish again$"):
         sink.collections()
+
+
+@pytest.mark.parametrize("use", FOLDERS)
+def test_a_change_gives_no_damaged_row_a_good_checksum(use: str, tmp_path: Path) -> None:
+    sink = opened(use, tmp_path)
+    sink.create("c", SHAPE)
+    old, new = rows([f"i{number}" for number in range(60)], 0), rows(["i3", "i30", "i55"], 1)
+    with sink.writing("c", SHAPE, "old") as writer:
+        writer.upsert(old)
+    here = (tmp_path / "collections" / "c").resolve()
+    for path in sorted(one for one in here.rglob("*") if one.is_file()):
+        if path.name == folder.MANIFEST:
+            continue
+        whole = path.read_bytes()
+        changed = bytearray(whole)
+        changed[len(whole) // 2] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(SinkError) as told, sink.writing("c", SHAPE, "new") as writer:
+            writer.upsert(new)
+        name = path.relative_to(here).as_posix()
+        assert str(told.value) == f"{here}: not as written: {name}: publish with --repair"
+        assert sink.collections() == {"c": "old"}
+        path.write_bytes(whole)
+    path.write_bytes(changed)
+    sink.drop("c")  # as --repair does, once all rows are in another collection
+    sink.create("c", SHAPE)
+    with sink.writing("c", SHAPE, "new") as writer:
+        writer.upsert(old)
+        writer.upsert(new)
+    assert (held(sink), sink.collections()) == (plain(old) | plain(new), {"c": "new"})
+
+
+def test_an_index_is_not_made_anew_by_damaged_rows_that_stay_where_they_are(tmp_path: Path) -> None:
+    sink = opened("faiss", tmp_path, index="hnsw")
+    sink.create("c", SHAPE)
+    with sink.writing("c", SHAPE, "old") as writer:
+        writer.upsert(rows([f"i{number}" for number in range(50)], 0))
+    here = (tmp_path / "collections" / "c").resolve()
+    _, path = sorted((here / "rows").iterdir())
+    path.write_bytes(with_other_labels(path.read_bytes()))
+    with pytest.raises(SinkError) as told, sink.writing("c", SHAPE, "new") as writer:
+        writer.delete(["i3"])
+    name = path.relative_to(here).as_posix()
+    assert str(told.value) == f"{here}: not as written: {name}: publish with --repair"
+    assert sink.collections() == {"c": "old"}
+
+
+def with_other_labels(whole: bytes) -> bytes:
+    """A file of which one byte is another, so that all can be read, and labels differ."""
+    labels = pq.read_table(pa.BufferReader(whole), columns=["_label"])
+    for at in range(len(whole)):
+        changed = whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
+        with suppress(OSError, pa.ArrowException):
+            found = pq.read_table(pa.BufferReader(changed))
+            if found.num_rows == 25 and not found.select(["_label"]).equals(labels):
+                return changed
+    raise AssertionError("no byte is of a label alone")
 
 
 def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
