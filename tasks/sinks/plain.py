@@ -29,7 +29,11 @@ DAYS = (-719_162, 2_932_896)  # 0001-01-01 and 9999-12-31, counted from 1970
 DAY_S = 86_400
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 NUMBER = r"^-?\d+$"
-FOREIGN = "not vectorline's: "  # with the key of a row that others wrote it is that row's id
+FOREIGN = f"not vectorline's ({uuid.uuid4().hex[:12]}): "
+"""With the key of a row that others wrote it is that row's id; what no id of ours can begin with.
+
+It is another one in each process, so that nobody can have seen it before.
+"""
 NO_HASH = bytes(16)
 
 

@@ -61,6 +61,7 @@ ODD: list[dict[str, Any]] = [
     PLAIN | {"title": "x" * 20_000, "at": datetime(1950, 1, 1, tzinfo=UTC)},
 ]
 IDS = ["plain", "it's", 'quo"te', "snow ☃ 𝄞", "a/b\\c\n", "", " ", "%_*", "x" * 1000, "1", "null"]
+IDS += ["not vectorline's: abc", "not vectorline's: "]
 
 
 def shape(

@@ -12,6 +12,7 @@ from tasks.errors import Interrupted, RowsRefused, SinkUnavailable
 from tasks.patient import PatientSink
 from tasks.pushing import ATTEMPTS, LONGEST_ASKED_S, Patience, Pushed, Pusher
 from tasks.sinks.base import Limits
+from tasks.sinks.plain import FOREIGN
 
 
 @dataclass
@@ -177,11 +178,11 @@ def test_ids_go_in_batches_after_all_rows_are_there() -> None:
 
 
 def test_rows_of_others_go_before_ours_are_put_under_their_keys() -> None:
-    key = "not vectorline's: a"
+    key = f"{FOREIGN}a"
 
     class Keyed(Store):
         def delete(self, ids: Sequence[str]) -> None:
-            super().delete([one.removeprefix("not vectorline's: ") for one in ids])
+            super().delete([one.removeprefix(FOREIGN) for one in ids])
 
     store, pushed = Keyed(held=["a", "x"]), Pushed()
     pusher(store, []).push(batches(["a", "b"]), ["x", key], pushed)
