@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import images, memory, skipgram, speed, walks, words
+from benchmarks import images, memory, sinks, skipgram, speed, walks, words
 
 HERE = Path(__file__).parent.parent
 CORPUS = HERE / "build" / "demo" / "stdlib.parquet"
@@ -39,7 +39,17 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=2_000, help="pictures to encode")
     parser.add_argument(
         "--only",
-        choices=["help", "speed", "walks", "skipgram", "words", "images", "quality", "memory"],
+        choices=[
+            "help",
+            "speed",
+            "walks",
+            "skipgram",
+            "words",
+            "images",
+            "sinks",
+            "quality",
+            "memory",
+        ],
     )
     args = parser.parse_args()
     found: dict[str, object] = {}
@@ -56,6 +66,7 @@ def main() -> None:
         "skipgram": (skipgram.compare, skipgram.show),
         "words": (words.compare, words.show),
         "images": (partial(images.compare, args.pictures), partial(images.show, n=args.pictures)),
+        "sinks": (sinks.compare, sinks.show_both),
     }
     for name, (compare, show) in compared.items():
         if args.only in (None, name):

@@ -3,7 +3,8 @@
 `python -m benchmarks.sinks` loads 100,000 x 384 into each store that runs here, by the client's own
 bulk call and by the sink, in turn; the median of three. `--change` publishes a change of 1,000 rows
 in 1,000,000 (or `--rows`) as a user would, with `--mode` in another than the sink's own, each
-publication in a process of its own, whose most memory is told. Both print tables.
+publication in a process of its own, whose most memory is told. Both print tables. `make bench` does
+both, with fewer rows where a store is slow.
 """
 
 import argparse
@@ -35,6 +36,7 @@ from tests.stores.peer import Peer, peer
 ROWS, DIM = 100_000, 384
 REPEATS = 3
 MANY, CHANGED = 1_000_000, 1_000
+FEW = 20_000  # of which ScaNN makes hashes, as its client does of any number
 QUICK = ("parquet", "numpy", "lancedb", "faiss", "pgvector", "duckdb", "sqlite-vec")
 """Stores into which a million rows go within minutes."""
 BARE = {"pgvector": {"index": "none"}}
@@ -115,6 +117,7 @@ def load(use: str, n: int, repeats: int) -> dict[str, Any]:
     client, sink = statistics.median(plain), statistics.median(ours)
     return {
         "sink": use,
+        "rows": n,
         "client_rows_s": round(n / client),
         "rows_s": round(n / sink),
         "ratio": round(client / sink, 2),
@@ -156,7 +159,7 @@ def change(uses: list[str], n: int, mode: str | None) -> list[dict[str, Any]]:
         for use in uses:
             place = peer(use, Path(folder) / f"place-{use}")
             try:
-                found.append(_changed(place, store, mode))
+                found.append({"sink": use, "rows": n} | _changed(place, store, mode))
             finally:
                 place.close()
             print(found[-1], file=sys.stderr, flush=True)
@@ -171,7 +174,6 @@ def _changed(place: Peer, store: str, mode: str | None) -> dict[str, Any]:
             done.append(other.submit(_published, store, said, version).result())
     (first, first_mib), (record, mib) = done
     return {
-        "sink": place.use,
         "first_s": first.seconds,
         "first_mib": first_mib,
         "how": record.how,
@@ -193,6 +195,24 @@ def _published(store: str, said: dict[str, Any], version: int) -> tuple[Publicat
     lines = Path("/proc/self/status").read_text().splitlines()
     (peak,) = [line.split()[1] for line in lines if line.startswith("VmHWM")]
     return record, int(peak) // 1024
+
+
+def compare() -> dict[str, list[dict[str, Any]]]:
+    """Loading and changing, of all stores: as many rows as a quick one takes in seconds, or few."""
+    slow = [use for use in names("sinks") if use not in QUICK]
+    loaded = [
+        *(load(use, ROWS, REPEATS) for use in QUICK),
+        *(load(use, FEW, 1) for use in slow),
+    ]
+    return {"load": loaded, "change": [*change([*QUICK], ROWS, None), *change(slow, FEW, None)]}
+
+
+def show_both(found: dict[str, list[dict[str, Any]]]) -> None:
+    """Prints what `compare` found."""
+    print(f"\nsinks, {DIM} components, loaded by their own clients and by vectorline")
+    show(found["load"])
+    print(f"\nsinks, a change of {CHANGED:,} rows, published")
+    show(found["change"])
 
 
 def show(found: list[dict[str, Any]]) -> None:
