@@ -40,11 +40,13 @@ class Stamp(_Part):
         key: Of all that the rows have in common; another key is another collection.
         shape: The same, so that the collection can be read: `Shape` as `tasks/shapes.py` writes it.
         holds: The version that it has, whole; None before its first one is.
-        moving: The version that it is on the way to; None while it is whole.
+        moving: The version that it is on the way to; None while it is whole. Where it neither
+            holds a version nor moves to one, it had other rows than it should.
         marks: Stands for what is in columns that change within a version, such as the topics that
             `vectorline clusters` finds.
         finished: Whether what searches need was made of its rows, such as an index.
         refused: How many rows of the version the store would not take.
+        publication: The record that names them.
         recall: What its compression costs.
         stamped_at: When this was written.
     """
@@ -60,6 +62,7 @@ class Stamp(_Part):
     marks: str = ""
     finished: bool = True
     refused: int = 0
+    publication: str = ""
     recall: Recall | None = None
     stamped_at: AwareDatetime
 

@@ -58,8 +58,7 @@ class Downstream:
     def refused(self) -> list[str]:
         """The ids that the store would not take; none where nobody knows."""
         store_uri = self.space.store_uri
-        known = publications.refused(store_uri, self.label, self.name, self.stamp)
-        return [one.id for one in known or ()]
+        return [one.id for one in publications.refused(store_uri, self.stamp) or ()]
 
     @property
     def space(self) -> Space:

@@ -79,15 +79,15 @@ class Publication:
         )
         pushed = Pushed()
         if difference.how == "nothing":
-            pushed.refused += self.standing.refused(name, stamp) or ()
+            pushed.refused += self.standing.refused(stamp) or ()
         else:
             publications.write(self.wish.space.store_uri, record)
             stage = f"publish to {self._label}"
             pushed = self._push(name, stamp, difference, recall, stage)
         if stamp is None or difference.how != "nothing" or not stamp.finished:
-            self._finish(name, pushed, recall)
+            self._finish(name, pushed, record)
         self._guard_refusals(pushed)
-        proof = self._prove(name, difference, pushed, recall)
+        proof = self._prove(name, difference, pushed)
         if serving != name:
             self.sink.serve(name)
         failpoints.reach("publish-served")
@@ -104,7 +104,8 @@ class Publication:
         }
         record = record.model_copy(update=done)
         self._keep(record, proof)
-        self._prepare(name, recall)
+        if record.how != "nothing" or serving == name:  # else it is one that was kept, and is back
+            self._prepare(record)
         return record
 
     @property
@@ -134,7 +135,7 @@ class Publication:
         check_recall(found, config, self._label)
         return found
 
-    def _prepare(self, name: str, recall: Recall | None) -> None:
+    def _prepare(self, record: PublicationRecord) -> None:
         """Fills the collection that takes turns with this one, where it has no version yet.
 
         With that the next change costs its own size, as all later ones do, and not that of all
@@ -142,20 +143,20 @@ class Publication:
         """
         if self.standing.mode is not Mode.SWITCH:
             return
-        other = self.standing.other(name)
-        stamp = self.standing.stamps().get(other)
+        stamps, other = self.standing.stamps(), self.standing.other(record.collection)
+        stamp = stamps.get(other)
         if stamp is not None and stamp.holds is not None:
             return
         try:
-            difference = self.standing.difference(other, stamp)
+            difference = self.standing.difference_of_idle(other, stamps)
             stage = f"prepare the next change of {self._label}"
-            pushed = self._push(other, stamp, difference, recall, stage)
-            self._finish(other, pushed, recall)
+            pushed = self._push(other, stamps.get(other), difference, record.recall, stage)
+            self._finish(other, pushed, record)
         except VectorlineError as error:
+            less = "; `mode: rowwise` needs none" if Mode.ROWWISE in self.sink.modes else ""
             error.add_note(
                 f"Readers have version {self._entry.version}. What is missing is the second "
-                "collection, into which the next change goes: `vectorline publish` fills it; "
-                "a sink with `mode: rowwise` needs none"
+                f"collection, into which the next change goes: `vectorline publish` fills it{less}"
             )
             raise
 
@@ -204,13 +205,13 @@ class Publication:
             f"`vectorline publish {self._entry.space}` there, which compares all rows"
         )
 
-    def _finish(self, name: str, pushed: Pushed, recall: Recall | None) -> None:
+    def _finish(self, name: str, pushed: Pushed, record: PublicationRecord) -> None:
         """Makes what searches need, and says so in the stamp, with the rows that were refused."""
         self.wish.report(f"index {self._label}", 0, 0)
         self.sink.finish(name, self.standing.outgoing.shape)
-        whole = self._stamp(self.standing.target, None, recall)
-        refused = whole.model_copy(update={"refused": len(pushed.refused)})
-        self.sink.stamp(name, refused.model_dump_json())
+        whole = self._stamp(self.standing.target, None, record.recall)
+        refused = {"refused": len(pushed.refused), "publication": record.id}
+        self.sink.stamp(name, whole.model_copy(update=refused).model_dump_json())
 
     def _guard_refusals(self, pushed: Pushed) -> None:
         n_rows, n_refused = len(self.standing.outgoing.row_ids), len(pushed.refused)
@@ -221,12 +222,11 @@ class Publication:
                 f"is {self.wish.config.max_refused:g}. The others are there. {told}"
             )
 
-    def _prove(
-        self, name: str, difference: Difference, pushed: Pushed, recall: Recall | None
-    ) -> Proof:
+    def _prove(self, name: str, difference: Difference, pushed: Pushed) -> Proof:
         """Counts the rows and reads some of them back; SinkError where that does not agree.
 
-        The sample is of those that were pushed, as far as there are so many, and of the others.
+        Then the next publication compares all of them with all that they hold. The sample is of
+        those that were pushed, as far as there are so many, and of the others.
         """
         self.wish.report("verify", 0, 0)
         rng = self.wish.rng
@@ -243,15 +243,14 @@ class Publication:
             differ=tuple(self.standing.outgoing.ids(wrong)),
         )
         if not proof.verified:
-            moving = self._stamp(None, self.standing.target, recall)
-            self.sink.stamp(name, moving.model_dump_json())
+            self.sink.stamp(name, self._stamp(None, None, None).model_dump_json())
             raise SinkError(
                 f"sink {self._label!r} does not hold what was pushed: collection {name!r} has "
                 f"{proof.count:,} rows of {proof.expected:,}, and {len(proof.differ)} of "
                 f"{proof.sampled} that were read back differ"
                 f"{': ' if proof.differ else ''}{', '.join(map(repr, proof.differ[:TOLD]))}. "
-                "Somebody else writes there, or the store lost rows: `vectorline publish --repair` "
-                "compares all of them, and pushes what differs"
+                "Somebody else writes there, or the store lost rows: `vectorline publish` compares "
+                "all of them next time, and pushes what differs"
             )
         return proof
 

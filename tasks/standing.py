@@ -164,9 +164,11 @@ class Standing:
     ) -> tuple[str, Difference, str | None]:
         """The collection that is brought to the version, by what; and one that is beyond repair.
 
-        Where files of a store cannot be read, `repair` loads all rows into the other slot.
+        Where the one that serves cannot be read, `repair` loads all rows into the other slot.
         """
         name = self.collection(stamps, serving)
+        if name != serving:
+            return name, self.difference_of_idle(name, stamps), None
         try:
             return name, self.difference(name, stamps.get(name)), None
         except SinkUnavailable:
@@ -179,14 +181,25 @@ class Standing:
         stamps.pop(other, None)
         return other, differing.of_all(self.outgoing), name
 
+    def difference_of_idle(self, name: str, stamps: dict[str, Stamp]) -> Difference:
+        """As `difference`, of a collection that nobody reads: one that cannot be, goes."""
+        try:
+            return self.difference(name, stamps.get(name))
+        except SinkUnavailable:
+            raise
+        except SinkError:
+            self.sink.drop(name)
+            stamps.pop(name, None)
+            return differing.of_all(self.outgoing)
+
     def difference(self, name: str, stamp: Stamp | None) -> Difference:
         """What a collection lacks of the version, and has beside it; its stamp is None for none."""
         self.wish.report("compare", 0, 0)
         if stamp is None:
             return differing.of_all(self.outgoing)
-        if self.wish.repair:
+        if self.wish.repair or not (stamp.holds or stamp.moving):
             return self._repair(name)
-        refused = self.refused(name, stamp)
+        refused = self.refused(stamp)
         if refused is None or stamp.moving is not None or stamp.holds is None:
             return self._beside(name)
         if self._is_there(stamp):
@@ -203,11 +216,9 @@ class Standing:
         again = np.union1d(found.places, self.outgoing.places_of([one.id for one in refused]))
         return replace(found, places=again, before=found.before - len(refused))
 
-    def refused(self, name: str, stamp: Stamp | None) -> tuple[Refused, ...] | None:
+    def refused(self, stamp: Stamp | None) -> tuple[Refused, ...] | None:
         """Rows that are not in a collection, since the store does not take them; None: unknown."""
-        if stamp is None:
-            return ()
-        return publications.refused(self.wish.space.store_uri, self.label, name, stamp)
+        return () if stamp is None else publications.refused(self.wish.space.store_uri, stamp)
 
     def guard_removals(
         self, name: str, difference: Difference, serving: str | None, stamps: dict[str, Stamp]
@@ -262,11 +273,30 @@ class Standing:
         """How many rows the collection has that serves, and of how many no record is left.
 
         A record may be cut into other chunks. Where the store has not that version any more, rows
-        are counted by their ids.
+        are counted by their ids; where these cannot be read, by the version that the catalog says
+        was there last.
         """
         self.wish.report("compare", 0, 0)
         held = None if stamp.holds is None or stamp.moving is not None else stamp.holds
         before = None if held is None else self._readable(held)
-        if before is not None:
-            return before.rows, differing.records_gone(before, self.wish.space)
-        return self.wish.patience.again(lambda: differing.absent(self.sink, serving, self.outgoing))
+        if before is None:
+            try:
+                return self.wish.patience.again(
+                    lambda: differing.absent(self.sink, serving, self.outgoing)
+                )
+            except SinkUnavailable:
+                raise
+            except SinkError as error:
+                before = self._published_last()
+                if before is None:
+                    error.add_note("with --allow-removals nothing is counted")
+                    raise
+        return before.rows, differing.records_gone(before, self.wish.space)
+
+    def _published_last(self) -> Space | None:
+        """The version that the catalog says the sink has; None where retention took it."""
+        last = self.catalog.published(self.entry.space).get(self.label)
+        for one in self.catalog.versions(self.entry.space):
+            if last is not None and (one.version, one.table) == (last.version, last.table):
+                return open_space(one.space, self.wish.space.store_uri, one.version)
+        return None

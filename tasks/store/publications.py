@@ -7,7 +7,6 @@ from pydantic import TypeAdapter
 from schemas.catalog import VersionEntry
 from schemas.publication import PublicationRecord, Published, Refused, Stamp
 from tasks.store import files, layout, tags
-from tasks.store.catalog import Catalog
 from tasks.store.formats import parse
 from tasks.store.table import Table
 
@@ -39,16 +38,11 @@ def read(store_uri: str, table: str, publication_id: str) -> PublicationRecord |
     return None if text is None else parse(RECORD, text, f"publication {place}")
 
 
-def refused(store_uri: str, sink: str, collection: str, stamp: Stamp) -> tuple[Refused, ...] | None:
+def refused(store_uri: str, stamp: Stamp) -> tuple[Refused, ...] | None:
     """The rows that a sink would not take of what it has; None where nobody knows them."""
     if not stamp.refused:
         return ()
-    last = Catalog(store_uri).published(stamp.space).get(sink)
-    if last is None or last.collection != collection or stamp.holds is None:
-        return None
-    if last.version != stamp.holds.version:
-        return None
-    record = read(store_uri, last.table, last.publication)
+    record = read(store_uri, stamp.table, stamp.publication)
     if record is None or len(record.refused) != stamp.refused:
         return None
     return record.refused

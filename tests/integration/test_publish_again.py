@@ -1,9 +1,11 @@
 """Publishing once more, after whatever came between: nothing stays half done, or half told."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -31,6 +33,7 @@ from tests.publishing import (
     SPACE,
     Rows,
     copied,
+    killed,
     make,
     notes,
     published,
@@ -111,6 +114,18 @@ def test_rows_that_a_store_refuses_are_refused_once_and_leave_nothing_behind(
     serve(store, 3)
     published(store, sink)
     assert seen(place) == wanted(store)
+
+
+def test_rows_that_a_store_refuses_make_no_change_dearer_where_two_collections_take_turns(
+    place: Peer, store: str
+) -> None:
+    sink = fussy(place, refuses="sea 7 ", max_refused=0.2, mode="switch")
+    told = []
+    for version in (1, 2, 3):
+        serve(store, version)
+        record = published(store, sink)
+        told.append((record.how, record.n_refused))
+    assert told == [("all rows", 1), ("changes", 1), ("changes", 1)]
 
 
 @pytest.mark.parametrize("between", [None, 6, "cut off"])
@@ -271,6 +286,84 @@ def test_files_that_cannot_be_read_are_made_anew_by_a_repair(
     assert seen(place) == wanted(store)
 
 
+def changed(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 4] ^= 1
+    file.unlink()  # it may be a link to a file of the version before
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("repair", [False, True])
+@pytest.mark.parametrize("change", [changed, Path.unlink])
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_a_collection_that_nobody_reads_is_made_anew_where_it_cannot_be_read(
+    place: Peer, store: str, change: Callable[[Path], None], repair: bool, cut_off: bool
+) -> None:
+    sink = sink_of(place, mode="switch", sample=40)
+    published(store, sink)
+    if cut_off:
+        serve(store, 2)
+        assert killed(store, sink, "publish-begun")
+    other = next((place_of(place) / "collections").glob("*_b"))
+    change(next(other.resolve().glob("*.parquet")))
+    serve(store, 2)
+    try:
+        published(store, sink, repair=repair)
+    except SinkError as error:  # of what is not read before it is changed, or read back
+        assert not repair
+        published(store, sink, repair="publish with --repair" in str(error))
+    assert seen(place) == wanted(store)
+    with downstream(store, SPACE, sink) as there:
+        assert {one.ok for one in verify_downstream(there)} == {True}
+
+
+@pytest.mark.parametrize("mode", ["atomic", "switch"])
+def test_a_repair_mends_files_in_which_a_difference_was_found_before(
+    place: Peer, store: str, mode: str
+) -> None:
+    sink = sink_of(place, mode=mode, sample=40, max_removed=0.0)
+    published(store, sink)
+    changed(next((place_of(place) / "current").resolve().glob("*.parquet")))
+    with pytest.raises(SinkError, match="does not hold what was pushed"):
+        published(store, sink)
+    published(store, sink, repair=True)
+    assert seen(place) == wanted(store)
+    assert published(store, sink).how == "nothing"
+
+
+@pytest.mark.parametrize("mode", ["atomic", "switch"])
+def test_a_difference_that_was_found_is_mended_by_the_next_publication(
+    store: str, tmp_path: Path, mode: str
+) -> None:
+    place = peer("duckdb", tmp_path / "place")
+    sink = sink_of(place, mode=mode, sample=40)
+    collection = published(store, sink).collection
+    with duckdb.connect(place.arguments()["path"]) as theirs:
+        tables = theirs.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+        (name,) = (one for (one,) in tables if one.endswith(collection))
+        theirs.execute(f"UPDATE \"{name}\" SET year = 1 WHERE id = 'n9'")  # noqa: S608
+    with pytest.raises(SinkError, match="1 of 40 that were read back differ: 'n9'"):
+        published(store, sink)
+    published(store, sink)
+    assert seen(place) == wanted(store)
+    with downstream(store, SPACE, sink) as there:
+        assert {one.ok for one in verify_downstream(there)} == {True}
+
+
+@pytest.mark.parametrize("point", ["publish-begun:2", "publish-pushed:2", "publish-written:2"])
+def test_a_kill_while_the_second_collection_is_filled_leaves_what_readers_have(
+    place: Peer, store: str, point: str
+) -> None:
+    sink = sink_of(place, mode="switch")
+    assert killed(store, sink, point)
+    assert seen(place) == wanted(store)
+    assert published(store, sink).how == "nothing"
+    serve(store, 2)
+    record = published(store, sink)
+    assert (record.how, record.upserted) == ("changes", 10)
+    assert seen(place) == wanted(store)
+
+
 def place_of(place: Peer) -> Path:
     return Path(place.arguments()["path"])
 
@@ -344,6 +437,22 @@ def test_a_second_collection_that_was_not_filled_is_filled_by_the_next_publicati
     serve(store, 2)
     assert published(store, sink).upserted == 10
     assert seen(place) == wanted(store)
+
+
+def test_a_rollback_to_the_encoder_before_fills_no_second_collection(
+    place: Peer, store: str
+) -> None:
+    sink = sink_of(place, mode="switch")
+    for version in (5, 6):
+        serve(store, version)
+        published(store, sink)
+    serve(store, 5)
+    record = published(store, sink)
+    assert (record.how, record.upserted) == ("nothing", 0)
+    assert seen(place) == wanted(store)
+    left = build("sinks", place.use, place.arguments()).collections()
+    assert len(left) == 2  # that of this encoder, and one of the other
+    assert record.collection in left
 
 
 def test_what_was_put_back_from_an_old_copy_is_brought_up_to_date(
