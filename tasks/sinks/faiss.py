@@ -30,6 +30,7 @@ HASHTABLE = 2  # a faiss.DirectMap.Type, which finds vectors by their labels
 NAMES = {"flat": FLAT, "ivf": "IVF,Flat", "hnsw": "HNSW32,Flat", "pq": "PQ"}
 CODES = {Element.FLOAT32: FLAT, Element.FLOAT16: "SQfp16"}
 ELEMENTS = frozenset(CODES)
+FIXED = ("IndexRefine", "IndexNSG", "IndexNNDescent")
 REGROWN = 4  # times as many lists as there are: the index is made anew
 
 
@@ -76,13 +77,21 @@ class FaissSink(IndexedSink):
     def _empty(self, shape: Shape) -> Index:
         wanted = self._wanted.replace(FLAT, CODES[shape.element])
         try:
-            lossless = _is_lossless(_made(_sized(wanted, shape.dim, 1), shape), shape)
+            labelled = _made(_sized(wanted, shape.dim, 1), shape)  # which owns what is in it
+            made = _inner(labelled)
+            lossless = _is_lossless(made, shape)
         except RuntimeError as error:
             words = str(error).rpartition("Error: ")[2][:200]
             raise ConfigError(
                 f"index = {self._wanted!r} with {shape.dim} components is none of "
                 f"{', '.join(NAMES)} and no factory string that faiss takes: {words}"
             ) from error
+        if type(made).__name__.startswith(FIXED):
+            raise ConfigError(
+                f"index = {self._wanted!r}: faiss takes rows neither into nor out of an "
+                f"{type(made).__name__} by their labels; leave it to {', '.join(NAMES)}, or to a "
+                "factory string without RFlat, Refine, NSG and NND"
+            )
         flat = CODES[shape.element]
         return self._of(_made(flat, shape), shape, wanted, flat, lossless)
 
@@ -205,21 +214,31 @@ def _reserve(index: "faiss.Index", n_rows: int) -> None:
     """Makes room for rows that come in parts; growing with each took twice the time."""
     import faiss
 
-    inner = faiss.downcast_index(getattr(index, "index", index))
+    inner = _inner(index)
     if isinstance(inner, faiss.IndexFlatCodes):
         size_bytes = inner.codes.size()
         inner.codes.resize(size_bytes + n_rows * inner.code_size)
         inner.codes.resize(size_bytes)
 
 
-def _is_lossless(index: "faiss.Index", shape: Shape) -> bool:
+def _inner(index: "faiss.Index") -> "faiss.Index":
+    """Without labels that stand around it; gone with the whole."""
     import faiss
 
-    inner = faiss.downcast_index(getattr(index, "index", index))
-    kinds: tuple[type, ...] = (faiss.IndexFlat, faiss.IndexIVFFlat, faiss.IndexHNSWFlat)
-    if shape.element is Element.FLOAT16:
-        kinds = (faiss.IndexScalarQuantizer, faiss.IndexHNSWSQ)
-    return isinstance(inner, kinds)
+    return faiss.downcast_index(index.index) if isinstance(index, faiss.IndexIDMap) else index
+
+
+def _is_lossless(index: "faiss.Index", shape: Shape) -> bool:
+    """Whether an index, without its labels, gives back vectors bit for bit."""
+    import faiss
+
+    if shape.element is Element.FLOAT32:
+        return isinstance(index, (faiss.IndexFlat, faiss.IndexIVFFlat, faiss.IndexHNSWFlat))
+    if isinstance(index, faiss.IndexHNSWSQ):
+        index = faiss.downcast_index(index.storage)
+    if not isinstance(index, faiss.IndexScalarQuantizer):
+        return False
+    return bool(index.sq.qtype == faiss.ScalarQuantizer.QT_fp16)
 
 
 def _ivf(index: "faiss.Index") -> "faiss.IndexIVF | None":
@@ -243,7 +262,7 @@ def _needed(factory: str, shape: Shape) -> int:
     index = _made(factory, shape)
     if index.is_trained:
         return 0
-    is_coarse = not _is_lossless(index, shape)
+    is_coarse = not _is_lossless(_inner(index), shape)
     return PER_CENTROID * max(_lists(factory), PQ_CENTROIDS if is_coarse else 1)
 
 

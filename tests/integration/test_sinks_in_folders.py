@@ -1,5 +1,6 @@
 """Sinks of files: many calls in one block, indexes of all kinds, readers in flight, kills."""
 
+import dataclasses
 import os
 import resource
 import subprocess
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.errors import SinkError, SinkUnavailable
+from tasks.errors import ConfigError, SinkError, SinkUnavailable
 from tasks.plugins import build
 from tasks.sinks import changes, folder, scann
 from tasks.sinks.base import ID, VECTOR, Element, Metric, Shape, Sink
@@ -98,7 +99,9 @@ def check_the_last_call_is_in_force(sink: Sink) -> None:
         assert held(sink) == model
 
 
-@pytest.mark.parametrize("index", ["ivf", "hnsw", "pq", "IVF8,SQ8", "IDMap2,Flat"])
+@pytest.mark.parametrize(
+    "index", ["ivf", "hnsw", "pq", "IVF8,SQ8", "IDMap2,Flat", "PCA4,IVF8,Flat"]
+)
 @pytest.mark.parametrize("unit", [True, False])
 def test_rows_are_exact_beside_an_index_of_any_kind(index: str, unit: bool, tmp_path: Path) -> None:
     sink = opened("faiss", tmp_path, index=index)
@@ -153,6 +156,28 @@ def test_a_searcher_of_scann_takes_changes_until_there_are_many(
         "5 brute_force 2",
     ]
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("index", ["flat", "SQ8", "HNSW16,SQ8", "hnsw"])
+def test_halves_are_exact_beside_an_index_that_is_coarser(index: str, tmp_path: Path) -> None:
+    shape = dataclasses.replace(SHAPE, element=Element.FLOAT16)
+    table = rows([f"i{number}" for number in range(400)], 0)
+    flat = table[VECTOR].combine_chunks().flatten().to_numpy().astype(np.float16)
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(flat), shape.dim)
+    table = table.set_column(table.schema.get_field_index(VECTOR), VECTOR, vectors)
+    sink = opened("faiss", tmp_path, index=index)
+    sink.create("c", shape)
+    with sink.writing("c", shape, "s") as writer:
+        writer.upsert(table)
+    found = sink.fetch("c", shape, table[ID].to_pylist())
+    assert found.sort_by(ID)[VECTOR].to_pylist() == table.sort_by(ID)[VECTOR].to_pylist()
+
+
+@pytest.mark.parametrize("index", ["Flat,RFlat", "IVF4,SQ8,RFlat", "NSG16,Flat"])
+def test_an_index_that_takes_no_rows_out_or_in_is_refused(index: str, tmp_path: Path) -> None:
+    sink = opened("faiss", tmp_path, index=index)
+    with pytest.raises(ConfigError, match=f"index = '{index}': faiss takes rows neither"):
+        sink.create("c", SHAPE)
 
 
 def test_a_factory_string_that_faiss_does_not_know_is_named(tmp_path: Path) -> None:
