@@ -139,13 +139,13 @@ class Publication:
         """Fills the collection that takes turns with this one, where it has no version yet.
 
         With that the next change costs its own size, as all later ones do, and not that of all
-        rows.
+        rows. A repair brings it to this version, whatever it has.
         """
         if self.standing.mode is not Mode.SWITCH:
             return
         stamps, other = self.standing.stamps(), self.standing.other(record.collection)
         stamp = stamps.get(other)
-        if stamp is not None and stamp.holds is not None:
+        if stamp is not None and stamp.holds is not None and not self.wish.repair:
             return
         try:
             difference = self.standing.difference_of_idle(other, stamps)
@@ -169,6 +169,8 @@ class Publication:
         stage: str,
     ) -> Pushed:
         self.wish.report(stage, 0, difference.n_rows)
+        if self.standing.stamps().get(name) != stamp:  # which the difference was found by
+            raise self._overtaken(name)
         shape, pushed = self.standing.outgoing.shape, Pushed()
         moving = self._stamp(stamp.holds if stamp else None, self.standing.target, recall)
         if stamp is None:

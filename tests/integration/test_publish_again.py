@@ -350,6 +350,18 @@ def test_a_difference_that_was_found_is_mended_by_the_next_publication(
         assert {one.ok for one in verify_downstream(there)} == {True}
 
 
+def test_a_repair_looks_at_both_collections_that_take_turns(place: Peer, store: str) -> None:
+    sink = sink_of(place, mode="switch", sample=0)
+    published(store, sink)
+    other = next((place_of(place) / "collections").glob("*_b"))
+    changed(next(other.resolve().glob("*.parquet")))
+    published(store, sink, repair=True)
+    for version in (2, 3):
+        serve(store, version)
+        published(store, sink)
+        assert seen(place) == wanted(store)
+
+
 @pytest.mark.parametrize("point", ["publish-begun:2", "publish-pushed:2", "publish-written:2"])
 def test_a_kill_while_the_second_collection_is_filled_leaves_what_readers_have(
     place: Peer, store: str, point: str
@@ -529,6 +541,36 @@ def test_a_config_that_allows_less_to_be_lost_is_heard_at_once(place: Peer, stor
     assert found.value < 0.99
     with pytest.raises(LosesTooMuch, match=r"max_recall_loss is 0\.01: nothing was pushed"):
         published(store, sink_of(place, compress=lossy | {"max_recall_loss": 0.01}))
+
+
+@pytest.mark.parametrize("mode", ["atomic", "switch"])
+@pytest.mark.parametrize("before", [(1, 3), ()])
+def test_a_publication_that_came_while_another_one_compared_is_left_as_it_is(
+    place: Peer, store: str, tmp_path: Path, before: tuple[int, ...], mode: str
+) -> None:
+    sink = sink_of(place, mode=mode, sample=0)
+    for version in before:
+        serve(store, version)
+        published(store, sink)
+    other = copied(store, tmp_path / "machine")
+    serve(store, 2)
+    serve(other, 4)
+    came: list[str] = []
+
+    def heard(report: Report) -> None:
+        if report.stage == "publish to parquet" and not came:
+            came.append(other)
+            published(other, sink)
+
+    token = listener.set(heard)
+    try:
+        with pytest.raises(SinkError, match="somebody else published into collection"):
+            published(store, sink)
+    finally:
+        listener.reset(token)
+    assert seen(place) == wanted(other)
+    published(store, sink)
+    assert seen(place) == wanted(store)
 
 
 @pytest.mark.parametrize("mode", ["atomic", "switch"])
