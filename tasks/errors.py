@@ -2,6 +2,7 @@
 
     VectorlineError
       ConfigError                what the user wrote is wrong; exit 2
+        ColumnMissing            a column that no record has, or none has yet
       SourceError                a source cannot be listed or read
         SourceChanged            a file changed while it was read (transient)
         SourceUnavailable        a time-out or a 5xx of where the source lives (transient)
@@ -43,6 +44,10 @@ class ConfigError(VectorlineError):
     """What the user wrote cannot work; the message names key, value and what is allowed."""
 
     exit_code = 2
+
+
+class ColumnMissing(ConfigError):
+    """A sink wants a column that a version has not; a later one may have it."""
 
 
 class SourceError(VectorlineError):

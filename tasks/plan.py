@@ -150,10 +150,11 @@ def plan(run: Run) -> Plan:
 
 
 def _check_sinks(run: Run, metadata: pa.Schema) -> None:
-    """Raises ConfigError and SinkError for what no sink will take of the version."""
+    """Raises ConfigError and SinkError for what no sink will take, notes what it may not yet."""
     if not run.options.limit:
         dim, keeps = run.encoder.dim, run.config.store_content
-        check_sinks(run.config.publish, run.space, dim, row_schema(dim, metadata, keeps))
+        table = row_schema(dim, metadata, keeps)
+        run.notes += check_sinks(run.config.publish, run.space, dim, table)
 
 
 def _nothing_to_fit(run: Run, books: RecordBook) -> list[str]:

@@ -7,7 +7,7 @@ import pyarrow as pa
 from schemas.config import SinkConfig
 from tasks.compression import Compression
 from tasks.digests import digest_json
-from tasks.errors import ConfigError
+from tasks.errors import ColumnMissing, ConfigError
 from tasks.mistakes import did_you_mean
 from tasks.sinks.base import Element, Metric, Shape, Sink
 from tasks.space import Space
@@ -18,17 +18,23 @@ OWN = ("record_id", "chunk", "modality", "source_uri")
 KEY_DIGITS = 10
 
 
+def missing_columns(schema: pa.Schema, space: str, config: SinkConfig) -> dict[str, str]:
+    """The metadata columns that a sink takes and a table has not, with what to say of each."""
+    has = metadata_schema(schema).names
+    return {
+        name: f"sink {config.label!r} takes column {name!r}, and space {space!r} has "
+        f"{', '.join(has) or 'none'}{did_you_mean(name, has)}"
+        for name in config.columns or ()
+        if name not in has
+    }
+
+
 def columns_of(schema: pa.Schema, space: str, config: SinkConfig) -> pa.Schema:
-    """Those of a table's columns that a sink gets; ConfigError for some that are not there."""
+    """Those of a table's columns that a sink gets; ColumnMissing for some that are not there."""
+    for told in missing_columns(schema, space, config).values():
+        raise ColumnMissing(told)
     metadata = metadata_schema(schema)
-    names = metadata.names if config.columns is None else [*config.columns]
-    for name in names:
-        if name not in metadata.names:
-            raise ConfigError(
-                f"publish: sink {config.label!r} takes column {name!r}, and space "
-                f"{space!r} has {', '.join(metadata.names) or 'none'}"
-                f"{did_you_mean(name, metadata.names)}"
-            )
+    names = metadata.names if config.columns is None else config.columns
     own = [schema.field(name).with_nullable(True) for name in OWN]
     text = [TEXT] if config.text and TEXT.name in schema.names else []
     fields = [*own, *text, *(metadata.field(name).with_nullable(True) for name in names)]
@@ -36,7 +42,7 @@ def columns_of(schema: pa.Schema, space: str, config: SinkConfig) -> pa.Schema:
 
 
 def shape_of(space: Space, config: SinkConfig, compression: Compression) -> Shape:
-    """What the rows of a version look like in a sink; ConfigError for columns that it has not."""
+    """What the rows of a version look like in a sink; ColumnMissing for what it has not."""
     return Shape(
         dim=compression.dim,
         element=compression.element,
@@ -78,7 +84,7 @@ def from_plain(data: dict[str, str | int]) -> Shape:
 def check_fits(shape: Shape, sink: Sink, name: str) -> None:
     """Raises ConfigError for a shape that a sink cannot take, before any work.
 
-    SinkError as the sink's own check does.
+    SinkError and ColumnMissing as the sink's own check does.
     """
     limits = sink.limits
     limits.check(shape)

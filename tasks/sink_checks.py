@@ -10,10 +10,10 @@ import pyarrow as pa
 from schemas.config import CompressConfig, SinkConfig
 from tasks import plugins
 from tasks.compression import left_of
-from tasks.errors import ConfigError
+from tasks.errors import ColumnMissing, ConfigError
 from tasks.libraries import missing_for
 from tasks.secrets import blocks_in, hidden_in, resolve_secrets
-from tasks.shapes import check_fits, columns_of
+from tasks.shapes import check_fits, columns_of, missing_columns
 from tasks.shortening import keeps_original
 from tasks.sinks.base import Element, Metric, Mode, Shape, Sink
 
@@ -40,26 +40,41 @@ def check_offered(config: SinkConfig, sink: Sink) -> None:
         )
 
 
-def check_sinks(sinks: Sequence[SinkConfig], space: str, dim: int, table: pa.Schema) -> None:
-    """Raises for what a sink could not take of a table: its vectors and its columns.
+def check_sinks(sinks: Sequence[SinkConfig], space: str, dim: int, table: pa.Schema) -> list[str]:
+    """Notes on columns that a sink wants and a table has not: a later version may have them.
 
-    ConfigError, or what a sink's own check raises. A secret of a Prefect block is not asked for.
+    Raises for what a sink could not take of a table: ConfigError, or what its own check raises. A
+    secret of a Prefect block is not asked for.
     """
+    notes = []
     for config in sinks:
         sink = _built(config)
         if sink is None:
             continue
         check_offered(config, sink)
+        missing = missing_columns(table, space, config)
+        notes += [_noted(config, told) for told in missing.values()]
+        to_come = pa.schema([*table, *((name, pa.string()) for name in missing)])
         compress = config.compress or CompressConfig()
         element = Element(compress.to)
         shape = Shape(
             dim=left_of(dim, compress.dim, element),
             element=element,
             metric=Metric.COSINE,
-            columns=columns_of(table, space, config),
+            columns=columns_of(to_come, space, config),
             full_dim=dim if keeps_original(compress) else 0,
         )
-        check_fits(shape, sink, config.label)
+        try:
+            check_fits(shape, sink, config.label)
+        except ColumnMissing as error:
+            if config.columns is not None:
+                raise  # one that these do not name never comes
+            notes.append(_noted(config, str(error)))
+    return notes
+
+
+def _noted(config: SinkConfig, told: str) -> str:
+    return f"publishing to {config.label!r} will be refused until that column is there: {told}"
 
 
 def _built(config: SinkConfig) -> Sink | None:

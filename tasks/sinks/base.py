@@ -105,8 +105,8 @@ class Limits:
         id_bytes: UTF-8 bytes of an id; None where there is no limit.
         elements: What components may be.
         metrics: By what rows may be searched.
-        check: Raises ConfigError or SinkError for another shape that it cannot take, and says why;
-            asked before the rest of these, it opens nothing.
+        check: Raises ConfigError or SinkError for another shape that it cannot take, and says why,
+            ColumnMissing for want of a column; asked before the rest of these, it opens nothing.
     """
 
     batch_rows: int = 1_000

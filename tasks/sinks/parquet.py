@@ -8,7 +8,8 @@ from urllib.parse import quote, unquote
 import numpy as np
 import pyarrow as pa
 
-from tasks.errors import ConfigError, RowsRefused, SinkError
+from tasks.errors import ColumnMissing, ConfigError, RowsRefused, SinkError
+from tasks.mistakes import did_you_mean
 from tasks.sinks.base import FULL, VECTOR, Shape
 from tasks.sinks.block import Block
 from tasks.sinks.folder import Draft, Part, Version
@@ -58,7 +59,10 @@ class ParquetSink(PartedSink):
         for key in self._keys:
             if key not in shape.columns.names:
                 has = ", ".join(shape.columns.names) or "none"
-                raise ConfigError(f"partition_by: {key!r} is no metadata column; there are: {has}")
+                raise ColumnMissing(
+                    f"partition_by: {key!r} is no metadata column; there are: {has}"
+                    f"{did_you_mean(key, shape.columns.names)}"
+                )
             kind = shape.columns.field(key).type
             if not any(is_one(kind) for is_one in KINDS):
                 raise ConfigError(
