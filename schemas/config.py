@@ -5,7 +5,6 @@ source becomes a list, and what a plugin takes beyond the keys named here is che
 constructor.
 """
 
-import posixpath
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -25,18 +24,6 @@ from pydantic import (
 from pydantic.config import JsonDict
 
 MEBIBYTE = 1024 * 1024
-PLACES = (
-    "path",
-    "uri",
-    "url",
-    "host",
-    "port",
-    "tenant",
-    "database",
-    "schema",
-    "collection",
-    "table",
-)
 
 
 class Mode(StrEnum):
@@ -378,22 +365,6 @@ class SinkConfig(PluginPart):
     )
 
     @property
-    def place(self) -> dict[str, JsonValue]:
-        """The arguments that say where it is, as they are written, with a folder as it is called.
-
-        A folder is one place whatever kinds of files a sink puts there; servers and files of
-        several collections are told apart by these.
-        """
-        said = {key: self.arguments[key] for key in PLACES if key in self.arguments}
-        if self.use == "pinecone":
-            said["index"] = self.arguments.get("index")
-        if isinstance(path := said.get("path"), str):
-            said["path"] = posixpath.normpath(path)
-        if said.keys() == {"path"}:
-            return said
-        return (said or self.arguments) | {"use": self.use}
-
-    @property
     def label(self) -> str:
         """What it is called."""
         return self.name or self.use.rpartition(":")[2].lower()
@@ -448,10 +419,4 @@ class Config(Part):
         labels = [one.label for one in sinks]
         if twice := sorted({label for label in labels if labels.count(label) > 1}):
             raise ValueError(f"sinks of different names, and {', '.join(twice)} stands twice")
-        for number, one in enumerate(sinks):
-            for other in sinks[:number]:
-                if one.place == other.place:
-                    raise ValueError(
-                        f"sinks of different places, and {other.label} and {one.label} are at one"
-                    )
         return sinks

@@ -3,6 +3,8 @@
 Configs here are JSON data in which `source` and `publish` are lists.
 """
 
+import inspect
+import posixpath
 from collections.abc import Callable, Iterator
 from typing import TypeAlias, cast
 
@@ -60,7 +62,7 @@ def find_mistakes(data: Data) -> list[Mistake]:
             found.setdefault((*path, *mistake.path), mistake.under(*path))
     for mistake in mistakes.find_mistakes(Config, data):
         found.setdefault(mistake.path, mistake)
-    return list(found.values())
+    return list(found.values()) or list(_find_at_one_place(data))
 
 
 def find_refusals(data: Data, wanted: Wanted = all_parts) -> Iterator[Mistake]:
@@ -83,6 +85,36 @@ def find_refusals(data: Data, wanted: Wanted = all_parts) -> Iterator[Mistake]:
                         plugins.load(kind, _use(model, part))(**resolved)
             except ConfigError as error:
                 yield Mistake(path, f": {str(error).removeprefix(f'{path[0]}.')}")
+
+
+def _find_at_one_place(data: Data) -> Iterator[Mistake]:
+    """Sinks that are where one before them is, in a config without other mistakes."""
+    known: list[tuple[str, object]] = []
+    for path, kind, _, part in _plugin_parts(data):
+        if kind == "sinks":
+            config = SinkConfig.model_validate(part, strict=False)
+            place = _place(config)
+            for label, other in known:
+                if place == other:
+                    told = f"sinks {label!r} and {config.label!r} are at one place"
+                    yield Mistake(path, f": {told}: give one of them another")
+            known.append((config.label, place))
+
+
+def _place(config: SinkConfig) -> tuple[object, Data]:
+    """What says where a sink is, as it is written, with a folder as it is called.
+
+    A folder is one place whatever kinds of files a sink puts there.
+    """
+    plugin = plugins.load("sinks", config.use)
+    keys: tuple[str, ...] | None = getattr(plugin, "place", None)
+    if keys is None:
+        return plugin, config.arguments
+    known = {name: one.default for name, one in inspect.signature(plugin).parameters.items()}
+    said = {key: config.arguments.get(key, known.get(key)) for key in keys}
+    if isinstance(path := said.get("path"), str):
+        said["path"] = posixpath.normpath(path)
+    return None if keys == ("path",) else plugin, said
 
 
 def _plugin_parts(data: Data) -> Iterator[tuple[Path, plugins.Kind, type[BaseModel], Data]]:

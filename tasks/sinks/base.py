@@ -5,7 +5,9 @@ that says which version it holds. Readers know one name, which is not that of a 
 pointed at the one that serves. Who decides what is pushed where is `tasks/standing.py`.
 
 A sink's constructor takes plain keyword arguments, exactly the keys that a user may write under
-`publish:`, and opens nothing.
+`publish:`, and opens nothing. Its class may name those of them that say where it is, in a tuple
+`place`: two sinks of a config that agree in these are refused. Without it only sinks of one class
+whose arguments are all equal are at one place.
 """
 
 from collections.abc import Callable, Iterator, Sequence

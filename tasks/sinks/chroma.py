@@ -65,6 +65,7 @@ LISTED = 2_000
 class ChromaSink(RemoteSink["ClientAPI"]):
     """Collections are called `<name>--<collection>` while they do not serve."""
 
+    place = ("url", "path", "tenant", "database", "collection")
     use, store, parting, login = "chroma", "Chroma", "--", "api_key, tenant and database"
 
     def __init__(

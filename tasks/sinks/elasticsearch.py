@@ -51,6 +51,7 @@ MISSING_INDEX, BLOCKED = "index_not_found_exception", "cluster_block_exception"
 class ElasticsearchSink(RemoteSink["Client"]):
     """Whole versions are made beside; rows are seen by searches from the next refresh."""
 
+    place = ("url", "collection")
     use, store = "elasticsearch", "Elasticsearch"
     per_fetch = 500
     login = "api_key, or username and password"

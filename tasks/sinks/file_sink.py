@@ -3,7 +3,7 @@
 import math
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy.typing as npt
 
@@ -33,6 +33,7 @@ C = TypeVar("C")
 class FileSink(Generic[C]):
     """A sink over connections of one library; what is left to a subclass is how that is asked."""
 
+    place: ClassVar[tuple[str, ...]] = ("path", "collection")
     modes: tuple[Mode, ...] = (Mode.ATOMIC, Mode.SWITCH)
     _checkpoint: str
     """Brings what was written from the log into the file."""

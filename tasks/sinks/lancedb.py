@@ -72,6 +72,7 @@ ELEMENTS = frozenset({Element.FLOAT32, Element.FLOAT16, Element.BINARY})
 class LancedbSink:
     """Readers use `lancedb.connect(uri).open_table(table)`."""
 
+    place = ("uri", "table", "storage_options")
     modes: tuple[Mode, ...] = (Mode.ATOMIC, Mode.SWITCH)
     limits = Limits(batch_rows=65_536, batch_bytes=64 * 2**20, elements=ELEMENTS)
 

@@ -54,6 +54,7 @@ _served: dict[str, int] = {}  # files that this process has open, and by how man
 class MilvusSink(RemoteSink["MilvusClient"]):
     """Whole versions are made beside; rows of a batch are there when its call returns."""
 
+    place = ("url", "path", "database", "collection")
     use, store, login = "milvus", "Milvus", "token and database"
     most_found = 16_384
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,7 @@ LIMITS = Limits(PART_ROWS, PART_BYTES, concurrency=WRITERS, elements=frozenset(E
 class PartedSink:
     """A Sink over a Folder; what is left to a subclass is how a part's files are made and read."""
 
+    place: ClassVar[tuple[str, ...]] = ("path",)
     modes: tuple[Mode, ...] = (Mode.ATOMIC, Mode.SWITCH)
     limits = LIMITS
 

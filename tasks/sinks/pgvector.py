@@ -63,6 +63,8 @@ class PgvectorSink:
     float16, and has no index of bits.
     """
 
+    # The user, too: without a database, it is the one of that name.
+    place = ("url", "host", "port", "user", "database", "schema", "collection")
     modes = (Mode.ATOMIC, Mode.SWITCH)
 
     def __init__(

@@ -76,6 +76,8 @@ class PineconeSink(RemoteSink["Index"]):
     Each of their queries sees one version as long as they read that record before it.
     """
 
+    place = ("index", "host", "collection", "api_key")  # a key's project has indexes of its own
+
     use, store = "pinecone", "Pinecone"
     per_fetch = 100  # ids stand in the URL
 

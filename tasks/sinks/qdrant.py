@@ -64,6 +64,7 @@ MISSED = 3  # answers about an index in a row: a server that builds one may be l
 class QdrantSink(RemoteSink["QdrantClient"]):
     """Collections are called `<collection>--<name>`."""
 
+    place = ("url", "path", "collection")
     use, store, parting = "qdrant", "Qdrant", "--"
 
     def __init__(

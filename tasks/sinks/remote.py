@@ -79,6 +79,7 @@ class RemoteSink(ABC, Generic[Client]):
         login: Arguments that say who asks.
     """
 
+    place: ClassVar[tuple[str, ...]]
     use: ClassVar[str]
     store: ClassVar[str]
     parting: ClassVar[str] = "__"

@@ -47,6 +47,7 @@ DISTANCES = {Metric.COSINE: "cosine", Metric.DOT: "dot", Metric.EUCLIDEAN: "l2-s
 class WeaviateSink(RemoteSink["WeaviateClient"]):
     """Whole versions are made beside; rows of a batch are there when its call returns."""
 
+    place = ("url", "collection")
     use, store = "weaviate", "Weaviate"
     limits = Limits(concurrency=4, batch_bytes=4 * 2**20, max_dim=65_535)
 

@@ -18,7 +18,7 @@ import schemas.config
 from schemas.config import Schedule
 from tasks import config as configs
 from tasks import plugins
-from tasks.config_mistakes import all_parts, sinks_called
+from tasks.config_mistakes import all_parts, find_mistakes, sinks_called
 from tasks.config_schema import config_json_schema
 from tasks.errors import ConfigError
 from tasks.secrets import resolve_secrets
@@ -142,15 +142,15 @@ def test_only_sinks_that_are_asked_need_their_secrets(
         ),
         (
             "publish: [{use: parquet, path: x}, {use: parquet, path: x, name: b, text: false}]",
-            "sinks of different places, and parquet and b are at one",
+            "publish[1]: sinks 'parquet' and 'b' are at one place: give one of them another",
         ),
         (
             "publish: [{use: parquet, path: x}, {use: faiss, path: ./x/, index: ivf}]",
-            "sinks of different places, and parquet and faiss are at one",
+            "publish[1]: sinks 'parquet' and 'faiss' are at one place",
         ),
         (
             "publish: [{use: pgvector, port: 1}, {use: pgvector, port: 1, name: b, m: 9}]",
-            "sinks of different places, and pgvector and b are at one",
+            "publish[1]: sinks 'pgvector' and 'b' are at one place",
         ),
         (
             "publish: {use: parquet, path: x, mode: rowwise}",
@@ -170,6 +170,58 @@ def test_a_mistake_in_a_sink_is_told_with_its_line(write: Write, written: str, s
     assert said in told
     assert "line " in told
     assert "s3cr3t" not in told
+
+
+class ElsewhereSink:
+    """A plugin that does not say which of its arguments say where it is."""
+
+    def __init__(self, *, url: str, index: str = "", bucket: str = "", path: str = "") -> None:
+        del url, index, bucket, path
+
+
+ELSEWHERE = f"{__name__}:ElsewhereSink"
+
+
+@pytest.mark.parametrize(
+    ("use", "one", "other", "same"),
+    [
+        ("parquet", {"path": "/x"}, {"path": "/x/y/.."}, True),
+        ("parquet", {"path": "/x"}, {"path": "/x", "link": "new"}, True),
+        ("parquet", {"path": "/x"}, {"path": "/y"}, False),
+        ("duckdb", {"path": "/x"}, {"path": "/x/", "collection": "vectorline"}, True),
+        ("duckdb", {"path": "/x"}, {"path": "/x", "collection": "c"}, False),
+        ("lancedb", {"uri": "/x", "table": "t"}, {"uri": "/x", "table": "t", "refine": 1}, True),
+        ("lancedb", {"uri": "/x", "table": "t"}, {"uri": "/x", "table": "u"}, False),
+        ("pgvector", {"host": "h"}, {"host": "h", "schema": "public", "timeout_s": 1}, True),
+        ("pgvector", {"host": "h", "user": "a"}, {"host": "h", "user": "b"}, False),
+        ("pgvector", {"host": "h", "database": "a"}, {"host": "h", "database": "b"}, False),
+        ("qdrant", {"url": "u"}, {"url": "u", "api_key": {"env": "K"}}, True),
+        ("qdrant", {"url": "u"}, {"url": "v"}, False),
+        ("chroma", {"url": "u"}, {"url": "u", "tenant": "t"}, False),
+        ("chroma", {"url": "u"}, {"url": "u", "database": "default_database"}, True),
+        ("milvus", {"url": "u"}, {"url": "u", "database": "d"}, False),
+        ("elasticsearch", {"url": "u"}, {"url": ["u", "v"]}, False),
+        ("weaviate", {"url": "u"}, {"url": "u", "grpc_port": 1}, True),
+        ("pinecone", {"index": "a"}, {"index": "b"}, False),
+        ("pinecone", {"index": "a"}, {"index": "a", "settle_s": 1.0}, True),
+        ("pinecone", {"index": "a"}, {"index": "a", "api_key": {"env": "OTHER"}}, False),
+        (ELSEWHERE, {"url": "u", "index": "a"}, {"url": "u", "index": "b"}, False),
+        (ELSEWHERE, {"url": "u", "path": "p"}, {"url": "u", "path": "p", "bucket": "b"}, False),
+        (ELSEWHERE, {"url": "u"}, {"url": "u", "columns": ["year"]}, True),
+    ],
+)
+def test_sinks_are_at_one_place_where_all_is_equal_that_says_where_they_are(
+    use: str, one: dict[str, Any], other: dict[str, Any], same: bool
+) -> None:
+    remotes = ("qdrant", "chroma", "milvus", "elasticsearch", "weaviate")
+    known: dict[str, dict[str, Any]] = {remote: {"collection": "c"} for remote in remotes}
+    known["pinecone"] = {"collection": "c", "api_key": {"env": "K"}}
+    common = {"use": use, **known.get(use, {})}
+    sinks = [{**common, "name": "a", **one}, {**common, "name": "b", **other}]
+    good = yaml.safe_load(GOOD)
+    data = {**good, "source": [good["source"]], "publish": sinks}
+    told = "publish[1]: sinks 'a' and 'b' are at one place: give one of them another"
+    assert [str(found) for found in find_mistakes(data)] == [told] * same
 
 
 def test_a_gate_on_what_cannot_be_judged_is_told_with_its_line(
