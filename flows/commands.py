@@ -12,7 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from schemas.catalog import ServingEntry, VersionEntry
+from pydantic import TypeAdapter, ValidationError
+
+from schemas.catalog import ConfigEntry, ServingEntry, VersionEntry
 from schemas.config import Config, DriftConfig, EvaluateConfig, SinkConfig
 from tasks.check import Check
 from tasks.config import from_dict, read_config, sinks_of
@@ -538,12 +540,28 @@ def _rollback(args: argparse.Namespace) -> dict[str, Any]:
 def _moved(catalog: Catalog, moved: ServingEntry) -> dict[str, Any]:
     """Another version serves, and these sinks' readers have not got it."""
     published = catalog.published(moved.space)
+    labels = _sinks_of_committed(catalog, moved.space)
     behind = [
         {"sink": name, "version": held.version}
         for name, held in sorted(published.items())
-        if held.version != moved.to_version
+        if held.version != moved.to_version and (labels is None or name in labels)
     ]
     return moved.model_dump(mode="json", exclude={"format", "kind"}) | {"sinks_behind": behind}
+
+
+def _sinks_of_committed(catalog: Catalog, space: str) -> set[str] | None:
+    """What `vectorline publish` would publish to; None where the catalog's config does not say.
+
+    No plugin is imported: what serves has moved, and one that fails must not hide it.
+    """
+    entry = _committed(catalog, space)
+    with contextlib.suppress(ValidationError):
+        if entry is not None:
+            sinks = TypeAdapter(list[SinkConfig]).validate_python(
+                entry.config.get("publish", []), strict=False
+            )
+            return {one.label for one in sinks}
+    return None
 
 
 def _quarantine(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any]]:
@@ -602,18 +620,20 @@ def _confirm(question: str) -> None:
 
 
 def _config_of(args: argparse.Namespace, catalog: Catalog, wanted: Wanted = all_parts) -> Config:
-    """The config that is given, else the last one that a version was committed with.
-
-    That of the encoder that serves, if one does.
-    """
+    """The config that is given, else the last one that was committed."""
     if args.config is not None:
         return _given(args, wanted)
-    serving = catalog.serving(args.space)
-    entry = catalog.config(args.space, serving.fingerprint if serving else None)
+    entry = _committed(catalog, args.space)
     if entry is None:
         catalog.known(args.space)
         raise ConfigError(f"the catalog has no config of space {args.space!r}: give --config")
     return _config(entry.config, args.space)
+
+
+def _committed(catalog: Catalog, space: str) -> ConfigEntry | None:
+    """The last config that a version was made with: of the encoder that serves, if one does."""
+    serving = catalog.serving(space)
+    return catalog.config(space, serving.fingerprint if serving else None)
 
 
 def _given(args: argparse.Namespace, wanted: Wanted = all_parts) -> Config:

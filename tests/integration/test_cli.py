@@ -171,8 +171,11 @@ def test_every_command_answers_in_json_on_a_cluster_and_a_server_of_the_users_ow
 def test_promote_and_rollback_move_what_readers_get(
     tmp_path: Path, answer: Callable[..., Any]
 ) -> None:
-    settings = config(tmp_path / "corpus")
-    for number in (1, 2, 3):
+    corpus, places = tmp_path / "corpus", [str(tmp_path / "downstream"), str(tmp_path / "gone")]
+    one, gone = ({"use": "parquet", "path": place} for place in places)
+    gone["name"] = "gone"
+    for number, sinks in enumerate(([one, gone], [one, gone], [one]), 1):
+        settings = config(corpus, publish=sinks)
         write_jsonl(
             tmp_path / "corpus" / f"{number}.jsonl", [{"id": f"r{number}", "text": "a", "year": 1}]
         )
@@ -183,17 +186,14 @@ def test_promote_and_rollback_move_what_readers_get(
     assert (differ["from"], differ["to"], differ["added"]) == (1, 3, ["r2", "r3"])
     assert answer("diff", "notes", "1", "latest", "--counts")["added"] == 2
     moved = [answer("promote", "notes", "1")]
-    sink = SinkConfig.model_validate({"use": "parquet", "path": str(tmp_path / "downstream")})
-    publish.fn(str(tmp_path / "vectors"), "notes", sink, PublishOptions(), Stop())
-    moved += [
-        answer("promote", "notes", "latest"),
-        answer("rollback", "notes"),
-    ]
+    for sink in map(SinkConfig.model_validate, (one, gone)):
+        publish.fn(str(tmp_path / "vectors"), "notes", sink, PublishOptions(), Stop())
+    moved += [answer("promote", "notes", "latest"), answer("rollback", "notes")]
     steps = [(one["from_version"], one["to_version"], one["hold"]) for one in moved]
     assert steps == [(None, 1, False), (1, 3, False), (3, 1, True)]
     behind = [one["sinks_behind"] for one in moved]
     assert behind == [[], [{"sink": "parquet", "version": 1}], []]
-    assert [one["sinks"] for one in answer("versions", "notes")] == [["parquet"], [], []]
+    assert [one["sinks"] for one in answer("versions", "notes")] == [["gone", "parquet"], [], []]
     served = {one["version"]: one["serving"] for one in answer("versions", "notes")}
     assert served == {1: True, 2: False, 3: False}
     assert [hit["id"] for hit in answer("search", "notes", "a")] == ["r1"]

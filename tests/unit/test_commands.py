@@ -1,11 +1,13 @@
 """What commands on a space refuse before they do anything."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from flows import commands
 from flows.cli import build_parser
+from schemas.catalog import PublishedEntry
 from tasks.errors import ConfigError
 from tasks.store.catalog import Catalog
 from tests.pipeline import write_config, write_jsonl
@@ -59,3 +61,34 @@ def test_who_gives_a_config_as_a_space_is_told_what_a_space_is_called(store: str
         f"store '{store}' has no space 'tiny.yaml'; it has: papers; --store or VECTORLINE_STORE "
         "names another; a space is called what `space:` says in its config"
     )
+
+
+def test_a_version_serves_though_the_catalog_has_no_config_that_can_be_read(store: str) -> None:
+    catalog = Catalog(store)
+    (version,) = catalog.versions("papers")
+    for name in ("a", "b"):
+        catalog.put_published(
+            PublishedEntry(
+                space="papers",
+                sink=name,
+                version=7,
+                table=version.table,
+                collection="c",
+                publication="p",
+                rows=1,
+                when=datetime(2026, 1, 1, tzinfo=UTC),
+            )
+        )
+    away: dict[str, object] = {"use": "not.there:Sink", "name": "a"}
+    known: list[tuple[dict[str, object], list[str]]] = [
+        ({}, []),
+        ({"publish": [away]}, ["a"]),
+        ({"publish": [{"use": 3}]}, ["a", "b"]),
+    ]
+    for config, names in known:
+        catalog.put_config("papers", version.fingerprint, config)
+        words = build_parser().parse_args(["promote", "papers", "1", "--store", store])
+        moved = commands.execute(words)
+        assert isinstance(moved, dict)
+        assert moved["to_version"] == 1
+        assert moved["sinks_behind"] == [{"sink": name, "version": 7} for name in names]
