@@ -120,6 +120,9 @@ def told(record: PublicationRecord) -> dict[str, Any]:
 
 def told_failure(config: SinkConfig, error: VectorlineError) -> dict[str, Any]:
     """The same of a sink that could not be brought to the version."""
+    message = str(error)
+    for note in getattr(error, "__notes__", ()):
+        message += f" {note}" if message.endswith((".", "?")) else f". {note}"
     nothing = dict.fromkeys(("from_version", "to_version", "count", "sampled", "seconds", "recall"))
     return nothing | {
         "sink": config.label,
@@ -131,7 +134,7 @@ def told_failure(config: SinkConfig, error: VectorlineError) -> dict[str, Any]:
         "verified": False,
         "error": {
             "kind": type(error).__name__,
-            "message": " ".join([str(error), *getattr(error, "__notes__", ())]),
+            "message": message,
             "exit_code": error.exit_code,
         },
     }

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.config import IndexConfig, Retention
+from schemas.config import IndexConfig, Retention, SinkConfig
 from tasks import failpoints
 from tasks.downstream import downstream, search_downstream, verify_downstream
 from tasks.errors import ConfigError, LosesTooMuch, SinkError
 from tasks.maintain import maintain
 from tasks.plugins import build
+from tasks.publish import told_failure
 from tasks.search import Query, Term, search
 from tasks.shapes import shape_of
 from tasks.shortening import compression_of
@@ -387,3 +388,22 @@ def test_a_run_whose_sink_fails_tells_its_version_all_the_same(tmp_path: Path) -
     assert (done.returncode, told["version"], told["promoted"]) == (1, 1, True)
     assert [one["error"]["kind"] for one in told["published"]] == ["SinkUnavailable"]
     assert "sink 'qdrant': Qdrant at http://127.0.0.1:9, opening: " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("it is away", "it is away. Readers have version 1. go on"),
+        (
+            "it is away, did you mean b?",
+            "it is away, did you mean b? Readers have version 1. go on",
+        ),
+    ],
+)
+def test_what_was_noted_of_an_error_is_told_in_sentences(said: str, told: str) -> None:
+    error = SinkError(said)
+    error.add_note("Readers have version 1.")
+    error.add_note("go on")
+    sink = SinkConfig.model_validate({"use": "parquet", "path": "out"})
+    known = {"kind": "SinkError", "message": told, "exit_code": 1}
+    assert told_failure(sink, error)["error"] == known
