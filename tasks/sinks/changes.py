@@ -6,11 +6,10 @@ memory up to 256 MiB and wait on the disk beyond.
 
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 from types import TracebackType
 from typing import TypeAlias
 
@@ -18,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tasks.errors import SinkError
 from tasks.sinks.base import ID
 
 SPILL_BYTES = 256 * 2**20
 ORDER = "_order"
 PLACE = "_place"
 
-Told: TypeAlias = AbstractContextManager[None]
 Buckets: TypeAlias = npt.NDArray[np.int64]
 """Shape (n,): the bucket of id i."""
 
@@ -71,9 +70,8 @@ class _Spilled:
 class Changes:
     """A Writer into memory and, beyond a limit, into temporary files."""
 
-    def __init__(self, schema: pa.Schema, n_buckets: int, told: Callable[[str], Told]) -> None:
-        """`schema` is that of the rows; `told` lets what files raise be a SinkError."""
-        self._told = told
+    def __init__(self, schema: pa.Schema, n_buckets: int) -> None:
+        """`schema` is that of the rows."""
         self._schema = schema
         self._n = n_buckets
         self._turn = count()
@@ -107,8 +105,7 @@ class Changes:
                 self._waiting.append(_Waiting(batch, buckets, self._n))
             self._waiting_bytes += held.nbytes
             if self._waiting_bytes >= SPILL_BYTES:
-                with self._told("putting rows aside"):
-                    self._spill()
+                self._spill()
 
     def delete(self, ids: Sequence[str]) -> None:
         """Keeps them."""
@@ -149,6 +146,18 @@ class Changes:
         return Change(rows[ID].combine_chunks(), rows.drop_columns(ORDER))
 
     def _spill(self) -> None:
+        place = "a temporary folder"
+        try:
+            place = gettempdir()
+            self._put_aside()
+        except OSError as error:
+            raise SinkError(
+                f"rows cannot be put aside in {place} ({error.strerror or error}): free some space "
+                "there, or let TMPDIR name another folder, and publish again; readers have what "
+                "they had"
+            ) from error
+
+    def _put_aside(self) -> None:
         schema = self._schema.append(pa.field(ORDER, pa.int64()))
         buckets = (
             pa.concat_batches([one.of(bucket).cast(schema) for one in self._waiting])

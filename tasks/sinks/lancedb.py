@@ -160,7 +160,7 @@ class LancedbSink:
         held = [(one.name, one.type) for one in state.dataset.schema]
         if held != [(one.name, one.type) for one in shape.row_schema]:
             raise SinkError(f"{self._lance.path}: rows of collection {name} are not of this shape")
-        with Changes(shape.row_schema, PARTS, self._lance.told) as changes:
+        with Changes(shape.row_schema, PARTS) as changes:
             yield changes
             with self._lance.told("writing rows"):
                 begun = time.time() - CLOCK_S

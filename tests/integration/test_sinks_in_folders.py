@@ -2,12 +2,14 @@
 
 import dataclasses
 import os
+import re
 import resource
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -390,6 +392,7 @@ def test_a_kill_leaves_the_old_version_or_the_new_one(use: str, point: str, tmp_
         writer.upsert(old)
     sink.serve("c")
     code = f"""
+from functools import partial
 from pathlib import Path
 from tests.integration.test_sinks_in_folders import SHAPE, build, peer, rows
 sink = build("sinks", {use!r}, peer({use!r}, Path({str(tmp_path / "p")!r})).arguments())
@@ -494,6 +497,35 @@ def test_rows_that_wait_on_the_disk_for_lancedb_have_no_name_that_a_kill_could_l
         writer.upsert(rows(["a", "b"], 0))
         assert [*aside.iterdir()] == []
     assert [*held(sink)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("has_folder", [True, False])
+def test_a_full_temporary_folder_is_told_by_its_own_name(
+    has_folder: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_found() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(changes, "SPILL_BYTES", 1)
+    monkeypatch.setattr(tempfile, "tempdir", "/aside")
+    monkeypatch.setattr(changes, "TemporaryFile", partial(Path("/dev/full").open, "w+b"))
+    if not has_folder:
+        monkeypatch.setattr(changes, "gettempdir", none_found)
+    sink = build("sinks", "lancedb", {"uri": str(tmp_path / "l"), "table": "t"})
+    sink.connect()
+    sink.create("c", SHAPE)
+    told = (
+        "rows cannot be put aside in /aside (No space left on device): free some space there, or "
+        "let TMPDIR name another folder, and publish again; readers have what they had"
+        if has_folder
+        else "rows cannot be put aside in a temporary folder (No usable temporary directory found"
+    )
+    with (
+        pytest.raises(SinkError, match=f"^{re.escape(told)}"),
+        sink.writing("c", SHAPE, "s") as writer,
+    ):
+        writer.upsert(rows(["a", "b"], 0))
+    assert [*held(sink)] == []
 
 
 @pytest.mark.parametrize("content", [None, b"", b'{"ver'], ids=["removed", "empty", "torn"])
