@@ -16,6 +16,8 @@ from tasks.errors import ConfigError, RowsRefused, SinkError, SinkUnavailable
 from tasks.plugins import build
 from tasks.sinks.base import Element, Metric, Shape, Sink
 from tests.stores.peer import Peer, peer
+from tests.stores.pgvector import OwnServer
+from tests.stores.pgvector import Peer as PgPeer
 
 pytestmark = pytest.mark.stores
 UNITS = ("s", "ms", "us", "ns")
@@ -151,6 +153,32 @@ def postgres(tmp_path: Path) -> Iterator[Any]:
     made: Any = peer("pgvector", tmp_path)
     yield made
     made.close()
+
+
+def test_a_standby_is_read_and_whoever_writes_is_told_to_name_the_primary(tmp_path: Path) -> None:
+    server = OwnServer(tmp_path)
+    try:
+        sink = build("sinks", "pgvector", PgPeer(tmp_path, server).arguments())
+        sink.create("c", SMALL)
+        with sink.writing("c", SMALL, "s") as writer:
+            writer.upsert(rows(SMALL, **named(["a", "b"])))
+        sink.serve("c")
+        sink.close()
+        server.become_standby()
+        sink.connect()
+        assert (sink.count("c"), sink.serving(), sink.collections()) == (2, "c", {"c": "s"})
+        for write in (
+            lambda: sink.create("d", SMALL),
+            lambda: sink.stamp("c", "t"),
+            lambda: sink.writing("c", SMALL, "t").__enter__(),
+            lambda: sink.finish("c", SMALL),
+            lambda: sink.drop("c"),
+        ):
+            with pytest.raises(SinkError, match=r"cannot execute .*; this is a replica, .*primary"):
+                write()
+        sink.close()
+    finally:
+        server.close()
 
 
 def test_rows_that_postgres_refuses_spoil_no_others(postgres: Any) -> None:

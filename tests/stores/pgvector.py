@@ -81,6 +81,15 @@ class OwnServer:
         with (self._data / "log").open("a") as log:
             self._process = subprocess.Popen(self._command, user=self._user, stdout=log, stderr=log)
 
+    def become_standby(self) -> None:
+        """Starts it anew as one that only follows another, and takes what is read alone."""
+        self.close()
+        mark = self._data / "standby.signal"
+        mark.touch()
+        if self._user:
+            shutil.chown(mark, self._user)
+        self.ensure_postgres_running()
+
     def close(self) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
