@@ -348,6 +348,8 @@ def _exit_code(command: str, result: object) -> int:
     """Of a command that came to its end: whether what it looked at is well."""
     if isinstance(result, list) and command == "publish":
         codes = _codes(result)
+        if INTERRUPTED in codes:
+            return INTERRUPTED
         return codes.pop() if len(codes) == 1 else FAILED if codes else 0
     if not isinstance(result, dict):
         return 0
@@ -360,6 +362,8 @@ def _exit_code(command: str, result: object) -> int:
     if refused and not result.get("promoted"):
         return REFUSED
     codes = _codes(result.get("published", ()))
+    if INTERRUPTED in codes:
+        return INTERRUPTED
     return 0 if not codes else REFUSED if codes == {REFUSED} else FAILED
 
 

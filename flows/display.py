@@ -341,8 +341,9 @@ def _publish(args: argparse.Namespace, result: list[dict[str, Any]]) -> None:
             "rows": f"{one['count']:,}",
             "seconds": f"{one['seconds']:.1f}",
         }
-        for one in result
         if not one["error"]
+        else {**dict.fromkeys(PUBLISH_COLUMNS, ""), "sink": one["sink"], "to": "failed"}
+        for one in result
     ]
     table(rows, PUBLISH_COLUMNS)
     for one in result:

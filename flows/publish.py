@@ -9,7 +9,7 @@ from prefect.artifacts import create_table_artifact
 from flows.events import found
 from flows.turns import turn
 from schemas.config import SinkConfig
-from tasks.errors import Interrupted, VectorlineError
+from tasks.errors import VectorlineError
 from tasks.publish import PublishOptions, told, told_failure
 from tasks.publish import publish as publish_to
 from tasks.run import Stop, stopped_by_signals
@@ -43,9 +43,7 @@ def each(
     for config in sinks:
         try:
             rows.append(told(publish_to(store_uri, space, config, options, stop)))
-        except Interrupted:
-            raise
-        except VectorlineError as error:
+        except VectorlineError as error:  # where the user asked to stop, of all that are left
             rows.append(told_failure(config, error))
     if rows:
         shown = [{key: one[key] for key in SHOWN} for one in rows]

@@ -1,6 +1,7 @@
 """Publish: let a vector store downstream hold what serves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,10 +46,13 @@ def publish(
     """
     label, listen = config.label, listener.get()  # which threads have not
 
-    def check() -> None:
-        held.check()
+    def heed() -> None:
         if stop.is_set():
             raise Interrupted(f"stopped publishing to {label!r}: the next one goes on from here")
+
+    def check() -> None:
+        held.check()
+        heed()
 
     def report(stage: str, done: int, total: int) -> None:
         listen(Report(stage, done, total, unit=UNIT))
@@ -56,7 +60,11 @@ def publish(
     def tell(said: str) -> None:
         report(f"{label} does not answer or asks to wait: {said}", 0, 0)
 
-    with lease.lease(store_uri, f"{space}.to-{label}", options.wait_s, lost=stop) as held:
+    heed()
+    with (
+        lease.lease(store_uri, f"{space}.to-{label}", options.wait_s, lost=stop) as held,
+        _heeding(check),
+    ):
         report(f"open {label}", 0, 0)
         serving = open_space(space, store_uri, "serving")
         patience = Patience(check, stop.wait, tell)
@@ -71,6 +79,16 @@ def publish(
                 hide=hidden.hide,
             )
             return Publication(Standing(wish, PatientSink(sink, wish.patience))).run()
+
+
+@contextmanager
+def _heeding(check: Callable[[], None]) -> Iterator[None]:
+    """Lets a wish to stop, which `check` raises, come before what a store says of its last call."""
+    try:
+        yield
+    except SinkError:
+        check()
+        raise
 
 
 def secret_of_block(name: str, key: str) -> str:

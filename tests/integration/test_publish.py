@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -375,6 +377,30 @@ def test_the_program_publishes_and_says_plainly_what_failed(store: str, tmp_path
     assert "sink 'qdrant': Qdrant at http://127.0.0.1:9, opening: " in failed.stderr
     assert "Traceback" not in failed.stderr
     assert call({**good, "mode": "rowwise"}).returncode == 2
+
+
+def test_who_stops_a_publication_is_told_what_became_of_each_sink(
+    store: str, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and says nothing
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        quiet = {"use": "chroma", "url": url, "collection": "notes", "timeout_s": 2}
+        files = [{"use": "parquet", "name": n, "path": str(tmp_path / n)} for n in ("a", "b")]
+        path = write_config(tmp_path, tmp_path, publish=[files[0], quiet, files[1]])
+        words = [str(PROGRAM), "publish", SPACE, "--store", store, "--json", "--config", str(path)]
+        running = subprocess.Popen(words, stdout=-1, stderr=-1, text=True)
+        assert running.stderr is not None
+        while "open chroma" not in running.stderr.readline():
+            assert running.poll() is None
+        running.send_signal(signal.SIGINT)
+        out, _ = running.communicate(timeout=60)
+    told = [(one["sink"], one["to_version"], one["error"]) for one in json.loads(out)]
+    assert told[0] == ("a", 1, None)
+    assert [(name, error["kind"], error["exit_code"]) for name, _, error in told[1:]] == [
+        ("chroma", "Interrupted", 130),
+        ("b", "Interrupted", 130),
+    ]
+    assert running.returncode == 130
 
 
 def test_a_run_whose_sink_fails_tells_its_version_all_the_same(tmp_path: Path) -> None:

@@ -493,6 +493,20 @@ def test_a_collection_that_somebody_removed_is_made_again(place: Peer, store: st
     assert seen(place) == wanted(store)
 
 
+def test_a_store_that_is_gone_is_no_mistake_in_a_config(place: Peer, store: str) -> None:
+    sink = sink_of(place)
+    with pytest.raises(ConfigError, match="has nothing yet"), downstream(store, SPACE, sink):
+        pass
+    published(store, sink)
+    shutil.rmtree(place_of(place))
+    with pytest.raises(SinkError) as told, downstream(store, SPACE, sink):
+        pass
+    assert str(told.value) == (
+        "sink 'parquet' had version 1, and nothing is there now: was it removed, or is it "
+        "elsewhere? `vectorline publish notes` fills it"
+    )
+
+
 def publish_often(store: str, sink: SinkConfig) -> None:
     for _ in range(40):  # each sees half of the rows: one chance in 10^12 to miss one of them
         published(store, sink)
