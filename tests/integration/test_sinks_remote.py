@@ -509,7 +509,7 @@ def test_a_row_whose_key_others_took_is_put_again_and_stays(use: str, tmp_path: 
         published(store, sink)
     record = published(store, sink)
     n_gone = 0 if use == "chroma" else 1  # where the key is the id, it is replaced
-    assert (record.how, record.upserted, record.deleted) == ("by comparison", 1, n_gone)
+    assert (record.how, record.upserted, record.deleted) == ("repair", 1, n_gone)
     assert seen(place) == wanted(store)
     place.close()
 
