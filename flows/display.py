@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from schemas.table import RESERVED
-from tasks.errors import VectorlineError
+from tasks.errors import ConfigError, VectorlineError
+from tasks.mistakes import of_sink
 from tasks.reports.words import chance
 
 TEXT_CHARACTERS = 160
@@ -322,8 +323,9 @@ def _show_failed_sinks(args: argparse.Namespace, result: object) -> None:
     )
     failed = [one for one in published if one["error"]]
     for one in failed:
-        print(f"vectorline: sink {one['sink']!r}: {one['error']['message']}", file=sys.stderr)
-    if failed:
+        said = of_sink(one["sink"], one["error"]["message"])
+        print(f"vectorline: {said}", file=sys.stderr)
+    if any(one["error"]["exit_code"] != ConfigError.exit_code for one in failed):
         again = f"`vectorline publish {space}` goes on from there; what serves, serves"
         print(f"note       {again}", file=sys.stderr)
 

@@ -7,6 +7,8 @@ from prefect.client.schemas.objects import StateType
 from prefect.events import emit_event
 from prefect.exceptions import Abort
 
+from tasks.mistakes import of_sink
+
 LONG = ("metrics", "segments", "tests", "libraries")
 """Parts of an answer that an event leaves out: Prefect refuses large ones."""
 
@@ -77,7 +79,7 @@ def found(space: str, summary: dict[str, Any]) -> dict[str, Any] | State[Any]:
             return needs_someone(space, drift["verdict"], message, summary)
         tell(space, drift["verdict"], message, summary)
     if failed:
-        message = "; ".join(f"sink {one['sink']!r}: {one['error']['message']}" for one in failed)
+        message = "; ".join(of_sink(one["sink"], one["error"]["message"]) for one in failed)
         return needs_someone(space, "not published", message, summary)
     return summary
 

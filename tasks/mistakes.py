@@ -153,3 +153,9 @@ def _describe_one(part: Schema, schema: Schema) -> str:
         words = f"a list of {_MANY.get(each, each)}"
     bounds = [f"{sign} {part[key]}" for key, sign in _BOUNDS.items() if key in part]
     return " ".join([words, " and ".join(bounds)]).strip()
+
+
+def of_sink(label: str, said: str) -> str:
+    """What is said of a sink, with its name at the beginning."""
+    named = f"sink {label!r}"
+    return said if said.startswith(named) else f"{named}: {said}"

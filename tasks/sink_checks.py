@@ -12,6 +12,7 @@ from tasks import plugins
 from tasks.compression import left_of
 from tasks.errors import ColumnMissing, ConfigError
 from tasks.libraries import missing_for
+from tasks.mistakes import of_sink
 from tasks.secrets import blocks_in, hidden_in, resolve_secrets
 from tasks.shapes import check_fits, columns_of, missing_columns
 from tasks.shortening import keeps_original
@@ -48,28 +49,36 @@ def check_sinks(sinks: Sequence[SinkConfig], space: str, dim: int, table: pa.Sch
     """
     notes = []
     for config in sinks:
-        sink = _built(config)
-        if sink is None:
-            continue
-        check_offered(config, sink)
-        missing = missing_columns(table, space, config)
-        notes += [_noted(config, told) for told in missing.values()]
-        to_come = pa.schema([*table, *((name, pa.string()) for name in missing)])
-        compress = config.compress or CompressConfig()
-        element = Element(compress.to)
-        shape = Shape(
-            dim=left_of(dim, compress.dim, element),
-            element=element,
-            metric=Metric.COSINE,
-            columns=columns_of(to_come, space, config),
-            full_dim=dim if keeps_original(compress) else 0,
-        )
         try:
-            check_fits(shape, sink, config.label)
-        except ColumnMissing as error:
-            if config.columns is not None:
-                raise  # one that these do not name never comes
-            notes.append(_noted(config, str(error)))
+            notes += _check(config, space, dim, table)
+        except ConfigError as error:
+            raise type(error)(of_sink(config.label, str(error))) from error
+    return notes
+
+
+def _check(config: SinkConfig, space: str, dim: int, table: pa.Schema) -> list[str]:
+    sink = _built(config)
+    if sink is None:
+        return []
+    check_offered(config, sink)
+    missing = missing_columns(table, space, config)
+    notes = [_noted(config, told) for told in missing.values()]
+    to_come = pa.schema([*table, *((name, pa.string()) for name in missing)])
+    compress = config.compress or CompressConfig()
+    element = Element(compress.to)
+    shape = Shape(
+        dim=left_of(dim, compress.dim, element),
+        element=element,
+        metric=Metric.COSINE,
+        columns=columns_of(to_come, space, config),
+        full_dim=dim if keeps_original(compress) else 0,
+    )
+    try:
+        check_fits(shape, sink, config.label)
+    except ColumnMissing as error:
+        if config.columns is not None:
+            raise  # one that these do not name never comes
+        notes.append(_noted(config, str(error)))
     return notes
 
 

@@ -31,7 +31,7 @@ def checked(use: str, *, dim: int = 64, **said: Any) -> list[str]:
             "partition_by: 'year' is no metadata column; there are: record_id",
         ),
         ("scann", {"compress": {"to": "int8"}}, "takes no int8 components, but float32"),
-        ("parquet", {"compress": {"dim": 65}}, "compress.dim = 65: vectors have 64 components"),
+        ("parquet", {"compress": {"dim": 65}}, "sink 'parquet': compress.dim = 65: vectors have"),
         ("parquet", {"compress": {"to": "binary", "dim": 9}}, "must fill bytes"),
     ],
 )
