@@ -94,13 +94,13 @@ def downstream(
     with opened(config, blocks) as (sink, _):
         name = sink.serving()
         text = sink.collections().get(name or "", "")
-        last = Catalog(store_uri).published(space).get(config.label)
-        if (name is None or not text) and last is not None:
-            raise SinkError(
-                f"sink {config.label!r} had version {last.version}, and nothing is there now: was "
-                f"it removed, or is it elsewhere? `vectorline publish {space}` fills it"
-            )
         if name is None or not text:
+            last = Catalog(store_uri).published(space).get(config.label)
+            if last is not None:
+                raise SinkError(
+                    f"sink {config.label!r} had version {last.version}, and nothing is there now: "
+                    f"was it removed, or is it elsewhere? `vectorline publish {space}` fills it"
+                )
             raise ConfigError(
                 f"sink {config.label!r} has nothing yet: `vectorline publish {space}` fills it"
             )

@@ -264,10 +264,7 @@ class Standing:
 
     def _readable(self, held: Published) -> Space | None:
         """The version that a collection has; None where retention took it."""
-        for one in self.catalog.versions(self.entry.space):
-            if published_of(one) == held:
-                return open_space(one.space, self.wish.space.store_uri, one.version)
-        return None
+        return self._opened(lambda one: published_of(one) == held)
 
     def _lost(self, serving: str, stamp: Stamp) -> tuple[int, int]:
         """How many rows the collection has that serves, and of how many no record is left.
@@ -296,7 +293,12 @@ class Standing:
     def _published_last(self) -> Space | None:
         """The version that the catalog says the sink has; None where retention took it."""
         last = self.catalog.published(self.entry.space).get(self.label)
+        if last is None:
+            return None
+        return self._opened(lambda one: (one.version, one.table) == (last.version, last.table))
+
+    def _opened(self, is_it: Callable[[VersionEntry], bool]) -> Space | None:
         for one in self.catalog.versions(self.entry.space):
-            if last is not None and (one.version, one.table) == (last.version, last.table):
+            if is_it(one):
                 return open_space(one.space, self.wish.space.store_uri, one.version)
         return None
